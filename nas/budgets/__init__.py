@@ -1,0 +1,6 @@
+"""What a network costs on the device, before it is trained, and the limits on it."""
+
+from nas.budgets.budget import COSTS, Budget
+from nas.budgets.costs import Deployment, count_costs
+
+__all__ = ["COSTS", "Budget", "Deployment", "count_costs"]

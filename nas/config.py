@@ -1,0 +1,274 @@
+"""A run's config: one complete YAML file, composed of the parts' own configs, with all errors at once."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from nas.attacks import AttackSettings, Pgd
+from nas.budgets import COSTS, Budget, Deployment
+from nas.data import DataSettings
+from nas.errors import ConfigError, UsageError
+from nas.evaluation import EvaluationSettings
+from nas.pareto import METRICS, Condition, Objective, metric, parse_condition
+from nas.search.settings import SearchSettings
+from nas.settings import Settings
+from nas.threat import ThreatModel
+from nas.training import Training
+from search_spaces.mobilenet_tiny import MobileNetTiny
+
+SpaceSettings = MobileNetTiny
+"""Settings of any registered space (a second one makes this a union told apart by `name`)."""
+
+
+class Retraining(Training):
+    """Long training of a picked network; what is not set is taken from `training`."""
+
+    validate_every: int = Field(5, ge=1)
+    """Epochs between validations; the best averaged weights by validated robust accuracy are kept."""
+    validation_attack: AttackSettings = Pgd(steps=10)
+    """Attack of these validations."""
+
+
+class RunConfig(Settings):
+    """Everything that defines a run. Field names are part of the interface."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run folder, runs/NAME."""
+    data: DataSettings
+    """Data set."""
+    space: SpaceSettings
+    """Search space."""
+    threat: ThreatModel
+    """What the adversary may do, in training and in scoring."""
+    training: Training = Training()
+    """Brief training of every candidate."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Scoring of every candidate, and of the retrained network."""
+    objectives: tuple[str | dict[str, Literal["minimize", "maximize"]], ...] = (
+        "robust_accuracy", "instability", "lipschitz_bound_log10", "params",
+    )  # fmt: skip
+    """Metrics to optimise; {metric: direction} turns one around."""
+    constraints: tuple[str, ...] = ()
+    """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`."""
+    budget: Budget = Budget()
+    """Limits on costs; a genotype beyond them is rejected untrained."""
+    deployment: Deployment = Deployment()
+    """Number formats on the device."""
+    search: SearchSettings = SearchSettings()
+    """Sampler, amount of work, workers."""
+    retrain: Retraining = Retraining()
+    """Long training of the picked network."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto (CUDA where there is one), cpu, cuda, cuda:N."""
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        parsed = [_objective(entry) for entry in value]
+        names = [objective.name for objective in parsed]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("needs one or more different metrics")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _known_constraints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            condition = _as_value_error(parse_condition, text)
+            if condition.metric.name in COSTS:
+                raise ValueError(f"{text!r} limits a cost: write it as budget.{condition.metric.name}")
+        return value
+
+    @property
+    def parsed_objectives(self) -> tuple[Objective, ...]:
+        """Objectives in the order of the config."""
+        return tuple(map(_objective, self.objectives))
+
+    @property
+    def parsed_constraints(self) -> tuple[Condition, ...]:
+        """Constraints in the order of the config."""
+        return tuple(map(parse_condition, self.constraints))
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Config of the YAML file at `path`, after `overrides` of the form part.field=value.
+
+    Raises ConfigError that lists every error as `file:line: field: what is wrong [got …] (allowed: …)`.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file ({error.reason})") from error
+    try:
+        tree = YAML(typ="rt").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, CommentedMap):
+        raise ConfigError(f"{path} must hold `field: value` lines, got {type(tree).__name__}")
+    data = json.loads(json.dumps(tree, default=str))
+    origins: dict[str, str] = {}
+    for override in overrides:
+        _apply(data, override, origins)
+    return _validate(data, lambda loc: origins.get(".".join(map(str, loc))) or f"{path}:{_line(tree, loc)}")
+
+
+def dump_config(config: RunConfig) -> str:
+    """YAML text that `load_config` reads back as an equal config, every default written out."""
+    yaml, stream = YAML(), StringIO()
+    yaml.default_flow_style = None
+    yaml.dump(config.model_dump(mode="json"), stream)
+    return stream.getvalue()
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Fields in which two dumped configs differ, as (field, our value, their value)."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        a, b = ours.get(key), theirs.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append((prefix + key, a, b))
+    return found
+
+
+def _validate(data: dict[str, Any], where: Any) -> RunConfig:
+    training, retrain = data.get("training", {}), data.get("retrain", {})
+    if isinstance(training, dict) and isinstance(retrain, dict):
+        data = {**data, "retrain": _merged(training, retrain)}
+    try:
+        # JSON mode is strict about types (true is no integer) and lenient about what JSON cannot say.
+        return RunConfig.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        lines = dict.fromkeys(
+            _describe(detail, data, where) for detail in error.errors() if _is_own(detail["loc"], retrain)
+        )
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _is_own(loc: Sequence[str | int], retrain: Any) -> bool:
+    """False for an error of `retrain` in a field it took over from `training`, where it is reported."""
+    return loc[0] != "retrain" or len(loc) < 2 or not isinstance(retrain, dict) or loc[1] in retrain
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key for key in base.keys() & changes.keys() if isinstance(base[key], dict) and isinstance(changes[key], dict)}
+    return {**base, **changes, **{key: _merged(base[key], changes[key]) for key in both}}
+
+
+def _apply(data: dict[str, Any], override: str, origins: dict[str, str]) -> None:
+    field, equals, text = override.partition("=")
+    keys = field.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: write part.field=value, e.g. search.trials=64")
+    node = data
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a part")
+    try:
+        node[keys[-1]] = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML ({' '.join(str(error).split())})") from error
+    for depth in range(1, len(keys) + 1):
+        origins[".".join(keys[:depth])] = f"--set {override}"
+
+
+def _describe(detail: ErrorDetails, data: Mapping[str, Any], where: Any) -> str:
+    """One error as `place: field: what is wrong [got …] (allowed: …; did you mean …?)`."""
+    loc, got = _real_location(detail["loc"], data)
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    hint = ""
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _fields_at(loc[:-1])
+        message = "unknown field"
+        near = get_close_matches(str(loc[-1]), allowed, n=1)
+        hint = f" (allowed: {', '.join(allowed)}" + (f"; did you mean {near[0]}?)" if near else ")")
+    elif detail["type"] == "missing":
+        message = "is required"
+    shown = "" if got is _ABSENT or isinstance(got, dict) else f" [got {json.dumps(got)}]"
+    return f"{where(loc)}: {'.'.join(map(str, loc))}: {message}{shown}{hint}"
+
+
+_ABSENT = object()
+
+
+def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
+    """`loc` without the union tags that pydantic inserts, and the value there."""
+    real: list[str | int] = []
+    node = data
+    for index, key in enumerate(loc):
+        if isinstance(node, dict) and key in node or isinstance(node, list) and isinstance(key, int):
+            node = node[key]
+            real.append(key)
+        elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:
+            real.append(key)
+            node = _ABSENT
+    return real, node
+
+
+def _fields_at(loc: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the part at `loc`, from the schema (all members where it is a union)."""
+    schema = RunConfig.model_json_schema()
+    nodes = [schema]
+    for key in loc:
+        following = []
+        for node in nodes:
+            if isinstance(key, int):
+                following += [node.get("items", {}), *node.get("prefixItems", [])]
+            else:
+                following.append(node.get("properties", {}).get(key, {}))
+        nodes = [resolved for node in following for resolved in _resolve(node, schema)]
+    return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
+
+
+def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
+    if "$ref" in node:
+        return _resolve(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
+    options = [*node.get("anyOf", []), *node.get("oneOf", []), *node.get("allOf", [])]
+    return [resolved for option in options for resolved in _resolve(option, schema)] if options else [node]
+
+
+def _line(tree: Any, loc: Sequence[str | int]) -> int:
+    """Line of the deepest part of `loc` that the file has."""
+    line, node = 1, tree
+    for key in loc:
+        try:
+            position = node.lc.data[key]
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+        line = position[0] + 1
+    return line
+
+
+def _objective(entry: str | Mapping[str, Literal["minimize", "maximize"]]) -> Objective:
+    if isinstance(entry, str):
+        chosen = _as_value_error(metric, entry)
+        return Objective(chosen, chosen.direction)
+    if len(entry) != 1:
+        raise ValueError(f"write one metric per entry, got {dict(entry)}")
+    name, direction = next(iter(entry.items()))
+    return Objective(_as_value_error(metric, name), direction)
+
+
+def _as_value_error(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+__all__ = ["METRICS", "Retraining", "RunConfig", "differences", "dump_config", "load_config"]

@@ -1,0 +1,6 @@
+"""Scores of one trained network: accuracy under attack, instability, Lipschitz constants, with warnings."""
+
+from nas.evaluation.evaluate import EvaluationSettings, evaluate
+from nas.evaluation.lipschitz import lipschitz_bound_log10
+
+__all__ = ["EvaluationSettings", "evaluate", "lipschitz_bound_log10"]

@@ -1,0 +1,10 @@
+"""Perturbation instability: how far the prediction moves under attack, whatever the label."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def instability(logits: Tensor, logits_adv: Tensor) -> Tensor:
+    """KL(f(x) ‖ f(x̂)) of each image in nats (Mousavi 2023, eq. 3, before the mean), shape (N,)."""
+    log_p, log_q = F.log_softmax(logits, 1), F.log_softmax(logits_adv, 1)
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)

@@ -1,0 +1,33 @@
+"""Lipschitz constants of Mousavi 2023: the closed form of the architecture and the empirical lower bound."""
+
+from math import log10, sqrt
+
+import torch
+from torch import Tensor
+
+from search_spaces import NetworkSpec
+
+
+def lipschitz_bound_log10(spec: NetworkSpec) -> float:
+    """log10 of Π (√(W·h) + √(E·m)) over the inverted bottlenecks: Mousavi 2023, eq. 5, per block.
+
+    W·h is the block's output width and E·m its number of middle channels, both as built (rounded). Eq. 5
+    raises one factor to the number of blocks n; with a width and ratio per block it becomes a product, with
+    one factor for each inverted bottleneck (a row of n layers gives n factors). It speaks of dense layers
+    at unit-variance initialisation: a prior over architectures, not a certificate of a trained network.
+    0 for a network without inverted bottlenecks.
+    """
+    blocks = [block for block in spec.blocks if block.kind == "inverted_residual"]
+    return sum(log10(sqrt(block.out_channels) + sqrt(block.hidden_channels)) for block in blocks)
+
+
+def slopes(
+    logits: Tensor, logits_adv: Tensor, x: Tensor, x_adv: Tensor, logit_norm: float, pixel_norm: float
+) -> Tensor:
+    """‖f(x) − f(x̂)‖ / ‖x − x̂‖ of each image (Mousavi 2023, eq. 6, before the mean), shape (N,).
+
+    0 where x̂ = x.
+    """
+    moved = torch.linalg.vector_norm(logits - logits_adv, ord=logit_norm, dim=1)
+    distance = torch.linalg.vector_norm((x - x_adv).flatten(1), ord=pixel_norm, dim=1)
+    return torch.where(distance > 0, moved / distance.clamp_min(1e-12), 0.0)

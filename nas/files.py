@@ -1,0 +1,42 @@
+"""Files that are either whole or absent, and folders with one writer."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nas.errors import RunLocked
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replaces `path` by `content` so that a crash at any moment leaves the old file or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replaces `path` atomically by `data` as JSON. Raises ValueError for NaN and infinities."""
+    write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds the only right to write to `folder`; freed by the system even when the process is killed.
+
+    Raises RunLocked while another process holds it. Leaves an empty file `.lock`.
+    """
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunLocked(
+                f"{folder} is being written by another process; wait for it, stop it, or use --run NAME"
+            ) from None
+        yield

@@ -1,0 +1,49 @@
+"""Conditions on metrics, such as `params<=100000`: constraints of a search and filters of a front."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.errors import UsageError
+from nas.pareto.objectives import Metric, metric
+from nas.records import TrialRecord
+
+_PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE_]+)\s*")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """`metric` compared with `limit`."""
+
+    metric: Metric
+    comparison: Literal["<=", ">="]
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.metric.name} {self.comparison} {self.limit:g}"
+
+    def violation(self, record: TrialRecord) -> float:
+        """Relative distance to the limit, <= 0 where the condition holds.
+
+        Absolute where the limit is 0. Raises ValueError for a trial without the metric.
+        """
+        excess = self.metric.read(record) - self.limit
+        signed = excess if self.comparison == "<=" else -excess
+        return signed / (abs(self.limit) or 1.0)
+
+
+def parse_condition(text: str) -> Condition:
+    """Condition written as METRIC <= NUMBER or METRIC >= NUMBER (< and > mean the same as <= and >=).
+
+    Raises UsageError for anything else.
+    """
+    match = _PATTERN.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        name, comparison, limit = match[1], match[2], float(match[3])
+    except ValueError:
+        raise UsageError(
+            f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100000"
+        ) from None
+    return Condition(metric(name), "<=" if comparison[0] == "<" else ">=", limit)

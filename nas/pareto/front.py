@@ -1,0 +1,70 @@
+"""Dominance, the Pareto front and its hypervolume. Letters: P points, M objectives (all minimised)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.pareto.objectives import Objective
+from nas.records import TrialRecord
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """Feasible trials that no feasible trial dominates, best first objective first."""
+
+    records: tuple[TrialRecord, ...]
+    objectives: tuple[Objective, ...]
+
+    @property
+    def losses(self) -> Array:
+        """Objective values turned so that less is better, shape (P, M)."""
+        return losses(self.records, self.objectives)
+
+
+def losses(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Array:
+    """Objective values of evaluated trials, turned so that less is better, shape (P, M)."""
+    rows = [[o.loss(o.metric.read(record)) for o in objectives] for record in records]
+    return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
+
+
+def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
+    """Whether each row is dominated by none: no other row is <= everywhere and < somewhere. Shape (P,).
+
+    Equal rows do not dominate each other.
+    """
+    no_worse = (losses_PM[:, None] <= losses_PM[None]).all(2)  # [i, j]: i is nowhere worse than j
+    better = (losses_PM[:, None] < losses_PM[None]).any(2)
+    return ~(no_worse & better).any(0)
+
+
+def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> ParetoFront:
+    """Front of the feasible complete trials; a reused result is shown once, as the trial it came from."""
+    feasible = [record for record in records if record.is_feasible and record.reused_from is None]
+    if not feasible:
+        return ParetoFront((), tuple(objectives))
+    matrix = losses(feasible, objectives)
+    on_front = is_non_dominated(matrix)
+    kept = [index for index in np.lexsort(matrix.T[::-1]) if on_front[index]]
+    return ParetoFront(tuple(feasible[index] for index in kept), tuple(objectives))
+
+
+def hypervolume(
+    records: Sequence[TrialRecord], objectives: Sequence[Objective], reference: Sequence[float]
+) -> float:
+    """Share, in [0, 1], of the box between the ideal point and `reference` that the trials dominate.
+
+    `reference` gives each objective's value in its own direction (M). The ideal point is each metric's
+    best value. Computed exactly by moocore (through pymoo); points outside the box are cut off at it.
+    """
+    if not records:
+        return 0.0
+    from pymoo.indicators.hv import HV
+
+    worst = np.array([o.loss(value) for o, value in zip(objectives, reference, strict=True)])
+    ideal = np.array([o.loss(o.metric.best) for o in objectives])
+    scaled = (losses(records, objectives) - ideal) / (worst - ideal)
+    return float(HV(ref_point=np.ones(len(objectives)))(scaled.clip(0.0, 1.0)))

@@ -1,0 +1,84 @@
+"""Every quantity that can be an objective, a constraint or a column, with the one way to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from nas.errors import UsageError
+from nas.records import Evaluation, TrialRecord
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a finished trial: its better direction, its unit, its best possible value."""
+
+    name: str
+    direction: Direction
+    unit: str
+    title: str
+    best: float
+    """Ideal value; hypervolumes are shares of the box between it and the reference point."""
+    read: Callable[[TrialRecord], float]
+    """Raises ValueError for a trial without an evaluation, where one is needed."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric with the direction a search pushes it in."""
+
+    metric: Metric
+    direction: Direction
+
+    @property
+    def name(self) -> str:
+        """Name of the metric."""
+        return self.metric.name
+
+    def loss(self, value: float) -> float:
+        """`value` turned so that less is better."""
+        return value if self.direction == "minimize" else -value
+
+
+def metric(name: str) -> Metric:
+    """Metric by name. Raises UsageError with the nearest names for an unknown one."""
+    if name not in METRICS:
+        near = get_close_matches(name, METRICS, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"unknown metric {name!r}{hint} (allowed: {', '.join(METRICS)})")
+    return METRICS[name]
+
+
+def _cost(name: str, unit: str, title: str) -> Metric:
+    return Metric(name, "minimize", unit, title, 0.0, lambda record: float(getattr(record.costs, name)))
+
+
+def _score(name: str, direction: Direction, unit: str, title: str, best: float) -> Metric:
+    return Metric(name, direction, unit, title, best, lambda record: float(getattr(_evaluated(record), name)))
+
+
+def _evaluated(record: TrialRecord) -> Evaluation:
+    if record.evaluation is None:
+        raise ValueError(f"trial {record.number} is {record.state} and has no evaluation")
+    return record.evaluation
+
+
+_METRICS = (
+    _score("robust_accuracy", "maximize", "fraction", "robust accuracy", 1.0),
+    _score("natural_accuracy", "maximize", "fraction", "natural accuracy", 1.0),
+    _score("instability", "minimize", "nats", "instability", 0.0),
+    _score("instability_scaled", "minimize", "nats per pixel unit", "instability (paper's scale)", 0.0),
+    _score("lipschitz_bound_log10", "minimize", "log10", "Lipschitz bound (log10)", 0.0),
+    _score("lipschitz_empirical", "minimize", "logits per pixel unit, l2/l2", "empirical Lipschitz", 0.0),
+    _score(
+        "lipschitz_empirical_scaled", "minimize", "logits per pixel unit, l1/linf",
+        "empirical Lipschitz (paper's scale)", 0.0,
+    ),
+    _cost("params", "parameters", "parameters"),
+    _cost("macs", "multiply-accumulates per image", "MACs"),
+    _cost("weight_bytes", "bytes", "weight bytes"),
+    _cost("peak_activation_bytes", "bytes", "peak activation bytes"),
+)
+METRICS: dict[str, Metric] = {entry.name: entry for entry in _METRICS}

@@ -1,0 +1,134 @@
+"""What a search leaves behind: candidates, costs, evaluations, trials. Frozen, with an exact JSON round trip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter
+
+from search_spaces import Genotype
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Deployment costs of a network for one image, known before training."""
+
+    params: int
+    """Learnable parameters as trained, batch-norm included."""
+    macs: int
+    """Multiply-accumulates of convolutions and the classifier (1 MAC = 2 FLOPs)."""
+    weight_bytes: int
+    """Bytes of the deployed weights, batch-norm folded."""
+    peak_activation_bytes: int
+    """Largest working set of activations at batch 1 (execution model: nas/budgets/costs.py)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A genotype to be trained as trial `number`; `seed` decides all chance in its training and scoring."""
+
+    number: int
+    genotype: Genotype
+    seed: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two-sided 95 % interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one trained network. Accuracies are fractions in [0, 1].
+
+    A number here means nothing without `attack`, `threat`, `num_images` and `warnings`.
+    """
+
+    split: str
+    """Images used: "validation" (held out of the training set) or "test"."""
+    num_images: int
+    natural_accuracy: float
+    natural_interval: Interval
+    robust_accuracy: float
+    """Share of images that are classified correctly at every iterate of the attack (eq. 2)."""
+    robust_interval: Interval
+    instability: float
+    """Mean KL(f(x) ‖ f(x̂)) in nats, x̂ the attack's last iterate (Mousavi 2023, eq. 3)."""
+    instability_scaled: float
+    """Mean of KL / ‖x − x̂‖_inf: the scale of the paper's tables, as far as it could be inferred."""
+    lipschitz_bound_log10: float
+    """log10 of the closed form of eq. 5, product over blocks: of the architecture, not of the weights."""
+    lipschitz_empirical: float
+    """Mean of ‖f(x) − f(x̂)‖₂ / ‖x − x̂‖₂ (eq. 6): a lower bound."""
+    lipschitz_empirical_scaled: float
+    """Mean of ‖f(x) − f(x̂)‖₁ / ‖x − x̂‖_inf: the scale of the paper's tables, as far as inferred."""
+    attack: Mapping[str, Any]
+    threat: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+class TrialState(StrEnum):
+    """How a trial ended. Only complete ones can be on a front."""
+
+    COMPLETE = "complete"
+    REJECTED = "rejected"
+    """Over budget, never trained."""
+    HALTED = "halted"
+    """Stopped early because others were better."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training and scoring a candidate gave: an evaluation, or the error that ended it."""
+
+    evaluation: Evaluation | None
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A finished trial."""
+
+    number: int
+    genotype: Genotype
+    seed: int
+    state: TrialState
+    costs: Costs
+    evaluation: Evaluation | None = None
+    violations: Mapping[str, float] = field(default_factory=dict)
+    """Relative violation of every limit by name; feasible where all are <= 0."""
+    seconds: float = 0.0
+    """Wall time of training and scoring."""
+    error: str | None = None
+    reused_from: int | None = None
+    """Number of the earlier trial of the same architecture whose result this is."""
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the trial is complete and within every limit."""
+        return self.state is TrialState.COMPLETE and all(value <= 0 for value in self.violations.values())
+
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def to_json(record: object) -> dict[str, Any]:
+    """JSON-ready dictionary of a record of this module."""
+    return cast(dict[str, Any], _adapter(type(record)).dump_python(record, mode="json"))
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """Inverse of `to_json`. Raises ValueError where `data` is not such a record."""
+    return _adapter(kind).validate_python(data)

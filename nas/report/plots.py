@@ -1,0 +1,246 @@
+"""Pictures: the front and a training curve as PNG (matplotlib), the front as one offline HTML page (plotly).
+
+Every panel has one objective on its y-axis and the same cost on its x-axis. Grey points are trials that
+are dominated in all objectives together, coloured ones are the front; the line is the front of the two
+objectives of that panel alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.budgets import COSTS
+from nas.pareto import Metric, Objective, ParetoFront, is_non_dominated, losses
+from nas.records import TrialRecord
+from nas.report.tables import COLUMNS, genotype_text, protocol_text, warnings_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR = "#1f6fb4", "#b8b8b8", "#d1495b"
+
+
+def front_png(
+    front: ParetoFront, records: Sequence[TrialRecord], title: str, picked: TrialRecord | None = None
+) -> bytes:
+    """PNG of the front among all feasible trials, one panel per objective over the cost axis."""
+    x_axis, panels = _axes(front.objectives)
+    shown = [record for record in records if record.is_feasible and record.reused_from is None]
+    figure = _figure(max(len(panels), 1) * 4.6, 4.4)
+    for index, objective in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        _panel(axes, x_axis, objective, front, shown, picked)
+        if index == 0:
+            axes.legend(loc="best", fontsize=8, framealpha=0.9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    if front.records and front.records[0].evaluation is not None:
+        figure.text(0.01, 0.005, protocol_text(front.records[0].evaluation), fontsize=7, color="#555555")
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    return _png(figure)
+
+
+def _panel(
+    axes: "Axes",
+    x_axis: Objective,
+    objective: Objective,
+    front: ParetoFront,
+    shown: Sequence[TrialRecord],
+    picked: TrialRecord | None,
+) -> None:
+    numbers = {record.number for record in front.records}
+    others = [record for record in shown if record.number not in numbers]
+    read_x, read_y = x_axis.metric.read, objective.metric.read
+    axes.scatter([read_x(r) for r in others], [read_y(r) for r in others], s=16, color=OTHER_COLOUR, label="dominated")
+    front_x, front_y = [read_x(r) for r in front.records], [read_y(r) for r in front.records]
+    error = _interval_bars(objective.metric, front.records)
+    if error is not None:
+        axes.errorbar(front_x, front_y, yerr=error, fmt="none", ecolor=FRONT_COLOUR, alpha=0.35, elinewidth=1)
+    axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=3, label="front (all objectives)")
+    line = _two_objective_front(shown, x_axis, objective)
+    axes.plot(*line, color=FRONT_COLOUR, linewidth=1, alpha=0.6, drawstyle="steps-post", zorder=2)
+    for record, x, y in zip(front.records, front_x, front_y, strict=True):
+        axes.annotate(str(record.number), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7)
+    if picked is not None:
+        axes.scatter([read_x(picked)], [read_y(picked)], s=130, facecolors="none", edgecolors=PICK_COLOUR,
+                     linewidths=1.8, zorder=4, label=f"picked: trial {picked.number}")  # fmt: skip
+    if x_axis.name in COSTS:
+        _log_axis(axes, [read_x(r) for r in shown])
+    axes.set_xlabel(f"{x_axis.metric.title} ({_better(x_axis)})")
+    axes.set_ylabel(f"{objective.metric.title} [{objective.metric.unit}] ({_better(objective)})")
+    axes.grid(alpha=0.25)
+
+
+def _log_axis(axes: "Axes", values: Sequence[float]) -> None:
+    """Logarithmic x-axis with readable ticks (20,000 instead of 2 × 10⁴)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    spread = max(values, default=1) / max(min(values, default=1), 1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 300 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int) -> bytes:
+    """PNG of a retraining: loss and training accuracy of every epoch, validation where it was measured."""
+    figure = _figure(9.2, 3.9)
+    left, right = figure.subplots(1, 2)
+    epochs = [p["epoch"] for p in points]
+    left.plot(epochs, [p["loss"] for p in points], color=FRONT_COLOUR)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.plot(epochs, [p["train_accuracy"] for p in points], color=OTHER_COLOUR, label="training (augmented)")
+    validated = [p for p in points if p["robust_accuracy"] is not None]
+    at = [p["epoch"] for p in validated]
+    right.plot(at, [p["natural_accuracy"] for p in validated], "o-", ms=3, color="#3a9d5d", label="natural, validation")
+    right.plot(at, [p["robust_accuracy"] for p in validated], "o-", ms=3, color=FRONT_COLOUR, label="robust, validation")
+    right.axvline(selected_epoch, color=PICK_COLOUR, linewidth=1, linestyle="--", label=f"selected: epoch {selected_epoch}")
+    right.set(xlabel="epoch", ylabel="accuracy")
+    right.legend(fontsize=8)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    figure.tight_layout()
+    return _png(figure)
+
+
+def front_html(
+    front: ParetoFront, records: Sequence[TrialRecord], title: str, facts: Sequence[str], picked: TrialRecord | None = None
+) -> str:
+    """One self-contained page: interactive panels, parallel coordinates, the table, the protocol, the warnings."""
+    from plotly import graph_objects as go
+    from plotly.subplots import make_subplots
+
+    x_axis, panels = _axes(front.objectives)
+    shown = [record for record in records if record.is_feasible and record.reused_from is None]
+    numbers = {record.number for record in front.records}
+    figure = make_subplots(1, max(len(panels), 1), horizontal_spacing=0.07)
+    for index, objective in enumerate(panels, 1):
+        groups = (
+            ("dominated", [r for r in shown if r.number not in numbers], OTHER_COLOUR, 7),
+            ("front", list(front.records), FRONT_COLOUR, 10),
+            ("picked", [picked] if picked else [], PICK_COLOUR, 15),
+        )
+        for name, members, colour, size in groups:
+            open_circle = name == "picked"
+            figure.add_trace(
+                go.Scatter(
+                    x=[x_axis.metric.read(r) for r in members],
+                    y=[objective.metric.read(r) for r in members],
+                    mode="markers",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=index == 1,
+                    marker={"color": colour, "size": size, "symbol": "circle-open" if open_circle else "circle",
+                            "line": {"width": 2 if open_circle else 0}},
+                    text=[_hover(r) for r in members],
+                    hoverinfo="text",
+                ),
+                1, index,
+            )  # fmt: skip
+        figure.update_xaxes(title_text=x_axis.metric.title, type="log" if x_axis.name in COSTS else "linear", col=index)
+        figure.update_yaxes(title_text=f"{objective.metric.title} ({_better(objective)})", col=index)
+    figure.update_layout(template="plotly_white", height=440, margin={"t": 20, "l": 60, "r": 20}, legend={"orientation": "h"})
+    parts = [figure.to_html(full_html=False, include_plotlyjs=True)]
+    if len(front.records) > 1:
+        parts.append(_parallel(front).to_html(full_html=False, include_plotlyjs=False))
+    return _page(title, facts, parts, front)
+
+
+def _parallel(front: ParetoFront) -> Any:
+    from plotly import graph_objects as go
+
+    dimensions = [
+        {"label": o.metric.title, "values": [o.metric.read(r) for r in front.records]} for o in front.objectives
+    ]
+    choices = dict.fromkeys(name for record in front.records for name in record.genotype.values)
+    for name in choices:
+        dimensions.append({"label": name, "values": [record.genotype.values[name] for record in front.records]})
+    first = [front.objectives[0].metric.read(record) for record in front.records]
+    line = {"color": first, "colorscale": "Viridis", "showscale": True}
+    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line))
+    return figure.update_layout(height=380, margin={"t": 60, "l": 60, "r": 60}, template="plotly_white")
+
+
+def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
+    columns = list(COLUMNS)
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *COLUMNS.values(), "genotype"))
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records)
+    stated = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(front.records)) or "<li>none</li>"
+    style = (
+        "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:1300px;color:#222}"
+        "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.3rem .6rem;text-align:right;"
+        "border-bottom:1px solid #ddd}td:last-child,th:last-child{text-align:left}"
+    )
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<style>{style}</style></head><body><h1>{escape(title)}</h1><ul>{stated}</ul>{''.join(figures)}"
+        f"<h2>Trials of the front</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<h2>Warnings</h2><ul>{warned}</ul></body></html>"
+    )
+
+
+def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
+    from nas.pareto import METRICS
+
+    values = [METRICS[name].read(record) for name in columns]
+    shown = [f"{value:,.0f}" if name in COSTS else f"{value:.3f}" for name, value in zip(columns, values, strict=True)]
+    return [str(record.number), *shown, genotype_text(record.genotype.values)]
+
+
+def _hover(record: TrialRecord) -> str:
+    names = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
+    shown = zip(names, _cells(record, names)[1:], strict=False)
+    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{name} {value}" for name, value in shown),
+                        genotype_text(record.genotype.values)])  # fmt: skip
+
+
+def _axes(objectives: Sequence[Objective]) -> tuple[Objective, list[Objective]]:
+    """The objective for the x-axis (the first cost, else the last one) and those for the panels."""
+    x_axis = next((o for o in objectives if o.name in COSTS), objectives[-1])
+    return x_axis, [o for o in objectives if o is not x_axis] or [x_axis]
+
+
+def _two_objective_front(
+    records: Sequence[TrialRecord], x_axis: Objective, objective: Objective
+) -> tuple[list[float], list[float]]:
+    """Points that no trial dominates in these two objectives, by x."""
+    if not records:
+        return [], []
+    kept = np.array(records, dtype=object)[is_non_dominated(losses(records, [x_axis, objective]))]
+    points = sorted({(x_axis.metric.read(r), objective.metric.read(r)) for r in kept})
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _interval_bars(metric: Metric, records: Sequence[TrialRecord]) -> np.ndarray[Any, Any] | None:
+    """Lengths of the error bars (2, P) of an accuracy, None for anything else."""
+    if not metric.name.endswith("_accuracy") or not records:
+        return None
+    ends = [getattr(record.evaluation, metric.name.replace("accuracy", "interval")) for record in records]
+    values = np.array([metric.read(record) for record in records])
+    low, high = np.array([end.low for end in ends]), np.array([end.high for end in ends])
+    return np.maximum(np.array([values - low, high - values]), 0.0)
+
+
+def _better(objective: Objective) -> str:
+    return "less is better" if objective.direction == "minimize" else "more is better"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Figure that belongs to no window and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,37 @@
+"""Trials as flat, JSON-ready rows: the interface for programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from nas.records import TrialRecord, to_json
+
+
+def front_row(record: TrialRecord) -> dict[str, Any]:
+    """One trial of a front: number, genotype, costs, scores, and what they are worth."""
+    row = to_json(record)
+    evaluation = row["evaluation"] or {}
+    return {
+        "number": record.number,
+        "key": record.genotype.key,
+        "genotype": row["genotype"]["values"],
+        **row["costs"],
+        **{name: evaluation.get(name) for name in EVALUATION_FIELDS},
+        "seconds": record.seconds,
+    }
+
+
+EVALUATION_FIELDS = (
+    "natural_accuracy", "natural_interval", "robust_accuracy", "robust_interval", "instability",
+    "instability_scaled", "lipschitz_bound_log10", "lipschitz_empirical", "lipschitz_empirical_scaled",
+    "split", "num_images", "attack", "threat", "warnings",
+)  # fmt: skip
+
+
+def csv_text(records: Sequence[TrialRecord]) -> str:
+    """CSV of `front_row`s, nested values as dotted columns (genotype.width_1), warnings joined by `; `."""
+    import pandas as pd
+
+    rows = [front_row(record) for record in records]
+    for row in rows:
+        row["warnings"] = "; ".join(row["warnings"] or ())
+    return pd.json_normalize(rows).to_csv(index=False)

@@ -1,0 +1,197 @@
+"""Rich tables for the terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.budgets import Deployment, count_costs
+from nas.pareto import ParetoFront
+from nas.records import Evaluation, Interval, TrialRecord
+from nas.search.engine import Progress
+from search_spaces import NetworkSpec
+
+
+def front_table(front: ParetoFront, title: str) -> Table:
+    """The front, a row a trial; the objectives' columns are marked with their direction."""
+    arrows = {o.name: "↓" if o.direction == "minimize" else "↑" for o in front.objectives}
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("trial", justify="right")
+    for name, heading in COLUMNS.items():
+        table.add_column(f"{heading} {arrows.get(name, '')}".strip(), justify="right")
+    table.add_column("genotype")
+    marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
+    for record in front.records:
+        assert record.evaluation is not None, "only evaluated trials are on a front"
+        notes = "".join(f" [{marks[text]}]" for text in record.evaluation.warnings)
+        cells = [cell(name, record) for name in COLUMNS]
+        table.add_row(f"{record.number}{notes}", *cells, genotype_text(record.genotype.values))
+    return table
+
+
+COLUMNS = {
+    "robust_accuracy": "robust",
+    "natural_accuracy": "natural",
+    "instability": "instability",
+    "lipschitz_bound_log10": "log10 bound",
+    "lipschitz_empirical": "Lipschitz",
+    "params": "params",
+    "macs": "MACs",
+    "weight_bytes": "weights",
+    "peak_activation_bytes": "peak RAM",
+}
+
+
+def cell(name: str, record: TrialRecord) -> str:
+    """Value of a column in words; accuracies with their 95 % interval."""
+    evaluation = record.evaluation
+    if evaluation is not None and name in ("robust_accuracy", "natural_accuracy"):
+        interval: Interval = getattr(evaluation, name.replace("accuracy", "interval"))
+        return f"{getattr(evaluation, name):.3f} [dim]{interval.low:.2f}–{interval.high:.2f}[/dim]"
+    if name in ("weight_bytes", "peak_activation_bytes"):
+        return bytes_text(getattr(record.costs, name))
+    if hasattr(record.costs, name):
+        return f"{getattr(record.costs, name):,}"
+    return f"{getattr(evaluation, name):.3g}"
+
+
+def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
+    """Different warnings of the trials, in order of appearance."""
+    return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
+
+
+def protocol_text(evaluation: Evaluation) -> str:
+    """What the accuracies of an evaluation mean: images, threat, attack."""
+    attack = ", ".join(f"{key} {value}" for key, value in evaluation.attack.items() if key != "name")
+    threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
+    name = evaluation.attack["name"]
+    return f"{evaluation.num_images} {evaluation.split} images, {threat}, {name} ({attack}); 95 % intervals"
+
+
+def genotype_text(values: Mapping[str, Any]) -> str:
+    """Genotype in short: widths, then expand ratios, then whatever else."""
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(name.split("_")[0], []).append(f"{value:g}" if isinstance(value, float) else str(value))
+    return "  ".join(f"{name[0].upper()} {' '.join(options)}" for name, options in groups.items())
+
+
+def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
+    """The network block by block: channels, resolution, parameters and MACs of each."""
+    table = Table(header_style="bold")
+    for heading in ("row", "block", "in", "hidden", "out", "kernel", "stride", "output", "params", "MACs", "residual"):
+        table.add_column(heading, justify="left" if heading == "block" else "right")
+    _, height, width = spec.input_shape
+    for block in spec.blocks:
+        params = macs = 0
+        for conv in block.convolutions:
+            height, width = conv.output_size(height), conv.output_size(width)
+            params += conv.num_weights + 2 * conv.out_channels
+            macs += conv.num_weights * height * width
+        shape = (block.in_channels, block.hidden_channels, block.out_channels, block.kernel_size, block.stride)
+        residual = "yes" if block.has_residual else ""
+        table.add_row(str(block.row), block.kind, *map(str, shape), f"{height}×{width}", f"{params:,}", f"{macs:,}",
+                      residual)  # fmt: skip
+    features, classes = spec.blocks[-1].out_channels, spec.num_classes
+    classifier = features * classes
+    table.add_row("", "linear", str(features), "", str(classes), "", "", "", f"{classifier + classes:,}",
+                  f"{classifier:,}", "")  # fmt: skip
+    costs = count_costs(spec, deployment)
+    table.add_section()
+    table.add_row("", "all", *[""] * 6, f"{costs.params:,}", f"{costs.macs:,}", "")
+    return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Every score of an evaluation with its unit."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name in ("natural", "robust"):
+        value: float = getattr(evaluation, f"{name}_accuracy")
+        interval: Interval = getattr(evaluation, f"{name}_interval")
+        table.add_row(f"{name} accuracy", f"{value:.4f}", f"95 % interval {interval.low:.4f} – {interval.high:.4f}")
+    table.add_row("instability", f"{evaluation.instability:.4g}", "nats (KL of clean and adversarial prediction)")
+    table.add_row("", f"{evaluation.instability_scaled:.4g}", "on the scale of Mousavi 2023 (KL / ‖x − x̂‖_inf)")
+    table.add_row("Lipschitz, closed form", f"{evaluation.lipschitz_bound_log10:.4g}", "log10 (eq. 5, architecture only)")
+    table.add_row("Lipschitz, empirical", f"{evaluation.lipschitz_empirical:.4g}", "l2 logits / l2 pixels (eq. 6)")
+    table.add_row("", f"{evaluation.lipschitz_empirical_scaled:.4g}", "on the scale of Mousavi 2023 (l1 / l_inf)")
+    table.add_row("measured on", protocol_text(evaluation))
+    for warning in evaluation.warnings:
+        table.add_row("[yellow]warning[/yellow]", "", warning)
+    return table
+
+
+def coverage_table(facts: Mapping[str, Any]) -> Table:
+    """What `nas check` found."""
+    table = Table(title=f"{facts['name']}: the config is valid", title_justify="left", show_header=False)
+    for name, value in _coverage_rows(facts):
+        table.add_row(name, value)
+    return table
+
+
+def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    data = facts["data"]
+    shape = "×".join(map(str, data["input_shape"]))
+    yield "data", f"{data['train']:,} training, {data['validation']:,} validation, {data['classes']} classes, {shape}"
+    yield "genotypes", f"{facts['genotypes']:,} in {len(facts['choices'])} choices"
+    for name, (low, high) in facts["costs"].items():
+        is_bytes = name.endswith("_bytes")
+        yield name, f"{bytes_text(low)} – {bytes_text(high)}" if is_bytes else f"{low:,} – {high:,}"
+    yield "within the budget", f"{100 * facts['within_budget']:.0f} % of {facts['sampled']:,} random genotypes"
+    yield "objectives", ", ".join(f"{name} ({way})" for name, way in facts["objectives"].items())
+    yield "reference point", ", ".join(f"{name} {value:.4g}" for name, value in facts["reference_point"].items())
+    yield "work", f"{facts['trials']} candidates on {facts['workers']} × {facts['threads_per_worker']} threads, {facts['device']}"
+    yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
+
+
+def progress_view(progress: Progress, name: str) -> RenderableType:
+    """Live view of a running search."""
+    best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
+    left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
+    facts = Table.grid(padding=(0, 3))
+    facts.add_row(
+        f"done [bold]{progress.trained}[/bold] / {progress.target}",
+        f"running {progress.running}",
+        f"rejected {progress.rejected}",
+        f"reused {progress.reused}",
+        f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0",
+        f"left {left}",
+    )
+    facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
+    bar = ProgressBar(total=progress.target, completed=progress.trained)
+    return Panel(Group(bar, facts), title=f"search {name}", title_align="left")
+
+
+def progress_line(progress: Progress) -> Text | None:
+    """One line about the trial that has just finished, for logs."""
+    record = progress.latest
+    if record is None:
+        return None
+    head = f"[{progress.trained}/{progress.target}] trial {record.number} {record.state.value}"
+    size = f"{record.costs.params:,} params"
+    if record.reused_from is not None:
+        return Text(f"{head}: same architecture as trial {record.reused_from}")
+    if record.evaluation is None:
+        why = (record.error or "over budget").strip().splitlines()[-1]
+        return Text(f"{head}: {size}; {why}")
+    scores = f"robust {record.evaluation.robust_accuracy:.3f}, natural {record.evaluation.natural_accuracy:.3f}"
+    return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s; hypervolume {progress.hypervolume:.4f}")
+
+
+def bytes_text(count: float) -> str:
+    """Bytes in readable units, 1 KB = 1,000 bytes."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration_text(seconds: float) -> str:
+    """Duration as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,201 @@
+"""From a picked trial to a finished network: long training, selection on validation, one test evaluation."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
+from nas.config import Retraining
+from nas.data import SearchData, load_search_data
+from nas.errors import CheckpointError
+from nas.evaluation import EvaluationSettings, evaluate
+from nas.files import exclusive, write_atomic, write_json
+from nas.pareto import Pick
+from nas.records import Evaluation, Interval, from_json, to_json
+from nas.report.plots import training_curve_png
+from nas.runs import Run, available_cores, resolve_device
+from nas.seeding import derive_seed, make_generator
+from nas.training import TrainingState, scored_network, start_training, train_epoch
+from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
+from search_spaces.network import Network, build_network
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch of a retraining; the last five are None between validations."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    learning_rate: float
+    natural_accuracy: float | None = None
+    robust_accuracy: float | None = None
+    robust_interval: Interval | None = None
+    instability: float | None = None
+    lipschitz_empirical: float | None = None
+
+
+def retrain(run: Run, picked: Pick, report: Callable[[CurvePoint, int], None]) -> tuple[Path, Evaluation]:
+    """Folder of the network that `picked` became, and its evaluation on the test set.
+
+    Trains from scratch with the run's `retrain` settings, keeps the weights of the best validated robust
+    accuracy, then evaluates these once on the test images. Everything goes to RUN/retrained/NUMBER:
+    model.safetensors, genotype.json, evaluation.json, curve.csv, curve.png. The state is saved after every
+    epoch, so a killed retraining goes on from there; a finished one is only read. `report` gets every epoch
+    and the total. Sets torch's number of threads to the cores.
+    """
+    folder = run.folder / "retrained" / f"{picked.record.number:05d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        if (folder / RESULT).exists():
+            return folder, _finished(run, picked, folder)
+        torch.set_num_threads(available_cores())
+        device = resolve_device(run.config.device)
+        data = load_search_data(run.config.data).to(device)
+        seed = _seed(run, picked)
+        curve = _train(run, picked, data, seed, folder, device, report)
+        checkpoint = _finish(run, picked, data, seed, folder, curve)
+        evaluation = evaluate_checkpoint(checkpoint, split_name="test", attack=None, device=device)
+        write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
+        for leftover in (_STATE, _BEST):
+            (folder / leftover).unlink(missing_ok=True)
+        return folder, evaluation
+
+
+_STATE, _BEST, _CURVE = "state.safetensors", "best.safetensors", "curve.json"
+
+
+def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network:
+    spec = run.space.spec(picked.record.genotype)
+    return build_network(spec, make_generator(seed, "weights"), data.mean, data.std)
+
+
+def _train(
+    run: Run,
+    picked: Pick,
+    data: SearchData,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[CurvePoint, int], None],
+) -> list[CurvePoint]:
+    """Trains to the end, from the saved state where there is one; leaves best.safetensors."""
+    settings, threat = run.config.retrain, run.config.threat
+    network = _new_network(run, picked, data, seed).to(device)
+    state = start_training(network, settings, make_generator(seed, "training", device=device))
+    curve: list[CurvePoint] = []
+    fingerprint = _fingerprint(run, picked)
+    if (folder / _STATE).exists():
+        load_training(folder / _STATE, state, fingerprint)
+        stored = json.loads((folder / _CURVE).read_text())
+        curve = [from_json(CurvePoint, point) for point in stored][: state.epoch]
+    while state.epoch < settings.epochs:
+        log = train_epoch(state, data.train, settings, threat)
+        point = CurvePoint(log.epoch, log.loss, log.natural_accuracy, log.learning_rate)
+        if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
+            point = _validate(run, state, data, seed, device, point, curve, folder)
+        curve.append(point)
+        # Curve before state: a kill in between repeats this epoch, bit for bit.
+        write_json(folder / _CURVE, [to_json(p) for p in curve])
+        save_training(folder / _STATE, state, fingerprint)
+        report(point, settings.epochs)
+    return curve
+
+
+def _validate(
+    run: Run,
+    state: TrainingState,
+    data: SearchData,
+    seed: int,
+    device: torch.device,
+    point: CurvePoint,
+    curve: list[CurvePoint],
+    folder: Path,
+) -> CurvePoint:
+    """`point` with its validation scores; saves the weights where they are the best so far."""
+    settings = run.config.retrain
+    scored = scored_network(state, data.train, settings)
+    protocol = EvaluationSettings(attack=settings.validation_attack, batch_size=run.config.evaluation.batch_size)
+    generator = make_generator(seed, "validation", device=device)  # the same noise at every validation
+    scores = evaluate(scored, data.validation, run.config.threat, protocol, generator, split_name="validation")
+    earlier = [p.robust_accuracy for p in curve if p.robust_accuracy is not None]
+    if scores.robust_accuracy >= max(earlier, default=0.0):
+        save_weights(folder / _BEST, scored)
+    return dataclasses.replace(
+        point,
+        natural_accuracy=scores.natural_accuracy,
+        robust_accuracy=scores.robust_accuracy,
+        robust_interval=scores.robust_interval,
+        instability=scores.instability,
+        lipschitz_empirical=scores.lipschitz_empirical,
+    )
+
+
+def _finish(
+    run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint]
+) -> Checkpoint:
+    """Writes the selected network and its curve."""
+    network = _new_network(run, picked, data, seed)
+    load_weights(folder / _BEST, network)
+    network.requires_grad_(False).eval()
+    record, config = picked.record, run.config
+    checkpoint = Checkpoint(
+        network, record.genotype.values, data.class_names, config.data, config.threat, config.evaluation, seed
+    )
+    validated = [p for p in curve if p.robust_accuracy is not None]
+    best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
+    save_checkpoint(folder, checkpoint, {
+        "trial": record.number,
+        "fingerprint": _fingerprint(run, picked),
+        "picked": picked.reason,
+        "costs": to_json(record.costs),
+        "deployment": config.deployment.model_dump(mode="json"),
+        "training": config.retrain.model_dump(mode="json"),
+        "selected_epoch": best.epoch,
+        "selected_on": "validation",
+    })  # fmt: skip
+    write_atomic(folder / "curve.csv", _csv(curve).encode())
+    write_atomic(folder / "curve.png", training_curve_png([dataclasses.asdict(p) for p in curve], best.epoch))
+    return checkpoint
+
+
+def _finished(run: Run, picked: Pick, folder: Path) -> Evaluation:
+    """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
+    try:
+        found = json.loads((folder / DESCRIPTION).read_text())["fingerprint"]
+        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
+    if found != _fingerprint(run, picked):
+        raise CheckpointError(
+            f"{folder} was retrained with other settings (retrain.* has changed since); move or remove it to "
+            f"retrain trial {picked.record.number} again"
+        )
+    return evaluation
+
+
+def _seed(run: Run, picked: Pick) -> int:
+    return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key)
+
+
+def _fingerprint(run: Run, picked: Pick) -> str:
+    """Names what a saved state belongs to: network, data, threat, settings, seed."""
+    config = run.config
+    parts = (config.data, config.threat, config.retrain)
+    text = json.dumps([picked.record.genotype.key, _seed(run, picked), *(p.model_dump(mode="json") for p in parts)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _csv(curve: list[CurvePoint]) -> str:
+    import pandas as pd
+
+    table = pd.json_normalize([to_json(point) for point in curve])
+    return table.drop(columns=[c for c in table if c == "robust_interval"]).to_csv(index=False)
+
+
+__all__ = ["CurvePoint", "Retraining", "retrain"]

@@ -1,0 +1,326 @@
+"""Run folders: what a config makes on disk, the search in it, and what later verbs read from it."""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.budgets import count_costs
+from nas.config import RunConfig, differences, dump_config, load_config
+from nas.data import SearchData, load_search_data
+from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
+from nas.evaluation import lipschitz_bound_log10
+from nas.files import exclusive, write_atomic, write_json
+from nas.pareto import Objective, ParetoFront, front_of
+from nas.records import Costs, TrialRecord
+from nas.search.engine import Problem, Progress, run_search
+from nas.search.executors import Executor, InProcess, Processes
+from nas.search.samplers import make_sampler
+from nas.search.study import StudyFile, read_records
+from nas.trial import TrialPlan
+from search_spaces import SPACES, Genotype, SearchSpace
+
+MAY_CHANGE = ("search.trials", "search.workers", "search.executor", "search.trial_timeout", "search.max_failures",
+              "search.reference_point", "retrain", "device")  # fmt: skip
+"""Fields that do not change what the finished trials mean; all others are fixed once a run exists."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and its config."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def study_path(self) -> Path:
+        """The study's journal file."""
+        return self.folder / "study.journal"
+
+    @property
+    def trials_folder(self) -> Path:
+        """Folder of the trials' folders."""
+        return self.folder / "trials"
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """Search space, for the image shape and classes the run found in its data."""
+        facts = _read_json(self.folder / "data.json")
+        channels, height, width = facts["input_shape"]
+        return make_space(self.config, (channels, height, width), facts["num_classes"])
+
+    @cached_property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Finished trials by number, as they are now."""
+        return tuple(read_records(self.study_path))
+
+    def front(self, objectives: Sequence[Objective] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
+        """Front of `records` (default: all) for `objectives` (default: the run's)."""
+        return front_of(self.records if records is None else records, objectives or self.config.parsed_objectives)
+
+    def reference_point(self, objectives: Sequence[Objective] = ()) -> tuple[float, ...]:
+        """Worst value of each objective, in its own direction."""
+        return reference_point(self.config, self.space, objectives or self.config.parsed_objectives)
+
+
+def open_run(folder: Path) -> Run:
+    """Existing run in `folder`. Raises UsageError where there is none."""
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise UsageError(f"no run in {folder} (it has no config.yaml); start one with `nas search CONFIG`")
+    return Run(folder, load_config(config))
+
+
+def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
+    """Creates or resumes the run in `folder` and searches until the config's trials are done.
+
+    Returns in words why it ended. Writes config.yaml, data.json, environment.json, study.journal and
+    trials/ there. Raises RunMismatch where the folder was made with another config, RunLocked where another
+    process searches in it, EmptyBudget where no genotype fits.
+    """
+    workers, threads = workers_and_threads(config)
+    if (folder / "config.yaml").exists():
+        _check_same(config, open_run(folder).config, folder)
+    data = load_search_data(config.data)
+    run = Run(folder, config)
+    problem = make_problem(config, data)
+    check_budget(problem)
+    try:
+        run.trials_folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
+    with exclusive(folder):
+        shape = {"input_shape": data.input_shape, "num_classes": data.num_classes, "class_names": data.class_names}
+        write_json(folder / "data.json", shape)
+        _log_environment(folder / "environment.json", workers, threads)
+        write_atomic(folder / "config.yaml", dump_config(config).encode())
+        directions = [objective.direction for objective in problem.objectives]
+        study = StudyFile(run.study_path, problem.space, directions, partial(make_sampler, config.search))
+        device = str(resolve_device(config.device))
+        plan = TrialPlan(
+            problem.space, data, config.threat, config.training, config.evaluation, device, run.trials_folder
+        )
+        with _executor(config, plan, workers, threads) as executor:
+            return run_search(problem, study, executor, config.search, report)
+
+
+def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
+    """Search space of `config` for images of this shape."""
+    return SPACES[config.space.name].constructor(config.space, input_shape, num_classes)
+
+
+def make_problem(config: RunConfig, data: SearchData) -> Problem:
+    """What the engine searches, from the config and the shape of the data."""
+    space = make_space(config, data.input_shape, data.num_classes)
+    return Problem(
+        space=space,
+        costs=lambda genotype: costs_of(config, space, genotype),
+        budget=config.budget,
+        objectives=config.parsed_objectives,
+        constraints=config.parsed_constraints,
+        reference_point=reference_point(config, space, config.parsed_objectives),
+    )
+
+
+def costs_of(config: RunConfig, space: SearchSpace, genotype: Genotype) -> Costs:
+    """Costs of `genotype` in the config's number formats."""
+    return count_costs(space.spec(genotype), config.deployment)
+
+
+def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Worst value of each objective for the hypervolume, in its own direction.
+
+    Accuracies 0; costs their limit, else 1.1 times the largest genotype's; the closed-form bound 1.1 times
+    the largest genotype's; instability ln(classes) nats, that of a certain prediction becoming uniform
+    (divided by epsilon on the paper's scale). `search.reference_point` overrides; the empirical Lipschitz
+    constants have no natural worst value and need it. Raises ConfigError where it is missing.
+    """
+    spec = space.spec(space.largest())
+    chance = math.log(space.num_classes)
+    worst = {
+        "robust_accuracy": 0.0,
+        "natural_accuracy": 0.0,
+        "instability": chance,
+        "instability_scaled": chance / config.threat.epsilon,
+        "lipschitz_bound_log10": 1.1 * lipschitz_bound_log10(spec),
+    }
+    for name, largest in dataclasses.asdict(count_costs(spec, config.deployment)).items():
+        worst[name] = float(getattr(config.budget, name) or 1.1 * largest)
+    worst |= config.search.reference_point
+    missing = [o.name for o in objectives if o.name not in worst]
+    if missing:
+        raise ConfigError(
+            f"objective {missing[0]} has no natural worst value: set search.reference_point: "
+            f"{{{missing[0]}: VALUE}} for the hypervolume"
+        )
+    return tuple(worst[objective.name] for objective in objectives)
+
+
+def check_budget(problem: Problem) -> None:
+    """Raises EmptyBudget where even the smallest genotype exceeds the budget, with its size."""
+    costs = problem.costs(problem.space.smallest())
+    overrun = {name: value for name, value in problem.budget.overrun(costs).items() if value > 0}
+    if overrun:
+        parts = [f"{name} {getattr(costs, name):,} (limit {getattr(problem.budget, name):,})" for name in overrun]
+        raise EmptyBudget(
+            f"no genotype fits the budget: the smallest network of the space has {', '.join(parts)}; "
+            f"raise the budget or give the space smaller options"
+        )
+
+
+def workers_and_threads(config: RunConfig) -> tuple[int, int]:
+    """Number of workers and threads of each; their product never exceeds the cores of this process.
+
+    Raises ConfigError for more workers than cores: torch would run 20 to 50 times slower.
+    """
+    cores = available_cores()
+    if config.search.executor == "in_process":
+        return 1, cores
+    on_cpu = resolve_device(config.device).type == "cpu"
+    workers = (cores if on_cpu else 1) if config.search.workers == "auto" else config.search.workers
+    if not 1 <= workers <= cores:
+        raise ConfigError(f"search.workers: must be 1 to {cores} (the cores of this machine) or auto [got {workers}]")
+    workers = min(workers, config.search.trials)
+    return workers, max(1, cores // workers) if not on_cpu or config.search.workers != "auto" else 1
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device by its config name. Raises ConfigError for a CUDA device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu")
+    return device
+
+
+@contextmanager
+def _executor(config: RunConfig, plan: TrialPlan, workers: int, threads: int) -> Iterator[Executor]:
+    executor: Executor
+    if config.search.executor == "in_process":
+        torch.set_num_threads(threads)
+        executor = InProcess(plan)
+    else:
+        executor = Processes(plan, workers=workers, threads=threads, timeout=config.search.trial_timeout)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
+    changed = [
+        (field, new, old)
+        for field, new, old in differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+        if not any(field == free or field.startswith(f"{free}.") for free in MAY_CHANGE)
+    ]
+    if changed:
+        lines = [f"  {field}: the run has {_brief(old)}, the config has {_brief(new)}" for field, new, old in changed]
+        raise RunMismatch(
+            f"{folder} was made with another config:\n" + "\n".join(lines) + "\nuse --run NAME for a new run, "
+            f"or make the fields equal (free to change: {', '.join(MAY_CHANGE)})"
+        )
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _log_environment(path: Path, workers: int, threads: int) -> None:
+    """Appends this start of the search, with versions and hardware, to the list in `path`."""
+    starts = _read_json(path) if path.exists() else []
+    packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
+    here = Path(__file__).parent
+    write_json(path, [*starts, {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "workers": workers,
+        "threads_per_worker": threads,
+        "git_revision": _git(here, "rev-parse", "HEAD"),
+        "git_changes": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
+    }])  # fmt: skip
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing: the run was never started; run `nas search CONFIG`") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); restore it or remove it and run `nas search` again") from error
+
+
+def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Mapping[str, Any]:
+    """What a search of `config` would cover, JSON-ready (see `nas check`)."""
+    from random import Random
+
+    problem = make_problem(config, data)
+    check_budget(problem)
+    rng = Random(0)
+    space = problem.space
+    drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(sample_size))]
+    costs = [problem.costs(genotype) for genotype in drawn]
+    within = [c for c in costs[2:] if problem.budget.allows(c)]
+    ranges = {
+        f.name: [min(getattr(c, f.name) for c in costs), max(getattr(c, f.name) for c in costs)]
+        for f in dataclasses.fields(Costs)
+    }
+    workers, threads = workers_and_threads(config)
+    typical = sorted(c.params for c in within or costs[:1])[len(within or costs[:1]) // 2]
+    return {
+        "name": config.name,
+        "data": {"train": len(data.train), "validation": len(data.validation), "classes": data.num_classes,
+                 "input_shape": data.input_shape},
+        "genotypes": space.size,
+        "choices": {choice.name: list(choice.options) for choice in space.choices},
+        "costs": ranges,
+        "within_budget": len(within) / sample_size,
+        "sampled": sample_size,
+        "objectives": {o.name: o.direction for o in problem.objectives},
+        "reference_point": dict(zip((o.name for o in problem.objectives), problem.reference_point, strict=True)),
+        "trials": config.search.trials,
+        "workers": workers,
+        "threads_per_worker": threads,
+        "device": str(resolve_device(config.device)),
+        "disk_bytes": config.search.trials * (4 * typical + 20_000),
+    }  # fmt: skip

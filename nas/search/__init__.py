@@ -1,0 +1,1 @@
+"""The multi-objective search: study (the record), samplers, engine (the loop), executors (where it runs)."""

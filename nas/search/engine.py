@@ -1,0 +1,270 @@
+"""The search loop: propose, check the budget, train elsewhere, tell the study. One writer, any executor.
+
+Read top down: `run_search` is the loop, `_Search` its steps. The loop knows no training: it is handed an
+executor, and runs on a toy function in milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from random import Random
+from time import monotonic
+
+import optuna
+
+from nas.budgets import Budget
+from nas.errors import SearchStopped
+from nas.pareto import Condition, Objective, front_of, hypervolume
+from nas.records import Candidate, Costs, Outcome, TrialRecord, TrialState
+from nas.search.executors import Executor
+from nas.search.settings import SearchSettings
+from nas.search.study import StudyFile, is_trained
+from nas.seeding import derive_seed
+from search_spaces import Genotype, SearchSpace
+
+MAX_BARREN = 20
+"""Proposals in a row that train nothing before a fresh genotype is drawn instead."""
+MAX_DRAWS = 10_000
+"""Random genotypes tried to find a fresh one; spaces up to this size are enumerated."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, and what is wanted of it."""
+
+    space: SearchSpace
+    costs: Callable[[Genotype], Costs]
+    budget: Budget
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Condition, ...]
+    reference_point: tuple[float, ...]
+    """Worst value of each objective, in its own direction."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running search."""
+
+    target: int
+    trained: int
+    rejected: int
+    reused: int
+    failed: int
+    running: int
+    hypervolume: float
+    front_size: int
+    best_robust_accuracy: float | None
+    """Among the feasible trials."""
+    seconds_left: float | None
+    latest: TrialRecord | None
+    """The trial that has just finished."""
+
+
+def run_search(
+    problem: Problem,
+    study: StudyFile,
+    executor: Executor,
+    settings: SearchSettings,
+    report: Callable[[Progress], None],
+) -> str:
+    """Trains candidates until `settings.trials` are done; returns in words why it ended.
+
+    Finished trials of `study` count, unfinished ones come first. `report` is called after every finished
+    trial and about once a second. Raises SearchStopped after `max_failures` failures in a row. The executor
+    is left to the caller to close.
+    """
+    search = _Search(problem, study, executor, settings, report)
+    search.resume()
+    while search.trained + search.running < settings.trials or search.running:
+        while search.trained + search.running < settings.trials and search.running < executor.capacity:
+            if not search.start_next():
+                break
+        if not search.running:
+            return "the space is exhausted: every architecture within the budget that could be found is done"
+        for candidate, outcome in executor.collect(seconds=1.0):
+            search.finish(candidate, outcome)
+        search.tick()
+    return f"{search.trained} candidates are done"
+
+
+@dataclass
+class _Search:
+    problem: Problem
+    study: StudyFile
+    executor: Executor
+    settings: SearchSettings
+    report: Callable[[Progress], None]
+    counts: Counter[str] = field(default_factory=Counter)
+    """Finished trials: trained, rejected, reused, failed."""
+    front: tuple[TrialRecord, ...] = ()
+    best_robust_accuracy: float | None = None
+    by_key: dict[str, TrialRecord] = field(default_factory=dict)
+    """First trained trial of every architecture."""
+    pending: list[optuna.Trial] = field(default_factory=list)
+    live: dict[int, optuna.Trial] = field(default_factory=dict)
+    """Trials in the executor, by number."""
+    waiting: dict[str, list[tuple[optuna.Trial, Genotype]]] = field(default_factory=dict)
+    """Trials whose architecture is in the executor right now, by key."""
+    barren: int = 0
+    failures: int = 0
+    hypervolume: float = 0.0
+    began: float = field(default_factory=monotonic)
+    trained_now: int = 0
+
+    @property
+    def running(self) -> int:
+        return len(self.live)
+
+    @property
+    def trained(self) -> int:
+        return self.counts["trained"]
+
+    def resume(self) -> None:
+        """Takes up the finished and the unfinished trials of the study."""
+        for record in self.study.records():
+            self._remember(record)
+        self.pending = self.study.pending()
+        self.tick()
+
+    def start_next(self) -> bool:
+        """Moves one trial on: into the executor, or straight to its end. False where nothing new exists."""
+        if self.pending:
+            trial = self.pending.pop(0)
+        else:
+            if self.barren >= MAX_BARREN and not self._enqueue_fresh():
+                return False
+            trial = self.study.ask()
+        genotype = self.study.genotype(trial)
+        costs = self.problem.costs(genotype)
+        if not self.problem.budget.allows(costs):
+            self._tell(trial, self._record(trial, genotype, TrialState.REJECTED, costs))
+        elif genotype.key in self.by_key:
+            self._reuse(trial, genotype)
+        elif genotype.key in self.waiting:
+            self.waiting[genotype.key].append((trial, genotype))
+        else:
+            self.barren = 0
+            self.live[trial.number] = trial
+            self.waiting[genotype.key] = []
+            self.executor.submit(Candidate(trial.number, genotype, self._seed(genotype)))
+            return True
+        self.barren += 1
+        return True
+
+    def finish(self, candidate: Candidate, outcome: Outcome) -> None:
+        """Tells the study the outcome of `candidate`, and of the trials that waited for the same architecture."""
+        trial = self.live.pop(candidate.number)
+        genotype = candidate.genotype
+        state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
+        self.trained_now += 1
+        self._tell(trial, self._record(trial, genotype, state, self.problem.costs(genotype), outcome))
+        for waiting, same in self.waiting.pop(genotype.key):
+            self._reuse(waiting, same)
+        self.failures = self.failures + 1 if state is TrialState.FAILED else 0
+        if self.failures >= self.settings.max_failures:
+            raise SearchStopped(
+                f"{self.failures} candidates failed in a row (search.max_failures); the last one, trial "
+                f"{candidate.number}: {(outcome.error or '').strip().splitlines()[-1]}"
+            )
+
+    def tick(self, latest: TrialRecord | None = None) -> None:
+        """Reports the progress."""
+        left = self.settings.trials - self.trained
+        pace = (monotonic() - self.began) / self.trained_now if self.trained_now else None
+        self.report(
+            Progress(
+                target=self.settings.trials,
+                trained=self.trained,
+                rejected=self.counts["rejected"],
+                reused=self.counts["reused"],
+                failed=self.counts["failed"],
+                running=self.running,
+                hypervolume=self.hypervolume,
+                front_size=len(self.front),
+                best_robust_accuracy=self.best_robust_accuracy,
+                seconds_left=None if pace is None else pace * left,
+                latest=latest,
+            )
+        )
+
+    def _seed(self, genotype: Genotype) -> int:
+        """One seed per architecture: its result does not depend on when it is proposed."""
+        return derive_seed(self.settings.seed, "trial", genotype.key)
+
+    def _reuse(self, trial: optuna.Trial, genotype: Genotype) -> None:
+        earlier = self.by_key[genotype.key]
+        outcome = Outcome(earlier.evaluation, 0.0, earlier.error)
+        self._tell(
+            trial, self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number)
+        )
+
+    def _record(
+        self,
+        trial: optuna.Trial,
+        genotype: Genotype,
+        state: TrialState,
+        costs: Costs,
+        outcome: Outcome | None = None,
+        reused_from: int | None = None,
+    ) -> TrialRecord:
+        record = TrialRecord(
+            number=trial.number,
+            genotype=genotype,
+            seed=self._seed(genotype),
+            state=state,
+            costs=costs,
+            evaluation=outcome.evaluation if outcome else None,
+            violations={f"budget.{name}": value for name, value in self.problem.budget.overrun(costs).items()},
+            seconds=outcome.seconds if outcome else 0.0,
+            error=outcome.error if outcome else None,
+            reused_from=reused_from,
+        )
+        # A limit on something never measured counts as broken by its whole size.
+        measured = {
+            str(condition): 1.0 if record.evaluation is None else condition.violation(record)
+            for condition in self.problem.constraints
+        }
+        return TrialRecord(**{**vars(record), "violations": {**record.violations, **measured}})
+
+    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        if record.state is TrialState.COMPLETE:
+            values: Sequence[float] | None = [o.metric.read(record) for o in self.problem.objectives]
+        elif record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
+            values = self.problem.reference_point
+        else:
+            values = None
+        self.study.tell(trial, record, values)
+        self._remember(record)
+        self.tick(record)
+
+    def _remember(self, record: TrialRecord) -> None:
+        self.counts["reused" if record.reused_from is not None else record.state.value] += 1
+        if is_trained(record):
+            self.counts["trained"] += 1
+            self.by_key.setdefault(record.genotype.key, record)
+        if not record.is_feasible or record.evaluation is None or record.reused_from is not None:
+            return
+        robust = record.evaluation.robust_accuracy
+        self.best_robust_accuracy = max(robust, self.best_robust_accuracy or 0.0)
+        self.front = front_of([*self.front, record], self.problem.objectives).records
+        self.hypervolume = hypervolume(self.front, self.problem.objectives, self.problem.reference_point)
+
+    def _enqueue_fresh(self) -> bool:
+        """Makes a random architecture that is new and within the budget the next proposal, if one is found."""
+        known = self.by_key.keys() | self.waiting.keys()
+        for genotype in self._draws():
+            if genotype.key not in known and self.problem.budget.allows(self.problem.costs(genotype)):
+                self.study.enqueue(genotype)
+                self.barren = 0
+                return True
+        return False
+
+    def _draws(self) -> Iterator[Genotype]:
+        space, rng = self.problem.space, Random(derive_seed(self.settings.seed, "fresh", sum(self.counts.values())))
+        if space.size <= MAX_DRAWS:
+            indices = list(product(*(range(len(choice.options)) for choice in space.choices)))
+            rng.shuffle(indices)
+            yield from map(space.decode, indices)
+        else:
+            yield from (space.sample(rng) for _ in range(MAX_DRAWS))

@@ -1,0 +1,137 @@
+"""Where candidates are trained: in this process, or in worker processes that may crash or hang."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Protocol
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from nas.records import Candidate, Outcome
+
+Evaluate = Callable[[Candidate], Outcome]
+"""Trains and scores a candidate; a candidate's own failure is an Outcome with an error, not an exception."""
+
+Finished = tuple[Candidate, Outcome]
+
+
+class Executor(Protocol):
+    """Runs candidates. At most `capacity` are submitted and not yet returned at any time.
+
+    An OSError of `evaluate` (a full disk) is raised by `collect`: it is no candidate's fault.
+    """
+
+    capacity: int
+
+    def submit(self, candidate: Candidate) -> None:
+        """Starts or queues `candidate`."""
+
+    def collect(self, seconds: float) -> list[Finished]:
+        """Finished candidates; waits up to about `seconds` for the first."""
+
+    def close(self) -> None:
+        """Stops everything that still runs, without waiting for it."""
+
+
+class InProcess:
+    """One candidate at a time in the calling process, during `collect`. No timeout, no crash isolation."""
+
+    capacity = 1
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._queue: list[Candidate] = []
+
+    def submit(self, candidate: Candidate) -> None:
+        """Queues `candidate` for the next `collect`."""
+        self._queue.append(candidate)
+
+    def collect(self, seconds: float) -> list[Finished]:
+        """Runs the queued candidate to its end."""
+        if not self._queue:
+            return []
+        candidate = self._queue.pop(0)
+        return [(candidate, self._evaluate(candidate))]
+
+    def close(self) -> None:
+        """Forgets what was queued."""
+        self._queue.clear()
+
+
+class Processes:
+    """`workers` spawned processes of `threads` threads each; a worker that dies or hangs is replaced.
+
+    `evaluate` is pickled to each worker once; tensors in it are shared, not copied.
+    """
+
+    def __init__(self, evaluate: Evaluate, *, workers: int, threads: int, timeout: float | None) -> None:
+        self.capacity = workers
+        self._timeout = timeout
+        self._started: dict[Future[Outcome], tuple[Candidate, float]] = {}
+        context = torch.multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(
+            workers, context=context, initializer=_start_worker, initargs=(evaluate, threads, os.getpid())
+        )
+
+    def submit(self, candidate: Candidate) -> None:
+        """Sends `candidate` to a free worker."""
+        future: Future[Outcome] = self._pool.schedule(_run, args=(candidate,), timeout=self._timeout)
+        self._started[future] = (candidate, time.perf_counter())
+
+    def collect(self, seconds: float) -> list[Finished]:
+        """Outcomes that have arrived; a crash or a timeout is an Outcome with an error."""
+        done, _ = wait(self._started, timeout=seconds, return_when=FIRST_COMPLETED)
+        finished = []
+        for future in sorted(done, key=lambda f: self._started[f][0].number):
+            candidate, started = self._started.pop(future)
+            finished.append((candidate, self._outcome(future, time.perf_counter() - started)))
+        return finished
+
+    def close(self) -> None:
+        """Kills the workers."""
+        self._pool.stop()
+        self._pool.join()
+
+    def _outcome(self, future: "Future[Outcome]", seconds: float) -> Outcome:
+        try:
+            return future.result()
+        except FutureTimeout:
+            return Outcome(None, seconds, f"stopped after search.trial_timeout = {self._timeout:g} s")
+        except ProcessExpired as error:
+            reason = f"exit code {error.exitcode}" if error.exitcode >= 0 else _signal_name(-error.exitcode)
+            return Outcome(None, seconds, f"its worker process died ({reason}); out of memory?")
+
+
+_evaluate: Evaluate | None = None
+
+
+def _start_worker(evaluate: Evaluate, threads: int, parent: int) -> None:
+    """Set-up of a worker process: its task, its threads, and its end when the search ends or is killed."""
+    global _evaluate
+    _evaluate = evaluate
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _run(candidate: Candidate) -> Outcome:
+    assert _evaluate is not None, "worker was not initialised"
+    return _evaluate(candidate)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,36 @@
+"""Every knob of a search."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from nas.settings import Settings
+
+
+class SearchSettings(Settings):
+    """How candidates are proposed and where they are trained."""
+
+    sampler: Literal["nsga2", "random", "tpe"] = "nsga2"
+    """NSGA-II (Deb 2002), uniform random, or multi-objective TPE (Ozaki 2022)."""
+    trials: int = Field(32, ge=1, le=1_000_000)
+    """Candidates to train; rejected and reused ones do not count. May be raised later to go on."""
+    population: int = Field(16, ge=2, le=10_000)
+    """Trials of an NSGA-II generation; random trials before TPE's model."""
+    crossover_probability: float = Field(0.9, ge=0, le=1)
+    """NSGA-II: probability that a child mixes two parents instead of copying one."""
+    swapping_probability: float = Field(0.5, ge=0, le=1)
+    """NSGA-II: probability of taking each choice from the second parent, in uniform crossover."""
+    mutation_probability: float | None = Field(None, ge=0, le=1)
+    """NSGA-II: probability of redrawing each choice of a child; 1 / number of choices when left out."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random; with one worker, one seed gives one search."""
+    workers: int | Literal["auto"] = "auto"
+    """Candidates trained at once; auto: as many as cores on the CPU, one on a GPU."""
+    executor: Literal["processes", "in_process"] = "processes"
+    """Worker processes (isolated crashes, timeouts), or the search's own process, one candidate at a time."""
+    trial_timeout: float | None = Field(None, gt=0)
+    """Seconds after which a candidate is stopped and failed (worker processes only)."""
+    max_failures: int = Field(5, ge=1)
+    """Failures in a row that stop the search."""
+    reference_point: dict[str, float] = {}
+    """Worst value of an objective for the hypervolume, where the default is not wanted."""

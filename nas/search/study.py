@@ -1,0 +1,155 @@
+"""The Optuna study of a run: the one record of its trials, in a journal file with a single writer.
+
+A finished trial carries its TrialRecord in the user attribute `record`; everything the project reads comes
+from there. Optuna's own tools can open the same file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState as OptunaState
+
+from nas.errors import StudyCorrupt
+from nas.records import TrialRecord, TrialState, from_json, to_json
+from search_spaces import Genotype, SearchSpace
+
+SamplerFactory = Callable[[int], BaseSampler]
+"""Makes the sampler that proposes the trial of the given number."""
+
+
+class _RunLockHeld(JournalFileOpenLock):
+    """No lock of its own: the writer holds the run folder's lock (nas.files.exclusive) for its whole life.
+
+    Optuna's lock files outlive a killed process and make the next one wait for 30 seconds.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+
+class StudyFile:
+    """A study in `path`, created when missing. The caller holds the lock of its folder to write.
+
+    Raises StudyCorrupt where the file is not a readable journal of a study of these directions.
+    """
+
+    def __init__(self, path: Path, space: SearchSpace, directions: Sequence[str], sampler: SamplerFactory):
+        self._space = space
+        self._sampler = sampler
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        repair_journal(path)
+        self._study = _load(path, lambda storage: optuna.create_study(
+            study_name=STUDY_NAME, storage=storage, directions=list(directions), load_if_exists=True
+        ))  # fmt: skip
+
+    def records(self) -> list[TrialRecord]:
+        """Finished trials by number."""
+        return _records(self._study)
+
+    def pending(self) -> list[optuna.Trial]:
+        """Trials that were proposed but never finished, by number: the process ended while they ran."""
+        running = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+        trials = []
+        for frozen in running:
+            self._study.sampler = self._sampler(frozen.number)
+            # The number is public, the id that Trial needs is not.
+            trials.append(optuna.Trial(self._study, frozen._trial_id))
+        return trials
+
+    def ask(self) -> optuna.Trial:
+        """New trial; its proposal is a function of the seed, its number and the trials so far."""
+        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        return self._study.ask()
+
+    def enqueue(self, genotype: Genotype) -> None:
+        """Makes `genotype` the next proposal."""
+        self._study.enqueue_trial(dict(genotype.values))
+
+    def genotype(self, trial: optuna.Trial) -> Genotype:
+        """Genotype that the sampler chose for `trial`; values already stored for it are kept."""
+        distributions = distributions_of(self._space)
+        values = {name: trial._suggest(name, distribution) for name, distribution in distributions.items()}
+        return self._space.genotype(values)
+
+    def tell(self, trial: optuna.Trial, record: TrialRecord, values: Sequence[float] | None) -> None:
+        """Finishes `trial` with `record`. Without `values` it is failed and no sampler learns from it."""
+        for name, violation in record.violations.items():  # just before tell: a set value cannot be replaced
+            trial.set_constraint(name, violation)
+        trial.set_user_attr("genotype", dict(record.genotype.values))
+        trial.set_user_attr("record", to_json(record))
+        self._study.tell(trial, values, OptunaState.FAIL if values is None else OptunaState.COMPLETE)
+
+
+STUDY_NAME = "search"
+
+
+def read_records(path: Path) -> list[TrialRecord]:
+    """Finished trials of the study in `path`, by number, without changing anything. Safe while a search writes.
+
+    Raises StudyCorrupt where there is none or it cannot be read.
+    """
+    if not path.is_file():
+        raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return _records(_load(path, lambda storage: optuna.load_study(study_name=STUDY_NAME, storage=storage)))
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Optuna's view of the choices of `space`."""
+    return {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
+
+
+def repair_journal(path: Path) -> None:
+    """Cuts a half-written last line off the journal at `path`: the write a crash or a full disk interrupted."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+
+
+def _load(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.Study:
+    try:
+        study = load(JournalStorage(JournalFileBackend(str(path), lock_obj=_RunLockHeld(str(path)))))
+        study.get_trials(deepcopy=False)
+    except OSError:
+        raise
+    except Exception as error:
+        raise StudyCorrupt(
+            f"{path} is not a readable study{_first_bad_line(path)} ({type(error).__name__}: {error}); restore it "
+            f"from a copy, or cut it before that line: finished trials keep their results under trials/"
+        ) from error
+    return study
+
+
+def _first_bad_line(path: Path) -> str:
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            json.loads(line)
+        except ValueError:
+            return f" (first bad line: {number})"
+    return ""
+
+
+def _records(study: optuna.Study) -> list[TrialRecord]:
+    trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE, OptunaState.FAIL))
+    attributes: list[Mapping[str, object]] = [trial.user_attrs for trial in trials]
+    return [from_json(TrialRecord, a["record"]) for a in attributes if "record" in a]
+
+
+def is_trained(record: TrialRecord) -> bool:
+    """Whether the trial cost a training of its own (it was neither rejected nor reused)."""
+    return record.state is not TrialState.REJECTED and record.reused_from is None

@@ -1,0 +1,57 @@
+"""What the adversary may do: perturbations of bounded norm, in pixel units, on pixels in [0, 1].
+
+Letters: N images, C channels, H × W pixels.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from nas.settings import Ratio, Settings
+
+
+class ThreatModel(Settings):
+    """A ball around each image, intersected with [0, 1]."""
+
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of the perturbation over all pixels of an image."""
+    epsilon: Ratio = Field(gt=0, le=1e3)
+    """Radius in pixel units (1 = black to white); may be written 8/255."""
+
+    def __str__(self) -> str:
+        return f"{self.norm} ε = {self.epsilon:.4g}"
+
+    def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        if self.norm == "linf":
+            uniform = torch.empty_like(x).uniform_(-1, 1, generator=generator)
+            return (x + self.epsilon * uniform).clamp(0, 1)
+        direction = self.direction(torch.empty_like(x).normal_(generator=generator))
+        radius = torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator) ** (1 / x[0].numel())
+        return (x + self.epsilon * radius * direction).clamp(0, 1)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Step of norm 1 that ascends fastest to first order: sign for linf, unit vector for l2.
+
+        A gradient of zero gives a step of zero.
+        """
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / _norms(gradient, 2).clamp_min(1e-30)
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Nearest points to `x_adv` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
+        if self.norm == "linf":
+            return torch.minimum(torch.maximum(x_adv, x - self.epsilon), x + self.epsilon).clamp(0, 1)
+        delta = x_adv - x
+        return (x + delta * (self.epsilon / _norms(delta, 2).clamp_min(1e-30)).clamp(max=1)).clamp(0, 1)
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Norm of each perturbation, shape (N,)."""
+        return _norms(x_adv - x, torch.inf if self.norm == "linf" else 2).flatten()
+
+
+def _norms(x: Tensor, order: float) -> Tensor:
+    return torch.linalg.vector_norm(x, ord=order, dim=(1, 2, 3), keepdim=True)

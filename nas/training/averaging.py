@@ -1,0 +1,39 @@
+"""Averaged weights, and batch-norm statistics that belong to the weights that are scored."""
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def update_average_(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Moves the parameters of `average` towards `network`'s; buffers are copied.
+
+    Exponential moving average with decay min(decay, (1 + t) / (10 + t)), so that early steps do not
+    anchor it to the initial weights.
+    """
+    keep = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+    for kept, live in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(live)
+
+
+@torch.no_grad()
+def reestimate_batch_norm_(network: nn.Module, batches: list[Tensor]) -> None:
+    """Replaces all batch-norm statistics by their plain mean over `batches` (each (N, C, H, W) pixels).
+
+    Mode and momentum of every module are as before afterwards. Does nothing to a network without
+    batch-norm or without batches.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms or not batches:
+        return
+    before = [(norm, norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+        norm.train()
+    for batch in batches:
+        network(batch)
+    for norm, momentum, training in before:
+        norm.momentum = momentum
+        norm.train(training)

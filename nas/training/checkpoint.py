@@ -1,0 +1,98 @@
+"""Training states and weights on disk: safetensors, written atomically, never unpickled."""
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from nas.errors import CheckpointError
+from nas.files import write_atomic
+from nas.training.loop import TrainingState
+from search_spaces.network import Network
+
+_COUNTERS = ("epoch", "step")
+
+
+def save_weights(path: Path, network: Network) -> None:
+    """Writes parameters and buffers of `network` to `path`, atomically."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(tensors))
+
+
+def load_weights(path: Path, network: Network) -> None:
+    """Fills `network` with the weights of `path`.
+
+    Raises CheckpointError where the file is missing, damaged or does not fit the network.
+    """
+    _fill(network.state_dict(), _read(path), "", path)
+
+
+def save_training(path: Path, state: TrainingState, fingerprint: str) -> None:
+    """Writes all of `state` to `path`, atomically; `fingerprint` names what is being trained, and how."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
+    for index, parameter in enumerate(_parameters(state)):
+        momentum = state.optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{index}"] = momentum
+    tensors["generator"] = state.generator.get_state()
+    tensors |= {name: torch.tensor(getattr(state, name)) for name in _COUNTERS}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, safetensors.torch.save(tensors, {"fingerprint": fingerprint}))
+
+
+def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
+    """Restores `state` (as `start_training` made it) from `path`.
+
+    Raises CheckpointError where the file is damaged or was written for another `fingerprint`.
+    """
+    tensors = _read(path)
+    with safetensors.safe_open(path, "pt") as file:
+        found = (file.metadata() or {}).get("fingerprint")
+    if found != fingerprint:
+        raise CheckpointError(
+            f"{path} belongs to another training (network, data or settings differ); "
+            f"remove its folder to start afresh"
+        )
+    _fill(state.network.state_dict(), tensors, "network.", path)
+    if state.average is not None:
+        _fill(state.average.state_dict(), tensors, "average.", path)
+    for index, parameter in enumerate(_parameters(state)):
+        if f"momentum.{index}" in tensors:
+            momentum = tensors[f"momentum.{index}"].to(parameter.device)
+            state.optimizer.state[parameter]["momentum_buffer"] = momentum
+    state.generator.set_state(tensors["generator"])
+    for name in _COUNTERS:
+        setattr(state, name, int(tensors[name]))
+
+
+def _parameters(state: TrainingState) -> list[Tensor]:
+    return [p for group in state.optimizer.param_groups for p in group["params"]]
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"no weights at {path}") from None
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
+
+
+def _fill(target: dict[str, Tensor], source: dict[str, Tensor], prefix: str, path: Path) -> None:
+    """Copies every tensor of `source` under `prefix` into the same name of `target`, in place."""
+    found = {name.removeprefix(prefix): tensor for name, tensor in source.items() if name.startswith(prefix)}
+    shapes = {name: tuple(tensor.shape) for name, tensor in target.items()}
+    others = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    if shapes != others:
+        differing = sorted(name for name in shapes.keys() | others.keys() if shapes.get(name) != others.get(name))
+        name = differing[0]
+        raise CheckpointError(
+            f"{path} holds another network: {len(differing)} tensors differ, first {name} "
+            f"(file {others.get(name, 'none')}, network {shapes.get(name, 'none')})"
+        )
+    for name, tensor in found.items():
+        target[name].copy_(tensor)

@@ -1,0 +1,50 @@
+"""Every knob of adversarial training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from nas.data import Augmentation
+from nas.settings import Ratio, Settings
+from nas.training.schedule import Schedule
+
+
+class InnerAttack(Settings):
+    """The inner maximisation of each training batch."""
+
+    steps: int = Field(10, ge=1, le=1000)
+    """Gradient steps K."""
+    step_size: Ratio | None = Field(None, gt=0)
+    """Length of a step in pixel units; epsilon / 4 when left out (8/255 → 2/255)."""
+
+
+class Training(Settings):
+    """Adversarial training from scratch with SGD."""
+
+    method: Literal["trades", "madry", "natural"] = "trades"
+    """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy."""
+    beta: float = Field(6.0, ge=0, le=100)
+    """Weight of the robust term of TRADES; other methods ignore it."""
+    attack: InnerAttack = InnerAttack()
+    """Inner maximisation."""
+    epochs: int = Field(10, ge=1, le=100_000)
+    """Passes over the training images."""
+    batch_size: int = Field(128, ge=2, le=65_536)
+    """Images per step; a last batch of a single image is skipped (batch-norm cannot use it)."""
+    learning_rate: float = Field(0.1, gt=0, le=100)
+    """Peak learning rate of SGD."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Nesterov momentum of SGD (0: none)."""
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    """L2 penalty on convolution and linear weights; biases and batch-norm have none."""
+    schedule: Schedule = "cosine"
+    """Course of the learning rate over the whole training."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """Linear rise from 0 before the schedule's own course."""
+    ema_decay: float = Field(0.995, ge=0, lt=1)
+    """Decay of the averaged weights that are scored, min(decay, (1 + t) / (10 + t)); 0: no averaging."""
+    augmentation: Augmentation = Augmentation()
+    """Random crop and flip."""
+    batch_norm_images: int = Field(1024, ge=0)
+    """Clean training images that batch-norm statistics are re-estimated on before scoring; 0: keep the
+    running averages of training."""

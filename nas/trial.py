@@ -1,0 +1,99 @@
+"""One trial, from a candidate to its outcome. The file to read first.
+
+A candidate's genotype becomes a network, the network is briefly trained against an adversary, scored on
+held-out training images, and everything is written to the trial's folder.
+"""
+
+import dataclasses
+import json
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nas.data import SearchData
+from nas.evaluation import EvaluationSettings, evaluate
+from nas.files import write_atomic, write_json
+from nas.records import Candidate, Outcome, from_json, to_json
+from nas.seeding import make_generator
+from nas.threat import ThreatModel
+from nas.training import Training, scored_network, start_training, train_epoch
+from nas.training.checkpoint import save_weights
+from search_spaces import SearchSpace
+from search_spaces.network import build_network
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """Everything the trials of a search share. Picklable; calling it runs a trial."""
+
+    space: SearchSpace
+    data: SearchData
+    threat: ThreatModel
+    training: Training
+    evaluation: EvaluationSettings
+    device: str
+    folder: Path
+    """Folder of the trials; each writes to a folder of its own there."""
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        """Outcome of training and scoring `candidate`; its own failures are outcomes too.
+
+        A candidate whose results already lie in its folder (the search was killed before it was told) is
+        not trained again. Raises OSError where the folder cannot be written.
+        """
+        folder = self.folder / f"{candidate.number:05d}"
+        finished = _finished(folder, candidate)
+        if finished is not None:
+            return finished
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        try:
+            outcome = self._run(candidate, folder, started)
+        except OSError:
+            raise
+        except Exception:
+            error = traceback.format_exc()
+            write_atomic(folder / "error.txt", error.encode())
+            return Outcome(None, time.perf_counter() - started, error)
+        write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
+        return outcome
+
+    def _run(self, candidate: Candidate, folder: Path, started: float) -> Outcome:
+        device, seed = torch.device(self.device), candidate.seed
+        data = self.data.to(device)
+        spec = self.space.spec(candidate.genotype)
+        network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
+        state = start_training(network, self.training, make_generator(seed, "training", device=device))
+        with (folder / "log.jsonl").open("w") as log:
+            for _ in range(self.training.epochs):
+                epoch = train_epoch(state, data.train, self.training, self.threat)
+                log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
+                log.flush()
+        scored = scored_network(state, data.train, self.training)
+        save_weights(folder / "model.safetensors", scored)
+        evaluation = evaluate(
+            scored,
+            data.validation,
+            self.threat,
+            self.evaluation,
+            make_generator(seed, "evaluation", device=device),
+            split_name="validation",
+        )
+        return Outcome(evaluation, time.perf_counter() - started)
+
+
+RESULT = "evaluation.json"
+"""Written last: a trial folder with this file is finished."""
+
+
+def _finished(folder: Path, candidate: Candidate) -> Outcome | None:
+    """Outcome stored in `folder`, if it is of the same candidate."""
+    try:
+        stored = json.loads((folder / RESULT).read_text())
+        same = from_json(Candidate, stored["candidate"]) == candidate
+        return from_json(Outcome, stored["outcome"]) if same else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

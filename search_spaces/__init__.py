@@ -1,0 +1,28 @@
+"""Search spaces: what a network can be. Knows torch and torchvision, never `nas`.
+
+`SPACES` lists every space with its settings class and its constructor. Modules (torch) are imported only
+by `search_spaces.network` and `search_spaces.blocks`, so describing and counting networks stays instant.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
+from search_spaces.space import Choice, Genotype, SearchSpace
+from search_spaces.spec import BlockSpec, ConvSpec, NetworkSpec
+
+
+class SpaceEntry(NamedTuple):
+    """Settings class and `constructor(settings, input_shape, num_classes)` of a space."""
+
+    settings: type
+    constructor: Callable[[Any, tuple[int, int, int], int], SearchSpace]
+
+
+SPACES: dict[str, SpaceEntry] = {
+    "mobilenet_tiny": SpaceEntry(MobileNetTiny, mobilenet_tiny),
+}
+
+__all__ = [
+    "SPACES", "BlockSpec", "Choice", "ConvSpec", "Genotype", "NetworkSpec", "SearchSpace", "SpaceEntry",
+]
