@@ -99,17 +99,11 @@ def evaluate_checkpoint(
     settings = checkpoint.evaluation
     if attack is not None:
         settings = settings.model_copy(update={"attack": attack})
-    if split_name == "test":
-        split = load_test_data(checkpoint.data)
-    else:
-        split = load_search_data(checkpoint.data).validation
+    is_test = split_name == "test"
+    split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
-    return evaluate(
-        network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name
-    )
-
-
+    return evaluate(network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name)
 
 
 def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> AttackSettings | None:

@@ -25,8 +25,9 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Search for tiny networks that withstand adversarial perturbations.",
 )  # fmt: skip
-out = Console()
-err = Console(stderr=True)
+# A pipe or a file has no width of its own; 80 columns would cut the tables.
+out = Console(width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
 
 class Format(StrEnum):
@@ -53,13 +54,17 @@ class SplitName(StrEnum):
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/digits.")]
-Overrides = Annotated[list[str], typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; repeatable.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; repeatable.")
+]
 RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="Folder name under runs/ instead of the config's.")]
 
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
 def check(
-    config: ConfigPath, overrides: Overrides = [], format: PlainFormat = PlainFormat.TABLE  # noqa: B006
+    config: ConfigPath,
+    overrides: Overrides = None,
+    format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Validate a config and say what its search would cover."""
     from nas.config import load_config
@@ -67,7 +72,7 @@ def check(
     from nas.report.tables import coverage_table
     from nas.runs import coverage
 
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, overrides or ())
     facts = coverage(loaded, load_search_data(loaded.data))
     _print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
 
@@ -75,7 +80,7 @@ def check(
 @app.command(epilog="Example: nas search configs/digits.yaml --set search.trials=64 --run long")
 def search(
     config: ConfigPath,
-    overrides: Overrides = [],  # noqa: B006
+    overrides: Overrides = None,
     run: RunName = "",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
@@ -86,7 +91,7 @@ def search(
     from nas.runs import open_run
     from nas.runs import search as run_search
 
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, overrides or ())
     folder = Path("runs") / (run or loaded.name)
     try:
         with live_progress(err, folder.name) as report:
@@ -107,7 +112,7 @@ def front(
     run: RunPath,
     format: Format = Format.TABLE,
     objectives: Annotated[str, typer.Option(help="Subset of metrics, comma-separated.")] = "",
-    where: Annotated[list[str], typer.Option(help="Condition such as params<=100000; repeatable.")] = [],  # noqa: B006
+    where: Annotated[list[str] | None, typer.Option(help="Condition such as params<=100000; repeatable.")] = None,
     pick: Annotated[str, typer.Option(help="Mark the trial that this rule picks (knee, best:METRIC, …).")] = "",
     png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,
@@ -120,7 +125,7 @@ def front(
     from nas.runs import open_run
 
     opened = open_run(run)
-    conditions = [parse_condition(text) for text in where]
+    conditions = [parse_condition(text) for text in where or ()]
     chosen = _objectives(opened, objectives)
     records = _where(opened.records, conditions)
     found = opened.front(chosen, records)
@@ -129,7 +134,10 @@ def front(
     if png:
         _write(png, front_png(found, records, title, picked))
     if html:
-        facts = [_summary(opened, chosen, records), *(f"only trials with {condition}" for condition in conditions)]
+        facts = [
+            _summary(opened, chosen, records),
+            *(f"only trials with {condition}" for condition in conditions),
+        ]
         _write(html, front_html(found, records, title, facts, picked).encode())
     if format is Format.JSON:
         _print_json([front_row(record) for record in found.records])
@@ -148,7 +156,7 @@ def show(
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
-    from nas.report.tables import block_table, bytes_text, evaluation_table, genotype_text
+    from nas.report.tables import block_table, bytes_text, evaluation_view, genotype_text
     from nas.runs import open_run
 
     opened = open_run(run)
@@ -166,7 +174,7 @@ def show(
         f"{opened.config.deployment.activation_bits} bits (batch 1, layer by layer)"
     )
     if record.evaluation:
-        out.print(evaluation_table(record.evaluation))
+        out.print(evaluation_view(record.evaluation))
     broken = {name: value for name, value in record.violations.items() if value > 0}
     for name, value in broken.items():
         out.print(f"[yellow]beyond {name} by {100 * value:.1f} %[/yellow]")
@@ -177,8 +185,10 @@ def show(
 @app.command(epilog="Example: nas retrain runs/digits --pick best:robust_accuracy")
 def retrain(
     run: RunPath,
-    pick: Annotated[str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")] = "knee",
-    overrides: Overrides = [],  # noqa: B006
+    pick: Annotated[
+        str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")
+    ] = "knee",
+    overrides: Overrides = None,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network from scratch for long, then evaluate it once on the test set."""
@@ -186,7 +196,7 @@ def retrain(
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
     from nas.report.live import retraining_progress
-    from nas.report.tables import evaluation_table
+    from nas.report.tables import evaluation_view
     from nas.retrain import retrain as run_retrain
     from nas.runs import Run, open_run
 
@@ -204,8 +214,11 @@ def retrain(
         return _print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
                             "evaluation": to_json(evaluation)})  # fmt: skip
     out.print(f"[bold]trial {picked.record.number}, retrained[/bold] ({picked.reason})", soft_wrap=True)
-    out.print(evaluation_table(evaluation))
-    out.print(f"in {folder}: model.safetensors, genotype.json, evaluation.json, curve.csv, curve.png", soft_wrap=True)
+    out.print(evaluation_view(evaluation))
+    out.print(
+        f"in {folder}: model.safetensors, genotype.json, evaluation.json, curve.csv, curve.png",
+        soft_wrap=True,
+    )
 
 
 @app.command(epilog="Example: nas evaluate runs/digits/retrained/00017 --steps 100 --restarts 5")
@@ -214,7 +227,9 @@ def evaluate(
     attack: Annotated[str, typer.Option(help="pgd or fgsm; the checkpoint's own when left out.")] = "",
     steps: Annotated[int | None, typer.Option(help="Steps of pgd.")] = None,
     restarts: Annotated[int | None, typer.Option(help="Restarts of pgd.")] = None,
-    step_size: Annotated[str | None, typer.Option(help="Step size of pgd in pixel units, may be written 2/255.")] = None,
+    step_size: Annotated[
+        str | None, typer.Option(help="Step size of pgd in pixel units, may be written 2/255.")
+    ] = None,
     split: SplitName = SplitName.TEST,
     device: str = "auto",
     format: PlainFormat = PlainFormat.TABLE,
@@ -222,7 +237,7 @@ def evaluate(
     """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
     from nas.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
     from nas.records import to_json
-    from nas.report.tables import evaluation_table
+    from nas.report.tables import evaluation_view
     from nas.runs import resolve_device
 
     loaded = load_checkpoint(checkpoint)
@@ -230,7 +245,7 @@ def evaluate(
     changed = other_attack(loaded.evaluation.attack, attack, {k: v for k, v in changes.items() if v is not None})
     with err.status(f"evaluating on the {split.value} images …"):
         found = evaluate_checkpoint(loaded, split_name=split.value, attack=changed, device=resolve_device(device))
-    _print_json(to_json(found)) if format is PlainFormat.JSON else out.print(evaluation_table(found))
+    _print_json(to_json(found)) if format is PlainFormat.JSON else out.print(evaluation_view(found))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -315,7 +330,7 @@ def _print_front(
         limits = f" and {', '.join(conditions)}" if conditions else ""
         out.print(f"the front is empty: no trial is complete and within every limit{limits} ({states} …)")
         return
-    out.print(front_table(found, f"Pareto front of {run.folder.name}"))
+    out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
     first = found.records[0].evaluation

@@ -164,7 +164,9 @@ def _is_own(loc: Sequence[str | int], retrain: Any) -> bool:
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    both = {key for key in base.keys() & changes.keys() if isinstance(base[key], dict) and isinstance(changes[key], dict)}
+    both = {
+        key for key in base.keys() & changes.keys() if isinstance(base[key], dict) and isinstance(changes[key], dict)
+    }
     return {**base, **changes, **{key: _merged(base[key], changes[key]) for key in both}}
 
 
@@ -208,9 +210,9 @@ _ABSENT = object()
 def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
     """`loc` without the union tags that pydantic inserts, and the value there."""
     real: list[str | int] = []
-    node = data
+    node: Any = data
     for index, key in enumerate(loc):
-        if isinstance(node, dict) and key in node or isinstance(node, list) and isinstance(key, int):
+        if (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int)):
             node = node[key]
             real.append(key)
         elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:

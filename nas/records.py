@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
@@ -119,16 +118,21 @@ class TrialRecord:
 T = TypeVar("T")
 
 
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Adapter of a record type; made once, as that takes milliseconds."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def to_json(record: object) -> dict[str, Any]:
     """JSON-ready dictionary of a record of this module."""
-    return cast(dict[str, Any], _adapter(type(record)).dump_python(record, mode="json"))
+    return cast(dict[str, Any], _adapter(record.__class__).dump_python(record, mode="json"))
 
 
 def from_json(kind: type[T], data: Any) -> T:
     """Inverse of `to_json`. Raises ValueError where `data` is not such a record."""
-    return _adapter(kind).validate_python(data)
+    return cast(T, _adapter(kind).validate_python(data))

@@ -136,9 +136,7 @@ def _validate(
     )
 
 
-def _finish(
-    run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint]
-) -> Checkpoint:
+def _finish(run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint]) -> Checkpoint:
     """Writes the selected network and its curve."""
     network = _new_network(run, picked, data, seed)
     load_weights(folder / _BEST, network)

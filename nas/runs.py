@@ -102,7 +102,11 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     except FileExistsError:
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
-        shape = {"input_shape": data.input_shape, "num_classes": data.num_classes, "class_names": data.class_names}
+        shape = {
+            "input_shape": data.input_shape,
+            "num_classes": data.num_classes,
+            "class_names": data.class_names,
+        }
         write_json(folder / "data.json", shape)
         _log_environment(folder / "environment.json", workers, threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())

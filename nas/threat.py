@@ -54,4 +54,5 @@ class ThreatModel(Settings):
 
 
 def _norms(x: Tensor, order: float) -> Tensor:
-    return torch.linalg.vector_norm(x, ord=order, dim=(1, 2, 3), keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(x, ord=order, dim=(1, 2, 3), keepdim=True)
+    return norms

@@ -24,5 +24,12 @@ SPACES: dict[str, SpaceEntry] = {
 }
 
 __all__ = [
-    "SPACES", "BlockSpec", "Choice", "ConvSpec", "Genotype", "NetworkSpec", "SearchSpace", "SpaceEntry",
+    "SPACES",
+    "BlockSpec",
+    "Choice",
+    "ConvSpec",
+    "Genotype",
+    "NetworkSpec",
+    "SearchSpace",
+    "SpaceEntry",
 ]

@@ -129,9 +129,7 @@ def network_spec(
     return NetworkSpec(input_shape, num_classes, tuple(blocks))
 
 
-def mobilenet_tiny(
-    settings: MobileNetTiny, input_shape: tuple[int, int, int], num_classes: int
-) -> SearchSpace:
+def mobilenet_tiny(settings: MobileNetTiny, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
     """Search space of `settings` for images of `input_shape` (C, H, W).
 
     Choices: `width` or `width_1` … `width_R`, then `expand` or `expand_r` for the rows that do not fix it.

@@ -12,6 +12,12 @@ ATTACKS: dict[str, type[Pgd] | type[Fgsm]] = {"pgd": Pgd, "fgsm": Fgsm}
 AttackSettings = Annotated[Pgd | Fgsm, Field(discriminator="name")]
 
 __all__ = [
-    "ATTACKS", "AttackResult", "AttackSettings", "Fgsm", "Pgd", "cross_entropy", "evaluation_mode",
+    "ATTACKS",
+    "AttackResult",
+    "AttackSettings",
+    "Fgsm",
+    "Pgd",
+    "cross_entropy",
+    "evaluation_mode",
     "projected_gradient",
 ]

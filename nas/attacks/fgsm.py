@@ -5,7 +5,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks.gradient import AttackResult, cross_entropy, evaluation_mode, misclassified, projected_gradient
+from nas.attacks.gradient import (
+    AttackResult,
+    cross_entropy,
+    evaluation_mode,
+    misclassified,
+    projected_gradient,
+)
 from nas.settings import Settings
 from nas.threat import ThreatModel
 

@@ -6,7 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from nas.attacks.gradient import AttackResult, cross_entropy, evaluation_mode, misclassified, projected_gradient
+from nas.attacks.gradient import (
+    AttackResult,
+    cross_entropy,
+    evaluation_mode,
+    misclassified,
+    projected_gradient,
+)
 from nas.settings import Ratio, Settings
 from nas.threat import ThreatModel
 
@@ -48,9 +54,7 @@ class Pgd(Settings):
         with evaluation_mode(network):
             for _ in range(self.restarts):
                 start = threat.random_start(x, generator)
-                last = projected_gradient(
-                    loss, x, start, threat, steps=self.steps, step_size=self._step_size(threat)
-                )
+                last = projected_gradient(loss, x, start, threat, steps=self.steps, step_size=self._step_size(threat))
                 with torch.no_grad():
                     last_loss = loss(last).nan_to_num(nan=torch.inf)
                 better = last_loss > best_loss

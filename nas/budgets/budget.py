@@ -24,7 +24,7 @@ class Budget(Settings):
     """Bytes of the largest working set of activations at batch 1."""
 
     def overrun(self, costs: Costs) -> dict[str, float]:
-        """cost / limit − 1 for every limit, by name: the budget is kept where all are <= 0."""
+        """Cost / limit − 1 for every limit, by name: the budget is kept where all are <= 0."""
         limits = {name: getattr(self, name) for name in COSTS}
         return {name: getattr(costs, name) / limit - 1 for name, limit in limits.items() if limit is not None}
 

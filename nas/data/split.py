@@ -41,7 +41,7 @@ def stratified_order(labels: Tensor, seed: int, purpose: str) -> Tensor:
     Each class is shuffled with its own stream, then the classes are merged by relative rank.
     """
     ranks = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique().tolist():
+    for label in sorted(set(labels.tolist())):
         members = (labels == label).nonzero().flatten()
         generator = make_generator(seed, purpose, label)
         order = torch.randperm(len(members), generator=generator).double()

@@ -2,10 +2,22 @@
 
 from nas.pareto.conditions import Condition, parse_condition
 from nas.pareto.front import ParetoFront, front_of, hypervolume, is_non_dominated, losses
-from nas.pareto.objectives import METRICS, Metric, Objective, metric
+from nas.pareto.objectives import METRICS, Direction, Metric, Objective, metric
 from nas.pareto.selection import Pick, pick
 
 __all__ = [
-    "METRICS", "Condition", "Metric", "Objective", "ParetoFront", "Pick", "front_of", "hypervolume",
-    "is_non_dominated", "losses", "metric", "parse_condition", "pick",
+    "METRICS",
+    "Condition",
+    "Direction",
+    "Metric",
+    "Objective",
+    "ParetoFront",
+    "Pick",
+    "front_of",
+    "hypervolume",
+    "is_non_dominated",
+    "losses",
+    "metric",
+    "parse_condition",
+    "pick",
 ]

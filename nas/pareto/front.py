@@ -38,7 +38,8 @@ def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
     """
     no_worse = (losses_PM[:, None] <= losses_PM[None]).all(2)  # [i, j]: i is nowhere worse than j
     better = (losses_PM[:, None] < losses_PM[None]).any(2)
-    return ~(no_worse & better).any(0)
+    dominated = (no_worse & better).any(0)
+    return np.asarray(~dominated, dtype=np.bool_)
 
 
 def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> ParetoFront:
@@ -52,9 +53,7 @@ def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
     return ParetoFront(tuple(feasible[index] for index in kept), tuple(objectives))
 
 
-def hypervolume(
-    records: Sequence[TrialRecord], objectives: Sequence[Objective], reference: Sequence[float]
-) -> float:
+def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Objective], reference: Sequence[float]) -> float:
     """Share, in [0, 1], of the box between the ideal point and `reference` that the trials dominate.
 
     `reference` gives each objective's value in its own direction (M). The ideal point is each metric's

@@ -73,8 +73,11 @@ _METRICS = (
     _score("lipschitz_bound_log10", "minimize", "log10", "Lipschitz bound (log10)", 0.0),
     _score("lipschitz_empirical", "minimize", "logits per pixel unit, l2/l2", "empirical Lipschitz", 0.0),
     _score(
-        "lipschitz_empirical_scaled", "minimize", "logits per pixel unit, l1/linf",
-        "empirical Lipschitz (paper's scale)", 0.0,
+        "lipschitz_empirical_scaled",
+        "minimize",
+        "logits per pixel unit, l1/linf",
+        "empirical Lipschitz (paper's scale)",
+        0.0,
     ),
     _cost("params", "parameters", "parameters"),
     _cost("macs", "multiply-accumulates per image", "MACs"),

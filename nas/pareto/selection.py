@@ -54,12 +54,13 @@ def _numbered(number: int, records: tuple[TrialRecord, ...]) -> Pick:
 
 
 def _knee(front: ParetoFront) -> Pick:
-    """The point that gains most over the straight line (hyperplane) between the extremes of the front.
+    """The point nearest to the ideal one, in objectives scaled to [0, 1] over the front (Zeleny 1973).
 
-    Das 1999's knee for objectives scaled to [0, 1] over the front: the smallest sum of losses.
+    Not the point farthest from the plane through the extremes (Das 1999): with three objectives that favour
+    small networks and one that does not, that is an extreme of the front itself.
     """
-    scaled = _scaled(front.losses)
-    return _lowest(scaled.sum(1), front, "the knee: smallest sum of objectives, each scaled to [0, 1] over the front")
+    distances = np.linalg.norm(_scaled(front.losses), axis=1)
+    return _lowest(distances, front, "the knee: nearest to the ideal point, each objective scaled to [0, 1]")
 
 
 def _best(name: str, front: ParetoFront) -> Pick:

@@ -40,7 +40,13 @@ def _log(console: Console, progress: SearchProgress) -> None:
 @contextmanager
 def retraining_progress(console: Console) -> Iterator["Callable[[CurvePoint, int], None]"]:
     """Receiver of a retraining's epochs: a bar on a terminal, one line per validation elsewhere."""
-    columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=None)
 

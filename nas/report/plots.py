@@ -96,9 +96,29 @@ def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int)
     right.plot(epochs, [p["train_accuracy"] for p in points], color=OTHER_COLOUR, label="training (augmented)")
     validated = [p for p in points if p["robust_accuracy"] is not None]
     at = [p["epoch"] for p in validated]
-    right.plot(at, [p["natural_accuracy"] for p in validated], "o-", ms=3, color="#3a9d5d", label="natural, validation")
-    right.plot(at, [p["robust_accuracy"] for p in validated], "o-", ms=3, color=FRONT_COLOUR, label="robust, validation")
-    right.axvline(selected_epoch, color=PICK_COLOUR, linewidth=1, linestyle="--", label=f"selected: epoch {selected_epoch}")
+    right.plot(
+        at,
+        [p["natural_accuracy"] for p in validated],
+        "o-",
+        ms=3,
+        color="#3a9d5d",
+        label="natural, validation",
+    )
+    right.plot(
+        at,
+        [p["robust_accuracy"] for p in validated],
+        "o-",
+        ms=3,
+        color=FRONT_COLOUR,
+        label="robust, validation",
+    )
+    right.axvline(
+        selected_epoch,
+        color=PICK_COLOUR,
+        linewidth=1,
+        linestyle="--",
+        label=f"selected: epoch {selected_epoch}",
+    )
     right.set(xlabel="epoch", ylabel="accuracy")
     right.legend(fontsize=8)
     for axes in (left, right):
@@ -108,7 +128,11 @@ def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int)
 
 
 def front_html(
-    front: ParetoFront, records: Sequence[TrialRecord], title: str, facts: Sequence[str], picked: TrialRecord | None = None
+    front: ParetoFront,
+    records: Sequence[TrialRecord],
+    title: str,
+    facts: Sequence[str],
+    picked: TrialRecord | None = None,
 ) -> str:
     """One self-contained page: interactive panels, parallel coordinates, the table, the protocol, the warnings."""
     from plotly import graph_objects as go
@@ -143,7 +167,9 @@ def front_html(
             )  # fmt: skip
         figure.update_xaxes(title_text=x_axis.metric.title, type="log" if x_axis.name in COSTS else "linear", col=index)
         figure.update_yaxes(title_text=f"{objective.metric.title} ({_better(objective)})", col=index)
-    figure.update_layout(template="plotly_white", height=440, margin={"t": 20, "l": 60, "r": 20}, legend={"orientation": "h"})
+    figure.update_layout(
+        template="plotly_white", height=440, margin={"t": 20, "l": 60, "r": 20}, legend={"orientation": "h"}
+    )
     parts = [figure.to_html(full_html=False, include_plotlyjs=True)]
     if len(front.records) > 1:
         parts.append(_parallel(front).to_html(full_html=False, include_plotlyjs=False))
@@ -168,7 +194,9 @@ def _parallel(front: ParetoFront) -> Any:
 def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
     columns = list(COLUMNS)
     head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *COLUMNS.values(), "genotype"))
-    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
+    )
     stated = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
     warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(front.records)) or "<li>none</li>"
     style = (
@@ -223,7 +251,8 @@ def _interval_bars(metric: Metric, records: Sequence[TrialRecord]) -> np.ndarray
     ends = [getattr(record.evaluation, metric.name.replace("accuracy", "interval")) for record in records]
     values = np.array([metric.read(record) for record in records])
     low, high = np.array([end.low for end in ends]), np.array([end.high for end in ends])
-    return np.maximum(np.array([values - low, high - values]), 0.0)
+    lengths: np.ndarray[Any, Any] = np.maximum(np.array([values - low, high - values]), 0.0)
+    return lengths
 
 
 def _better(objective: Objective) -> str:

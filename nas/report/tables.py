@@ -16,20 +16,26 @@ from nas.search.engine import Progress
 from search_spaces import NetworkSpec
 
 
-def front_table(front: ParetoFront, title: str) -> Table:
-    """The front, a row a trial; the objectives' columns are marked with their direction."""
+def front_table(front: ParetoFront, title: str, width: int = 200) -> Table:
+    """The front, a row a trial; the objectives' columns are marked with their direction.
+
+    In a terminal of less than 150 characters (`width`), only the objectives and the accuracies are shown.
+    """
     arrows = {o.name: "↓" if o.direction == "minimize" else "↑" for o in front.objectives}
+    wide = width >= 150
+    columns = [name for name in COLUMNS if wide or name in arrows or name.endswith("_accuracy")]
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("trial", justify="right")
-    for name, heading in COLUMNS.items():
-        table.add_column(f"{heading} {arrows.get(name, '')}".strip(), justify="right")
-    table.add_column("genotype")
+    table.add_column("trial", justify="right", no_wrap=True)
+    for name in columns:
+        table.add_column(f"{COLUMNS[name]} {arrows.get(name, '')}".strip(), justify="right", no_wrap=True)
+    if wide:
+        table.add_column("genotype", no_wrap=True)
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
     for record in front.records:
         assert record.evaluation is not None, "only evaluated trials are on a front"
         notes = "".join(f" [{marks[text]}]" for text in record.evaluation.warnings)
-        cells = [cell(name, record) for name in COLUMNS]
-        table.add_row(f"{record.number}{notes}", *cells, genotype_text(record.genotype.values))
+        genotype = [genotype_text(record.genotype.values)] if wide else []
+        table.add_row(Text(f"{record.number}{notes}"), *(cell(name, record) for name in columns), *genotype)
     return table
 
 
@@ -83,7 +89,19 @@ def genotype_text(values: Mapping[str, Any]) -> str:
 def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
     """The network block by block: channels, resolution, parameters and MACs of each."""
     table = Table(header_style="bold")
-    for heading in ("row", "block", "in", "hidden", "out", "kernel", "stride", "output", "params", "MACs", "residual"):
+    for heading in (
+        "row",
+        "block",
+        "in",
+        "hidden",
+        "out",
+        "kernel",
+        "stride",
+        "output",
+        "params",
+        "MACs",
+        "residual",
+    ):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     _, height, width = spec.input_shape
     for block in spec.blocks:
@@ -92,7 +110,13 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
             height, width = conv.output_size(height), conv.output_size(width)
             params += conv.num_weights + 2 * conv.out_channels
             macs += conv.num_weights * height * width
-        shape = (block.in_channels, block.hidden_channels, block.out_channels, block.kernel_size, block.stride)
+        shape = (
+            block.in_channels,
+            block.hidden_channels,
+            block.out_channels,
+            block.kernel_size,
+            block.stride,
+        )
         residual = "yes" if block.has_residual else ""
         table.add_row(str(block.row), block.kind, *map(str, shape), f"{height}×{width}", f"{params:,}", f"{macs:,}",
                       residual)  # fmt: skip
@@ -106,22 +130,25 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
     return table
 
 
-def evaluation_table(evaluation: Evaluation) -> Table:
-    """Every score of an evaluation with its unit."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+def evaluation_view(evaluation: Evaluation) -> RenderableType:
+    """Every score of an evaluation with its unit, what it was measured on, and its warnings."""
+    table = Table.grid(padding=(0, 3, 0, 0))
     for name in ("natural", "robust"):
         value: float = getattr(evaluation, f"{name}_accuracy")
         interval: Interval = getattr(evaluation, f"{name}_interval")
         table.add_row(f"{name} accuracy", f"{value:.4f}", f"95 % interval {interval.low:.4f} – {interval.high:.4f}")
-    table.add_row("instability", f"{evaluation.instability:.4g}", "nats (KL of clean and adversarial prediction)")
-    table.add_row("", f"{evaluation.instability_scaled:.4g}", "on the scale of Mousavi 2023 (KL / ‖x − x̂‖_inf)")
-    table.add_row("Lipschitz, closed form", f"{evaluation.lipschitz_bound_log10:.4g}", "log10 (eq. 5, architecture only)")
-    table.add_row("Lipschitz, empirical", f"{evaluation.lipschitz_empirical:.4g}", "l2 logits / l2 pixels (eq. 6)")
-    table.add_row("", f"{evaluation.lipschitz_empirical_scaled:.4g}", "on the scale of Mousavi 2023 (l1 / l_inf)")
-    table.add_row("measured on", protocol_text(evaluation))
-    for warning in evaluation.warnings:
-        table.add_row("[yellow]warning[/yellow]", "", warning)
-    return table
+    scores = (
+        ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
+        ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
+        ("Lipschitz, closed form", evaluation.lipschitz_bound_log10, "log10 of eq. 5, of the architecture only"),
+        ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
+        ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
+    )
+    for name, value, unit in scores:
+        table.add_row(name, f"{value:.4g}", unit)
+    notes = [Text(protocol_text(evaluation), style="dim")]
+    notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
+    return Group(table, *notes)
 
 
 def coverage_table(facts: Mapping[str, Any]) -> Table:
@@ -135,15 +162,25 @@ def coverage_table(facts: Mapping[str, Any]) -> Table:
 def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     data = facts["data"]
     shape = "×".join(map(str, data["input_shape"]))
-    yield "data", f"{data['train']:,} training, {data['validation']:,} validation, {data['classes']} classes, {shape}"
+    yield (
+        "data",
+        f"{data['train']:,} training, {data['validation']:,} validation, {data['classes']} classes, {shape}",
+    )
     yield "genotypes", f"{facts['genotypes']:,} in {len(facts['choices'])} choices"
     for name, (low, high) in facts["costs"].items():
         is_bytes = name.endswith("_bytes")
         yield name, f"{bytes_text(low)} – {bytes_text(high)}" if is_bytes else f"{low:,} – {high:,}"
-    yield "within the budget", f"{100 * facts['within_budget']:.0f} % of {facts['sampled']:,} random genotypes"
+    yield (
+        "within the budget",
+        f"{100 * facts['within_budget']:.0f} % of {facts['sampled']:,} random genotypes",
+    )
     yield "objectives", ", ".join(f"{name} ({way})" for name, way in facts["objectives"].items())
-    yield "reference point", ", ".join(f"{name} {value:.4g}" for name, value in facts["reference_point"].items())
-    yield "work", f"{facts['trials']} candidates on {facts['workers']} × {facts['threads_per_worker']} threads, {facts['device']}"
+    yield (
+        "reference point",
+        ", ".join(f"{name} {value:.4g}" for name, value in facts["reference_point"].items()),
+    )
+    hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
+    yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
 
 

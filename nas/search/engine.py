@@ -132,7 +132,7 @@ class _Search:
         if self.pending:
             trial = self.pending.pop(0)
         else:
-            if self.barren >= MAX_BARREN and not self._enqueue_fresh():
+            if not self._enqueue_next():
                 return False
             trial = self.study.ask()
         genotype = self.study.genotype(trial)
@@ -196,7 +196,8 @@ class _Search:
         earlier = self.by_key[genotype.key]
         outcome = Outcome(earlier.evaluation, 0.0, earlier.error)
         self._tell(
-            trial, self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number)
+            trial,
+            self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number),
         )
 
     def _record(
@@ -250,6 +251,18 @@ class _Search:
         self.front = front_of([*self.front, record], self.problem.objectives).records
         self.hypervolume = hypervolume(self.front, self.problem.objectives, self.problem.reference_point)
 
+    def _enqueue_next(self) -> bool:
+        """Decides the next proposal where the sampler shall not: the anchors, and after barren proposals.
+
+        False where nothing new is left.
+        """
+        if self.settings.anchors and self.study.num_trials < 2:
+            space = self.problem.space
+            self.study.enqueue(space.largest() if self.study.num_trials else space.smallest())
+        elif self.barren >= MAX_BARREN:
+            return self._enqueue_fresh()
+        return True
+
     def _enqueue_fresh(self) -> bool:
         """Makes a random architecture that is new and within the budget the next proposal, if one is found."""
         known = self.by_key.keys() | self.waiting.keys()
@@ -261,7 +274,10 @@ class _Search:
         return False
 
     def _draws(self) -> Iterator[Genotype]:
-        space, rng = self.problem.space, Random(derive_seed(self.settings.seed, "fresh", sum(self.counts.values())))
+        space, rng = (
+            self.problem.space,
+            Random(derive_seed(self.settings.seed, "fresh", sum(self.counts.values()))),
+        )
         if space.size <= MAX_DRAWS:
             indices = list(product(*(range(len(choice.options)) for choice in space.choices)))
             rng.shuffle(indices)

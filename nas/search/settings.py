@@ -22,6 +22,8 @@ class SearchSettings(Settings):
     """NSGA-II: probability of taking each choice from the second parent, in uniform crossover."""
     mutation_probability: float | None = Field(None, ge=0, le=1)
     """NSGA-II: probability of redrawing each choice of a child; 1 / number of choices when left out."""
+    anchors: bool = True
+    """Begin with the smallest and the largest genotype, the ends of the range the front can span."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"
@@ -32,5 +34,5 @@ class SearchSettings(Settings):
     """Seconds after which a candidate is stopped and failed (worker processes only)."""
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
-    reference_point: dict[str, float] = {}
+    reference_point: dict[str, float] = Field({})
     """Worst value of an objective for the hypervolume, where the default is not wanted."""

@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
 from nas.errors import StudyCorrupt
+from nas.pareto import Direction
 from nas.records import TrialRecord, TrialState, from_json, to_json
 from search_spaces import Genotype, SearchSpace
 
@@ -44,7 +45,7 @@ class StudyFile:
     Raises StudyCorrupt where the file is not a readable journal of a study of these directions.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, directions: Sequence[str], sampler: SamplerFactory):
+    def __init__(self, path: Path, space: SearchSpace, directions: Sequence[Direction], sampler: SamplerFactory):
         self._space = space
         self._sampler = sampler
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -56,6 +57,11 @@ class StudyFile:
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""
         return _records(self._study)
+
+    @property
+    def num_trials(self) -> int:
+        """Number of trials so far, unfinished ones included."""
+        return len(self._study.get_trials(deepcopy=False))
 
     def pending(self) -> list[optuna.Trial]:
         """Trials that were proposed but never finished, by number: the process ended while they ran."""
@@ -69,7 +75,7 @@ class StudyFile:
 
     def ask(self) -> optuna.Trial:
         """New trial; its proposal is a function of the seed, its number and the trials so far."""
-        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        self._study.sampler = self._sampler(self.num_trials)
         return self._study.ask()
 
     def enqueue(self, genotype: Genotype) -> None:

@@ -54,8 +54,7 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
         found = (file.metadata() or {}).get("fingerprint")
     if found != fingerprint:
         raise CheckpointError(
-            f"{path} belongs to another training (network, data or settings differ); "
-            f"remove its folder to start afresh"
+            f"{path} belongs to another training (network, data or settings differ); remove its folder to start afresh"
         )
     _fill(state.network.state_dict(), tensors, "network.", path)
     if state.average is not None:

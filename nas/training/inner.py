@@ -28,9 +28,7 @@ def maximise_kl(
             return kl_divergence(log_p, F.log_softmax(network(x_adv), 1))
 
         start = threat.project(x + 0.001 * noise, x)
-        return projected_gradient(
-            loss, x, start, threat, steps=settings.steps, step_size=_step_size(settings, threat)
-        )
+        return projected_gradient(loss, x, start, threat, steps=settings.steps, step_size=_step_size(settings, threat))
 
 
 def maximise_cross_entropy(

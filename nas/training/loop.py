@@ -71,7 +71,7 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     """
     device = data.images.device
     order = torch.randperm(len(data), device=device, generator=state.generator)
-    batches = [b for b in order.split(settings.batch_size) if len(b) > 1]
+    batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
     total_loss = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     rate = 0.0
@@ -97,9 +97,7 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     state.epoch += 1
     mean_loss = total_loss.item() / len(batches)
     if not torch.isfinite(torch.tensor(mean_loss)):
-        raise Diverged(
-            f"the loss of epoch {state.epoch} is {mean_loss}; lower training.learning_rate or training.beta"
-        )
+        raise Diverged(f"the loss of epoch {state.epoch} is {mean_loss}; lower training.learning_rate or training.beta")
     seen = sum(len(b) for b in batches)
     return EpochLog(state.epoch, mean_loss, correct.item() / seen, rate)
 
@@ -146,9 +144,7 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
     """
     network = copy.deepcopy(state.network if state.average is None else state.average)
     chosen = data[: settings.batch_norm_images]
-    reestimate_batch_norm_(
-        network, [to_pixels(b.images) for b in chosen.batches(settings.batch_size) if len(b) > 1]
-    )
+    reestimate_batch_norm_(network, [to_pixels(b.images) for b in chosen.batches(settings.batch_size) if len(b) > 1])
     return network.requires_grad_(False).eval()
 
 
