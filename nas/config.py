@@ -213,7 +213,7 @@ def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int]
     node: Any = data
     for index, key in enumerate(loc):
         if (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int)):
-            node = node[key]
+            node = node[key]  # type: ignore[index]
             real.append(key)
         elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:
             real.append(key)

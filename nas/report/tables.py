@@ -72,7 +72,8 @@ def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
 
 def protocol_text(evaluation: Evaluation) -> str:
     """What the accuracies of an evaluation mean: images, threat, attack."""
-    attack = ", ".join(f"{key} {value}" for key, value in evaluation.attack.items() if key != "name")
+    settings = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in evaluation.attack.items()}
+    attack = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "name")
     threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
     name = evaluation.attack["name"]
     return f"{evaluation.num_images} {evaluation.split} images, {threat}, {name} ({attack}); 95 % intervals"
