@@ -113,11 +113,14 @@ def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> 
     """
     if not name and not changes:
         return None
-    base = {"name": name} if name and name != own.name else own.model_dump()
+    if name and name not in ATTACKS:
+        raise UsageError(f"unknown attack {name!r} (allowed: {', '.join(ATTACKS)})")
+    base = own.model_dump() if name in ("", own.name) else {"name": name}
     try:
         return TypeAdapter(AttackSettings).validate_python({**base, **changes})
     except ValidationError as error:
         detail = error.errors()[0]
-        raise UsageError(
-            f"attack {base['name']}: {'.'.join(map(str, detail['loc']))}: {detail['msg']} (known: {', '.join(ATTACKS)})"
-        ) from error
+        setting = detail["loc"][-1]
+        if detail["type"] == "extra_forbidden":
+            raise UsageError(f"attack {base['name']} has no setting {setting}") from error
+        raise UsageError(f"attack {base['name']}, {setting}: {detail['msg']} [got {detail['input']!r}]") from error

@@ -5,7 +5,9 @@ so that --help is instant.
 """
 
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -85,13 +87,15 @@ def search(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
-    from nas.config import load_config
+    from nas.config import NAME_PATTERN, load_config
     from nas.report.live import live_progress
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs import search as run_search
 
     loaded = load_config(config, overrides or ())
+    if run and not re.fullmatch(NAME_PATTERN, run):
+        raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
     folder = Path("runs") / (run or loaded.name)
     try:
         with live_progress(err, folder.name) as report:
@@ -302,10 +306,11 @@ def _where(records: "Sequence[TrialRecord]", conditions: Sequence[Any]) -> "list
 def _summary(run: "Run", objectives: "tuple[Objective, ...]", records: "Sequence[TrialRecord]") -> str:
     """Size and hypervolume of the front, with its reference point."""
     from nas.pareto import hypervolume
+    from nas.report.tables import number_text
 
     found = run.front(objectives, records)
     reference = run.reference_point(objectives)
-    point = ", ".join(f"{o.name} {value:.4g}" for o, value in zip(objectives, reference, strict=True))
+    point = ", ".join(f"{o.name} {number_text(v)}" for o, v in zip(objectives, reference, strict=True))
     share = hypervolume(found.records, objectives, reference)
     return (
         f"{len(found.records)} of {len(run.records)} trials; hypervolume {share:.4f} of the box between the ideal "
@@ -326,9 +331,10 @@ def _print_front(
     records = run.records if records is None else records
     found = run.front(objectives, records)
     if not found.records:
-        states = ", ".join(f"{record.state.value}" for record in run.records[:5]) or "no finished trials"
+        states = Counter(record.state.value for record in run.records)
+        finished = ", ".join(f"{count} {state}" for state, count in states.items()) or "none finished yet"
         limits = f" and {', '.join(conditions)}" if conditions else ""
-        out.print(f"the front is empty: no trial is complete and within every limit{limits} ({states} …)")
+        out.print(f"the front is empty: no trial is complete and within every limit{limits} (trials: {finished})")
         return
     out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
     for index, text in enumerate(warnings_of(found.records), 1):

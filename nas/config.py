@@ -30,6 +30,10 @@ SpaceSettings = MobileNetTiny
 """Settings of any registered space (a second one makes this a union told apart by `name`)."""
 
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a run may be called."""
+
+
 class Retraining(Training):
     """Long training of a picked network; what is not set is taken from `training`."""
 
@@ -42,7 +46,7 @@ class Retraining(Training):
 class RunConfig(Settings):
     """Everything that defines a run. Field names are part of the interface."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     """Name of the run folder, runs/NAME."""
     data: DataSettings
     """Data set."""
@@ -273,4 +277,4 @@ def _as_value_error(parse: Any, text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-__all__ = ["METRICS", "Retraining", "RunConfig", "differences", "dump_config", "load_config"]
+__all__ = ["METRICS", "NAME_PATTERN", "Retraining", "RunConfig", "differences", "dump_config", "load_config"]

@@ -197,7 +197,7 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
     if not 1 <= workers <= cores:
         raise ConfigError(f"search.workers: must be 1 to {cores} (the cores of this machine) or auto [got {workers}]")
     workers = min(workers, config.search.trials)
-    return workers, max(1, cores // workers) if not on_cpu or config.search.workers != "auto" else 1
+    return workers, cores // workers
 
 
 def available_cores() -> int:

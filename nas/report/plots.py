@@ -165,11 +165,13 @@ def front_html(
                 ),
                 1, index,
             )  # fmt: skip
-        figure.update_xaxes(title_text=x_axis.metric.title, type="log" if x_axis.name in COSTS else "linear", col=index)
+        is_cost = x_axis.name in COSTS
+        figure.update_xaxes(title_text=x_axis.metric.title, type="log" if is_cost else "linear", col=index)
+        if is_cost:
+            figure.update_xaxes(dtick="D2", tickformat=",", col=index)
         figure.update_yaxes(title_text=f"{objective.metric.title} ({_better(objective)})", col=index)
-    figure.update_layout(
-        template="plotly_white", height=440, margin={"t": 20, "l": 60, "r": 20}, legend={"orientation": "h"}
-    )
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02}
+    figure.update_layout(template="plotly_white", height=440, margin={"t": 40, "l": 60, "r": 20}, legend=legend)
     parts = [figure.to_html(full_html=False, include_plotlyjs=True)]
     if len(front.records) > 1:
         parts.append(_parallel(front).to_html(full_html=False, include_plotlyjs=False))
@@ -197,7 +199,8 @@ def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: Paret
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
     )
-    stated = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
+    protocols = dict.fromkeys(protocol_text(r.evaluation) for r in front.records if r.evaluation)
+    stated = "".join(f"<li>{escape(fact)}</li>" for fact in (*facts, *protocols))
     warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(front.records)) or "<li>none</li>"
     style = (
         "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:1300px;color:#222}"

@@ -178,7 +178,7 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "objectives", ", ".join(f"{name} ({way})" for name, way in facts["objectives"].items())
     yield (
         "reference point",
-        ", ".join(f"{name} {value:.4g}" for name, value in facts["reference_point"].items()),
+        ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),
     )
     hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
@@ -217,6 +217,11 @@ def progress_line(progress: Progress) -> Text | None:
         return Text(f"{head}: {size}; {why}")
     scores = f"robust {record.evaluation.robust_accuracy:.3f}, natural {record.evaluation.natural_accuracy:.3f}"
     return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s; hypervolume {progress.hypervolume:.4f}")
+
+
+def number_text(value: float) -> str:
+    """Number with thousands separators where it is large, four digits where it is not."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def bytes_text(count: float) -> str:

@@ -1,0 +1,160 @@
+"""What every attack must do, under every norm. Subclass, and give `registered` and `attack`."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.attacks import AttackResult
+from nas.threat import ThreatModel
+from tests.builders import Broken, generator, tiny_network
+
+LABELS = torch.tensor([0, 3, 9, 5, 1, 1])
+
+
+def flags(network: nn.Module) -> tuple[list[bool], list[bool]]:
+    return [m.training for m in network.modules()], [p.requires_grad for p in network.parameters()]
+
+
+class AttackContract:
+    """Inherit, and set `registered` to the name in ATTACKS and `attack` to settings of few steps."""
+
+    registered: str
+    attack: Any
+
+    @pytest.fixture(params=["linf", "l2"])
+    def threat(self, request: pytest.FixtureRequest) -> ThreatModel:
+        return ThreatModel(norm=request.param, epsilon=0.1 if request.param == "linf" else 1.0)
+
+    @pytest.fixture
+    def x(self) -> Tensor:
+        images = torch.rand(6, 1, 8, 8, generator=generator(1))
+        images[:, :, :4] = images[:, :, :4].round()  # half of the pixels on the border of the box
+        return images
+
+    @pytest.fixture
+    def network(self) -> nn.Module:
+        """Training mode in some modules only, gradients of some parameters only."""
+        network = tiny_network()
+        network.features[1].eval()
+        network.features[2].conv[0].eval()
+        next(network.parameters()).requires_grad_(False)
+        network.classifier.bias.requires_grad_(False)
+        return network
+
+    def run(self, network: nn.Module, x: Tensor, threat: ThreatModel, seed: int = 0) -> AttackResult:
+        return self.attack.run(network, x, LABELS, threat, generator(seed))
+
+    def test_perturbations_stay_in_ball_and_box(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        result = self.run(network, x, threat)
+        assert result.adversarial.shape == x.shape
+        assert result.adversarial.dtype == x.dtype
+        assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
+        assert result.adversarial.min() >= 0
+        assert result.adversarial.max() <= 1
+        assert (threat.distance(result.adversarial, x) > 0.2 * threat.epsilon).all(), "it hardly moved"
+
+    def test_fooled_is_one_flag_per_image(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        fooled = self.run(network, x, threat).fooled
+        assert fooled.shape == (6,)
+        assert fooled.dtype == torch.bool
+
+    def test_modes_and_flags_are_as_before(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        before = flags(network)
+        assert True in before[0]
+        assert False in before[0]
+        self.run(network, x, threat)
+        assert flags(network) == before
+
+    def test_modes_and_flags_are_as_before_when_the_network_raises(
+        self, network: nn.Module, x: Tensor, threat: ThreatModel
+    ) -> None:
+        broken = Broken(network, None)
+        before = flags(broken)
+        with pytest.raises(RuntimeError, match="the network broke"):
+            self.run(broken, x, threat)
+        assert flags(broken) == before
+
+    def test_weights_and_statistics_are_untouched(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        before = copy.deepcopy(network.state_dict())
+        self.run(network, x, threat)
+        assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+        assert all(parameter.grad is None for parameter in network.parameters())
+
+    def test_existing_gradients_are_kept(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        weight = network.classifier.weight
+        weight.grad = torch.full_like(weight, 2.0)
+        self.run(network, x, threat)
+        assert torch.equal(weight.grad, torch.full_like(weight, 2.0))
+
+    def test_the_images_are_untouched_and_the_result_carries_no_graph(
+        self, network: nn.Module, x: Tensor, threat: ThreatModel
+    ) -> None:
+        before = x.clone()
+        result = self.run(network, x, threat)
+        assert torch.equal(x, before)
+        assert not x.requires_grad
+        assert not result.adversarial.requires_grad
+        assert result.adversarial.grad_fn is None
+
+    def test_one_generator_state_gives_one_result(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        first, again = self.run(network, x, threat, 4), self.run(network, x, threat, 4)
+        assert torch.equal(first.adversarial, again.adversarial)
+        assert torch.equal(first.fooled, again.fooled)
+
+    def test_a_network_in_training_mode_is_attacked_in_eval_mode(self, x: Tensor, threat: ThreatModel) -> None:
+        network = tiny_network()
+        training = self.run(network.train(), x, threat)
+        evaluating = self.run(network.eval(), x, threat)
+        assert torch.equal(training.adversarial, evaluating.adversarial)
+
+    def test_images_do_not_depend_on_the_labels_of_others(
+        self, network: nn.Module, x: Tensor, threat: ThreatModel
+    ) -> None:
+        others = LABELS.clone()
+        others[3:] = (others[3:] + 1) % 10
+        one = self.run(network, x, threat).adversarial
+        other = self.attack.run(network, x, others, threat, generator()).adversarial
+        torch.testing.assert_close(one[:3], other[:3])
+        assert not torch.allclose(one[3:], other[3:])
+
+    def test_the_loss_grows(self, x: Tensor, threat: ThreatModel) -> None:
+        network = tiny_network().eval()
+        labels = network(x).argmax(1)
+        adversarial = self.attack.run(network, x, labels, threat, generator()).adversarial
+        loss = nn.functional.cross_entropy
+        assert loss(network(adversarial), labels) > loss(network(x), labels) + 0.01
+
+    def test_misclassified_images_count_as_fooled(self, x: Tensor, threat: ThreatModel) -> None:
+        network = tiny_network().eval()
+        wrong = (network(x).argmax(1) + 1) % 10
+        tiny = threat.model_copy(update={"epsilon": 1e-7})
+        assert self.attack.run(network, x, wrong, tiny, generator()).fooled.all()
+        assert not self.attack.run(network, x, network(x).argmax(1), tiny, generator()).fooled.any()
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_logits_that_are_not_finite_count_as_fooled_and_pixels_stay_valid(
+        self, network: nn.Module, x: Tensor, threat: ThreatModel, value: float
+    ) -> None:
+        hole = torch.zeros(6, 10)
+        hole[2, 4] = value
+        result = self.attack.run(Broken(network, lambda logits: logits + hole), x, LABELS, threat, generator())
+        assert result.fooled[2]
+        assert result.adversarial.isfinite().all()
+        assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
+
+    def test_a_constant_network_gives_valid_pixels_and_fools_nobody(self, x: Tensor, threat: ThreatModel) -> None:
+        constant = Broken(tiny_network(), lambda logits: logits * 0 + nn.functional.one_hot(LABELS, 10))
+        result = self.attack.run(constant, x, LABELS, threat, generator())
+        assert result.adversarial.isfinite().all()
+        assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
+        assert not result.fooled.any()
+
+    def test_the_description_is_json_and_states_the_step_as_run(self, threat: ThreatModel) -> None:
+        described = self.attack.describe(threat)
+        assert json.loads(json.dumps(described)) == described
+        assert described["name"] == self.registered
+        assert 0 < described["step_size"] <= threat.epsilon

@@ -1,0 +1,31 @@
+"""Every registered attack meets the contract."""
+
+from pydantic import TypeAdapter
+
+from nas.attacks import ATTACKS, AttackSettings, Fgsm, Pgd
+from tests.contracts.attack_contract import AttackContract
+
+
+class TestPgd(AttackContract):
+    registered = "pgd"
+    attack = Pgd(steps=4)
+
+
+class TestPgdWithRestarts(AttackContract):
+    registered = "pgd"
+    attack = Pgd(steps=3, restarts=2)
+
+
+class TestFgsm(AttackContract):
+    registered = "fgsm"
+    attack = Fgsm()
+
+
+def test_every_registered_attack_has_a_contract_case() -> None:
+    assert {case.registered for case in AttackContract.__subclasses__()} == set(ATTACKS)
+    assert all(isinstance(case.attack, ATTACKS[case.registered]) for case in AttackContract.__subclasses__())
+
+
+def test_every_registered_attack_can_be_named_in_a_config() -> None:
+    for name, kind in ATTACKS.items():
+        assert type(TypeAdapter(AttackSettings).validate_python({"name": name})) is kind

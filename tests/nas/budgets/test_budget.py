@@ -1,0 +1,42 @@
+"""Limits on costs."""
+
+import dataclasses
+
+import pytest
+from pydantic import ValidationError
+
+from nas.budgets import COSTS, Budget
+from nas.records import Costs
+
+SPENT = Costs(params=1200, macs=50_000, weight_bytes=4800, peak_activation_bytes=640)
+
+
+def test_every_cost_can_be_limited_and_nothing_else() -> None:
+    assert set(Budget.model_fields) == set(COSTS) == {field.name for field in dataclasses.fields(Costs)}
+
+
+def test_overrun_is_the_relative_excess_of_every_limit() -> None:
+    found = Budget(params=1000, macs=100_000, weight_bytes=4800).overrun(SPENT)
+    assert found == pytest.approx({"params": 0.2, "macs": -0.5, "weight_bytes": 0.0})
+
+
+def test_without_limits_everything_is_allowed() -> None:
+    assert Budget().overrun(SPENT) == {}
+    assert Budget().allows(SPENT)
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_a_limit_is_kept_at_equality_and_broken_by_one(name: str) -> None:
+    spent = getattr(SPENT, name)
+    assert Budget(**{name: spent}).allows(SPENT)
+    assert not Budget(**{name: spent - 1}).allows(SPENT)
+
+
+def test_one_broken_limit_is_enough() -> None:
+    assert not Budget(params=10**9, macs=1).allows(SPENT)
+
+
+@pytest.mark.parametrize("limit", [0, -5, 1.5])
+def test_impossible_limits_are_refused(limit: float) -> None:
+    with pytest.raises(ValidationError, match="params"):
+        Budget(params=limit)

@@ -1,0 +1,119 @@
+"""Costs by hand, and against torch."""
+
+from random import Random
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.budgets import Deployment, count_costs
+from nas.records import Costs
+from search_spaces import BlockSpec, NetworkSpec
+from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, mobilenet_tiny, preset
+from search_spaces.network import Network
+
+# Layer by layer (output channels x height x width):
+#   stem     3x3/2, 1 -> 2   18 weights   out 2x2x2 =  8   macs 18 * 4 =  72   working set 16 + 8          = 24
+#   expand   1x1,   2 -> 4    8 weights   out 4x2x2 = 16   macs  8 * 4 =  32   working set  8 + 16         = 24
+#   depth    3x3,   4 -> 4   36 weights   out 4x2x2 = 16   macs 36 * 4 = 144   working set 16 + 16 + 8     = 40
+#   project  1x1,   4 -> 2    8 weights   out 2x2x2 =  8   macs  8 * 4 =  32   working set 16 +  8 + 8     = 32
+#   depth    3x3/2, 2 -> 2   18 weights   out 2x1x1 =  2   macs 18 * 1 =  18   working set  8 +  2         = 10
+#   project  1x1,   2 -> 4    8 weights   out 4x1x1 =  4   macs  8 * 1 =   8   working set  2 +  4         =  6
+#   head     1x1,   4 -> 8   32 weights   out 8x1x1 =  8   macs 32 * 1 =  32   working set  4 +  8         = 12
+#   linear          8 -> 3   24 weights   out 3            macs          24   working set  8 +  3         = 11
+#   152 weights; 26 batch-norm channels (2 parameters each); 3 biases; 29 output channels
+HAND = NetworkSpec(
+    (1, 4, 4),
+    3,
+    (
+        BlockSpec("conv", 0, 1, 2, 2, 3, 2),
+        BlockSpec("inverted_residual", 1, 2, 4, 2, 3, 1),
+        BlockSpec("inverted_residual", 2, 2, 2, 4, 3, 2),
+        BlockSpec("conv", 3, 4, 8, 8, 1, 1),
+    ),
+)
+
+
+def test_a_small_network_counted_by_hand() -> None:
+    assert count_costs(HAND, Deployment()) == Costs(
+        params=207,  # 152 + 2 * 26 + 3
+        macs=362,  # 72 + 32 + 144 + 32 + 18 + 8 + 32 + 24
+        weight_bytes=724,  # 4 * 152 + 4 * 29
+        peak_activation_bytes=160,  # 4 * 40
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "expected"),
+    [
+        (8, 384),  # 152 + 8 * 29: a scale and a bias per channel
+        (4, 308),  # 76 + 232
+        (3, 290),  # 7 + 3 + 14 + 3 + 7 + 3 + 12 + 9 = 58 bytes, each layer rounded up, + 232
+        (31, 822),  # 70 + 31 + 140 + 31 + 70 + 31 + 124 + 93 = 590, + 232
+    ],
+)
+def test_weight_bytes_of_low_precision_by_hand(bits: int, expected: int) -> None:
+    assert count_costs(HAND, Deployment(weight_bits=bits)).weight_bytes == expected
+
+
+@pytest.mark.parametrize(("bits", "expected"), [(8, 40), (4, 20), (3, 15), (1, 5)])
+def test_activation_bytes_of_low_precision_by_hand(bits: int, expected: int) -> None:
+    assert count_costs(HAND, Deployment(activation_bits=bits)).peak_activation_bytes == expected
+
+
+def test_number_formats_change_bytes_only() -> None:
+    full, quantized = (count_costs(HAND, Deployment(weight_bits=b, activation_bits=b)) for b in (32, 8))
+    assert (full.params, full.macs) == (quantized.params, quantized.macs)
+
+
+def test_the_input_of_an_open_residual_is_held_once() -> None:
+    # Without expansion the depthwise layer reads the block's own input: 8 + 8, not 8 + 8 + 8;
+    # the projection then has 8 in, 8 out and the 8 that are added: 24 values, 96 bytes.
+    unexpanded = NetworkSpec((2, 2, 2), 2, (BlockSpec("inverted_residual", 1, 2, 2, 2, 3, 1),))
+    assert count_costs(unexpanded, Deployment()).peak_activation_bytes == 96
+    # With stride 2 nothing is held: depthwise 8 + 2.
+    strided = NetworkSpec((2, 2, 2), 2, (BlockSpec("inverted_residual", 1, 2, 2, 2, 3, 2),))
+    assert count_costs(strided, Deployment()).peak_activation_bytes == 40
+
+
+def test_pooling_and_classifier_can_be_the_peak() -> None:
+    pooling = NetworkSpec((1, 2, 2), 2, (BlockSpec("conv", 0, 1, 8, 8, 1, 1),))
+    assert count_costs(pooling, Deployment()).peak_activation_bytes == 4 * (32 + 8)
+    classifier = NetworkSpec((1, 1, 1), 50, (BlockSpec("conv", 0, 1, 2, 2, 1, 1),))
+    assert count_costs(classifier, Deployment()).peak_activation_bytes == 4 * (2 + 50)
+
+
+def test_images_that_are_not_square_are_counted_per_side() -> None:
+    # 3x3/2 on 5x8 gives 3x4: 9 weights * 12 positions, and 1 * 2 in the classifier
+    spec = NetworkSpec((1, 5, 8), 2, (BlockSpec("conv", 0, 1, 1, 1, 3, 2),))
+    assert count_costs(spec, Deployment()).macs == 9 * 12 + 2
+
+
+def specs() -> dict[str, NetworkSpec]:
+    space = mobilenet_tiny(MobileNetTiny(expand_ratios=(1, 1.5, 3, 6)), (3, 33, 30), 7)
+    rng = Random(0)
+    random = {f"random {index}": space.spec(space.sample(rng)) for index in range(3)}
+    ends = {"smallest": space.spec(space.smallest()), "largest": space.spec(space.largest())}
+    return {"hand": HAND, **ends, **random, **{name: preset(name) for name in PRESETS}}
+
+
+@pytest.mark.parametrize("name", specs())
+def test_costs_agree_with_torch(name: str) -> None:
+    spec = specs()[name]
+    costs = count_costs(spec, Deployment())
+    with torch.device("meta"):
+        network = Network(spec, [0.0] * spec.input_shape[0], [1.0] * spec.input_shape[0]).eval()
+        x = torch.empty(1, *spec.input_shape)
+    assert costs.params == sum(parameter.numel() for parameter in network.parameters())
+    with FlopCounterMode(display=False) as counter:
+        network(x)
+    assert 2 * costs.macs == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", specs())
+def test_weight_bytes_are_those_of_the_folded_network(name: str) -> None:
+    spec = specs()[name]
+    # Folding leaves each convolution its kernel and one bias per channel: one number per channel less.
+    channels = sum(conv.out_channels for block in spec.blocks for conv in block.convolutions)
+    costs = count_costs(spec, Deployment())
+    assert costs.weight_bytes == 4 * (costs.params - channels)

@@ -1,0 +1,109 @@
+"""Modules from integers: layout, weights, normalisation."""
+
+from math import sqrt
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from search_spaces import BlockSpec, NetworkSpec
+from search_spaces.blocks import BLOCKS
+from search_spaces.network import Normalization, build_network
+from search_spaces.spec import CONVOLUTIONS
+from tests.builders import generator, tiny_network, tiny_space
+
+
+def test_every_block_kind_can_be_counted_and_built() -> None:
+    assert set(BLOCKS) == set(CONVOLUTIONS)
+
+
+@pytest.mark.parametrize(("in_channels", "hidden"), [(8, 8), (8, 24), (24, 56), (7, 30), (56, 1624), (3, 16)])
+def test_the_convolutions_of_a_module_are_those_of_its_spec(in_channels: int, hidden: int) -> None:
+    block = BlockSpec("inverted_residual", 1, in_channels, hidden, 12, 3, 2)
+    with torch.device("meta"):
+        module = BLOCKS["inverted_residual"](block)
+    built = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    assert [tuple(m.weight.shape) for m in built] == [conv.weight_shape for conv in block.convolutions]
+    assert [m.stride[0] for m in built] == [conv.stride for conv in block.convolutions]
+    assert all(m.bias is None for m in built)
+
+
+def test_an_inverted_residual_with_another_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="5"):
+        BLOCKS["inverted_residual"](BlockSpec("inverted_residual", 1, 8, 16, 8, 5, 1))
+
+
+def test_normalisation_by_hand() -> None:
+    x = torch.tensor([[[[0.5]], [[1.0]]]])
+    assert Normalization([0.5, 0.0], [0.25, 0.5])(x).flatten().tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.0]), ([0.5], [-1.0]), ([0.5, 0.5], [1.0])])
+def test_normalisation_refuses_impossible_statistics(mean: list[float], std: list[float]) -> None:
+    with pytest.raises(ValueError, match="std"):
+        Normalization(mean, std)
+
+
+def test_the_statistics_travel_with_the_weights() -> None:
+    space = tiny_space()
+    network = build_network(space.spec(space.smallest()), generator(), [0.3], [0.2])
+    state = network.state_dict()
+    assert state["normalization.mean"].item() == pytest.approx(0.3)
+    assert state["normalization.std"].item() == pytest.approx(0.2)
+    assert not any("normalization" in name for name, _ in network.named_parameters())
+
+
+def test_the_network_normalises_its_own_input() -> None:
+    space = tiny_space()
+    spec = space.spec(space.largest())
+    plain = build_network(spec, generator()).eval()
+    normalising = build_network(spec, generator(), [0.3], [0.2]).eval()
+    x = torch.rand(3, 1, 8, 8, generator=generator(1))
+    torch.testing.assert_close(normalising(x), plain((x - 0.3) / 0.2))
+
+
+def test_one_generator_state_gives_one_network_and_another_gives_another() -> None:
+    space = tiny_space()
+    spec = space.spec(space.largest())
+    first, again, other = (build_network(spec, generator(seed)).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["features.0.0.weight"], other["features.0.0.weight"])
+
+
+def test_weights_have_the_spread_of_mobilenet_v2() -> None:
+    block = BlockSpec("conv", 0, 64, 128, 128, 3, 1)
+    network = build_network(NetworkSpec((64, 4, 4), 100, (block,)), generator())
+    kernel, classifier = network.features[0][0].weight, network.classifier
+    # Kaiming-normal, fan-out: std = sqrt(2 / (128 * 3 * 3)); 73,728 and 12,800 draws
+    assert kernel.std().item() == pytest.approx(sqrt(2 / (128 * 9)), rel=0.02)
+    assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.03)
+    assert not classifier.bias.any()
+
+
+def test_batch_norm_starts_as_the_identity() -> None:
+    norms = [m for m in tiny_network().modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms
+    for norm in norms:
+        assert torch.equal(norm.weight, torch.ones_like(norm.weight))
+        assert not norm.bias.any()
+        assert not norm.running_mean.any()
+        assert torch.equal(norm.running_var, torch.ones_like(norm.running_var))
+        assert norm.num_batches_tracked == 0
+
+
+def test_a_new_network_is_on_the_cpu_and_in_training_mode() -> None:
+    network = tiny_network()
+    assert all(module.training for module in network.modules())
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+    assert all(p.requires_grad for p in network.parameters())
+
+
+def test_the_forward_pass_is_convolve_pool_classify() -> None:
+    spec = NetworkSpec((1, 4, 4), 3, (BlockSpec("conv", 0, 1, 2, 2, 3, 1),))
+    network = build_network(spec, generator()).eval()
+    x = torch.rand(2, 1, 4, 4, generator=generator(1))
+    maps = F.conv2d(x, network.features[0][0].weight, padding=1) / sqrt(1 + 1e-5)  # batch-norm of mean 0, var 1
+    pooled = maps.clamp(0, 6).mean(dim=(2, 3))
+    expected = pooled @ network.classifier.weight.T + network.classifier.bias
+    torch.testing.assert_close(network(x), expected)

@@ -1,0 +1,60 @@
+"""Every registered space meets the contract; and the parts of a space by themselves."""
+
+import pytest
+
+from search_spaces import SPACES, Choice
+from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
+from tests.builders import TINY_SETTINGS, tiny_space
+from tests.contracts.space_contract import SpaceContract
+
+
+class TestMobileNetTiny(SpaceContract):
+    registered = "mobilenet_tiny"
+    make = staticmethod(lambda shape, classes: mobilenet_tiny(TINY_SETTINGS, shape, classes))
+
+
+class TestMobileNetTinyAsPublished(SpaceContract):
+    registered = "mobilenet_tiny"
+    make = staticmethod(
+        lambda shape, classes: mobilenet_tiny(
+            MobileNetTiny(tie="both", width_multipliers=(0.25, 0.35)), shape, classes
+        )
+    )
+
+
+def test_every_registered_space_has_a_contract_case() -> None:
+    covered = {case.registered for case in SpaceContract.__subclasses__()}
+    assert covered == set(SPACES)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_entry_of_a_space_builds_it_from_default_settings(name: str) -> None:
+    entry = SPACES[name]
+    settings = entry.settings()
+    assert settings.name == name
+    assert entry.constructor(settings, (3, 32, 32), 10).name == name
+
+
+@pytest.mark.parametrize("options", [(), (1, 1), (2, 1, 2)])
+def test_a_choice_needs_different_options(options: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="different options"):
+        Choice("width", options)
+
+
+def test_size_counts_genotypes_by_hand() -> None:
+    # 3 widths of 2 options and, of the 3 rows, 2 that search their ratio: 2^3 * 2^2
+    assert tiny_space().size == 32
+
+
+def test_equal_genotypes_have_equal_hashes() -> None:
+    space = tiny_space()
+    assert hash(space.smallest()) == hash(space.decode(space.encode(space.smallest())))
+    assert len({space.smallest(), space.smallest(), space.largest()}) == 2
+
+
+def test_a_genotype_does_not_depend_on_the_order_of_its_values() -> None:
+    space = tiny_space()
+    values = dict(reversed(space.largest().values.items()))
+    assert space.genotype(values) == space.largest()
+    assert hash(space.genotype(values)) == hash(space.largest())
+    assert list(space.genotype(values).values) == [choice.name for choice in space.choices]

@@ -1,0 +1,133 @@
+"""The integers of a network, by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from search_spaces import BlockSpec, ConvSpec, NetworkSpec
+from search_spaces.spec import make_divisible
+
+CONV = BlockSpec("conv", 0, 3, 8, 8, 3, 2)
+EXPANDED = BlockSpec("inverted_residual", 1, 8, 16, 8, 3, 1)
+SPEC = NetworkSpec((3, 32, 32), 10, (CONV, EXPANDED))
+
+
+@pytest.mark.parametrize(
+    ("channels", "divisor", "expected"),
+    [
+        (32, 8, 32),
+        (1, 8, 8),  # never below the divisor
+        (11.2, 8, 16),  # 0.35 * 32: rounds to 8, which is less than 90 % of 11.2
+        (8.4, 8, 8),  # 0.35 * 24: 8 is 95 % of it
+        (12, 8, 16),  # a tie rounds up
+        (22.4, 8, 24),
+        (56, 8, 56),
+        (112, 8, 112),
+        (20.8, 8, 24),  # 0.65 * 32: rounds to 24 by itself
+        (35, 8, 32),  # 32 is 91 % of 35
+        (35.9, 8, 40),  # 32 is 89 % of 35.9
+        (5, 2, 6),
+        (5, 1, 5),
+    ],
+)
+def test_channels_round_as_in_the_mobilenet_family(channels: float, divisor: int, expected: int) -> None:
+    assert make_divisible(channels, divisor) == expected
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 4, 8])
+def test_rounded_channels_are_multiples_and_lose_at_most_a_tenth(divisor: int) -> None:
+    for tenths in range(1, 3000, 7):
+        rounded = make_divisible(tenths / 10, divisor)
+        assert rounded % divisor == 0
+        assert rounded >= max(divisor, 0.9 * tenths / 10)
+        assert rounded < tenths / 10 + 1.5 * divisor
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "expected"),
+    [(32, 3, 1, 32), (32, 3, 2, 16), (33, 3, 2, 17), (5, 1, 1, 5), (5, 1, 2, 3), (1, 3, 2, 1), (8, 5, 2, 4)],
+)
+def test_output_sizes_by_hand(size: int, kernel: int, stride: int, expected: int) -> None:
+    assert ConvSpec(1, 1, kernel, stride).output_size(size) == expected
+
+
+def test_a_grouped_kernel_holds_in_over_groups_planes() -> None:
+    conv = ConvSpec(12, 24, 3, 1, groups=4)
+    assert conv.weight_shape == (24, 3, 3, 3)
+    assert conv.num_weights == 24 * 3 * 3 * 3
+
+
+def test_an_inverted_residual_expands_filters_and_projects() -> None:
+    assert EXPANDED.convolutions == (ConvSpec(8, 16, 1, 1), ConvSpec(16, 16, 3, 1, groups=16), ConvSpec(16, 8, 1, 1))
+
+
+def test_without_expansion_an_inverted_residual_has_no_first_convolution() -> None:
+    block = replace(EXPANDED, hidden_channels=8, stride=2)
+    assert block.convolutions == (ConvSpec(8, 8, 3, 2, groups=8), ConvSpec(8, 8, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (EXPANDED, True),
+        (replace(EXPANDED, stride=2), False),
+        (replace(EXPANDED, out_channels=16), False),
+        (BlockSpec("conv", 0, 8, 8, 8, 3, 1), False),
+    ],
+)
+def test_only_unstrided_blocks_of_equal_channels_have_a_residual(block: BlockSpec, expected: bool) -> None:
+    assert block.has_residual is expected
+
+
+@pytest.mark.parametrize("field", ["in_channels", "hidden_channels", "out_channels", "kernel_size", "stride"])
+def test_a_block_refuses_zero_sizes(field: str) -> None:
+    with pytest.raises(ValueError, match="positive sizes"):
+        replace(EXPANDED, **{field: 0})
+
+
+def test_a_block_refuses_even_kernels_and_unknown_kinds() -> None:
+    with pytest.raises(ValueError, match="odd kernel"):
+        replace(EXPANDED, kernel_size=4)
+    with pytest.raises(ValueError, match="transformer"):
+        replace(EXPANDED, kind="transformer")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_shape": (3, 0, 32)}, "positive input shape"),
+        ({"num_classes": 1}, "2 classes"),
+        ({"blocks": ()}, "a block"),
+        ({"input_shape": (1, 32, 32)}, "block 0 takes 3 channels but gets 1"),
+        ({"blocks": (CONV, replace(EXPANDED, in_channels=16))}, "block 1 takes 16 channels but gets 8"),
+    ],
+)
+def test_a_network_refuses_what_does_not_fit(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_classes": 11},
+        {"input_shape": (3, 32, 33)},
+        {"blocks": (CONV,)},
+        {"blocks": (CONV, replace(EXPANDED, hidden_channels=24))},
+        {"blocks": (CONV, replace(EXPANDED, row=2))},
+    ],
+)
+def test_every_difference_changes_the_key(change: dict[str, object]) -> None:
+    assert replace(SPEC, **change).key != SPEC.key
+
+
+def test_the_key_is_twelve_hex_digits_and_stays_the_same_between_processes() -> None:
+    # Pinned: run folders and retraining seeds are named by it.
+    assert SPEC.key == NetworkSpec((3, 32, 32), 10, (CONV, EXPANDED)).key == "09d7836d2565"
+
+
+@pytest.mark.parametrize("missing", ["input_shape", "num_classes", "blocks"])
+def test_from_dict_refuses_an_incomplete_description(missing: str) -> None:
+    full = {"input_shape": [3, 32, 32], "num_classes": 10, "blocks": []}
+    with pytest.raises(KeyError):
+        NetworkSpec.from_dict({name: value for name, value in full.items() if name != missing})
