@@ -1,6 +1,7 @@
 """A search problem without any training: scores are a pure function of the genotype, in microseconds."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,9 @@ class ToyEvaluate:
         if action == "exit":
             os._exit(3)
         if action == "kill":
-            os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
         if action == "hang":
             time.sleep(1000)
         if action == "pid":

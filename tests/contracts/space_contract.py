@@ -71,9 +71,10 @@ class SpaceContract:
     def test_keys_are_equal_exactly_where_specs_are(self, space: SearchSpace) -> None:
         rng = Random(3)
         drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(40))]
-        for one in drawn:
-            for other in drawn:
-                assert (one.key == other.key) == (space.spec(one) == space.spec(other))
+        named = [(genotype.key, space.spec(genotype)) for genotype in drawn]
+        for key, spec in named:
+            for other_key, other_spec in named:
+                assert (key == other_key) == (spec == other_spec)
 
     def test_the_key_of_a_genotype_is_that_of_its_spec(self, space: SearchSpace) -> None:
         genotype = space.sample(Random(4))

@@ -21,9 +21,7 @@ def test_an_atomic_write_replaces_the_content_and_leaves_nothing_else(tmp_path: 
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_crash_while_writing_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     target = tmp_path / "a.bin"
     write_atomic(target, b"old")
 
@@ -86,7 +84,8 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
 
 
 def test_the_lock_holds_between_processes(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from nas.files import exclusive\nexclusive(Path(sys.argv[1])).__enter__()"
+    imports = "import sys; from pathlib import Path; from nas.files import exclusive"
+    code = f"{imports}; exclusive(Path(sys.argv[1])).__enter__()"
     with exclusive(tmp_path):
         ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 1

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from nas.records import Candidate, Costs, Evaluation, Genotype, Interval, Outcome, TrialRecord, TrialState, from_json, to_json
+from nas.records import (
+    Candidate,
+    Costs,
+    Evaluation,
+    Genotype,
+    Interval,
+    Outcome,
+    TrialRecord,
+    TrialState,
+    from_json,
+    to_json,
+)
 from tests.builders import evaluation, tiny_space, trial
 
 GENOTYPE = tiny_space().largest()
@@ -42,7 +53,9 @@ def test_a_genotype_read_from_json_can_be_used_as_a_key() -> None:
     assert {GENOTYPE: "found"}[again] == "found"
 
 
-@pytest.mark.parametrize("missing", [field.name for field in dataclasses.fields(Evaluation) if field.name != "warnings"])
+@pytest.mark.parametrize(
+    "missing", [field.name for field in dataclasses.fields(Evaluation) if field.name != "warnings"]
+)
 def test_an_evaluation_without_one_of_its_fields_is_refused(missing: str) -> None:
     data = to_json(evaluation())
     del data[missing]

@@ -94,9 +94,7 @@ def test_l2_projection_shortens_the_perturbation_to_epsilon() -> None:
     torch.testing.assert_close(projected, torch.tensor([0.56, 0.42]))
 
 
-@given(
-    st.sampled_from(NORMS), st.integers(0, 10_000), st.floats(0.01, 3), st.sampled_from([0.001, 0.1, 1.0, 50.0])
-)
+@given(st.sampled_from(NORMS), st.integers(0, 10_000), st.floats(0.01, 3), st.sampled_from([0.001, 0.1, 1.0, 50.0]))
 def test_projection_lands_in_ball_and_box_and_leaves_inner_points_alone(
     norm: str, seed: int, epsilon: float, scale: float
 ) -> None:

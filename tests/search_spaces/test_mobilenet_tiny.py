@@ -60,7 +60,7 @@ def test_a_multiplier_above_one_widens_the_head() -> None:
 
 
 def test_unknown_presets_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="mousavi_w0.35_e29"):
+    with pytest.raises(ValueError, match=r"mousavi_w0\.35_e29"):
         preset("mobilenet_v3")
 
 
@@ -134,7 +134,7 @@ def test_impossible_settings_are_refused(change: dict[str, object], message: str
 
 @pytest.mark.parametrize("row", [{"channels": 0}, {"layers": 0}, {"stride": 3}, {"expand_ratio": 0.5}])
 def test_impossible_rows_are_refused(row: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="row needs|expand_ratio"):
+    with pytest.raises(ValueError, match=r"row needs|expand_ratio"):
         Row(**{"channels": 8, **row})  # type: ignore[arg-type]
 
 

@@ -16,9 +16,7 @@ class TestMobileNetTiny(SpaceContract):
 class TestMobileNetTinyAsPublished(SpaceContract):
     registered = "mobilenet_tiny"
     make = staticmethod(
-        lambda shape, classes: mobilenet_tiny(
-            MobileNetTiny(tie="both", width_multipliers=(0.25, 0.35)), shape, classes
-        )
+        lambda shape, classes: mobilenet_tiny(MobileNetTiny(tie="both", width_multipliers=(0.25, 0.35)), shape, classes)
     )
 
 

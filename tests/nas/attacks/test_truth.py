@@ -69,10 +69,10 @@ def test_a_linear_classifier_is_fooled_exactly_where_its_margin_is_smaller_than_
 ) -> None:
     # Dual norms: l1 for linf balls, l2 for l2 balls.
     weight = torch.randn(2, PIXELS, generator=generator(4))
-    network = Linear(weight, torch.zeros(2), SIZE)
+    network = Linear(weight, -0.5 * weight.sum(1), SIZE)  # the border between the classes runs through grey
     x = images(400)
     labels = torch.randint(0, 2, (400,), generator=generator(5))
-    threat = ThreatModel(norm=norm, epsilon=0.05 if norm == "linf" else 0.2)
+    threat = ThreatModel(norm=norm, epsilon=0.02 if norm == "linf" else 0.1)
     logits = network(x).detach()
     margin = (logits[:, 0] - logits[:, 1]) * (1 - 2 * labels)
     reach = threat.epsilon * (weight[0] - weight[1]).norm(p=1 if norm == "linf" else 2)

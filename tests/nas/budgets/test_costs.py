@@ -66,9 +66,8 @@ def test_number_formats_change_bytes_only() -> None:
     assert (full.params, full.macs) == (quantized.params, quantized.macs)
 
 
-def test_the_input_of_an_open_residual_is_held_once() -> None:
-    # Without expansion the depthwise layer reads the block's own input: 8 + 8, not 8 + 8 + 8;
-    # the projection then has 8 in, 8 out and the 8 that are added: 24 values, 96 bytes.
+def test_the_input_of_an_open_residual_is_held_until_it_is_added() -> None:
+    # The projection of this block has 8 in, 8 out and the 8 that are added: 24 values, 96 bytes.
     unexpanded = NetworkSpec((2, 2, 2), 2, (BlockSpec("inverted_residual", 1, 2, 2, 2, 3, 1),))
     assert count_costs(unexpanded, Deployment()).peak_activation_bytes == 96
     # With stride 2 nothing is held: depthwise 8 + 2.

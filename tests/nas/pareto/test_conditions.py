@@ -1,0 +1,73 @@
+"""Conditions: how they are written and what they measure."""
+
+import pytest
+
+from nas.errors import UsageError
+from nas.pareto import parse_condition
+from nas.records import TrialState
+from tests.builders import trial
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("params<=100000", "params <= 100000"),
+        ("  params  <  1e5 ", "params <= 100000"),
+        ("natural_accuracy>=0.9", "natural_accuracy >= 0.9"),
+        ("natural_accuracy > .9", "natural_accuracy >= 0.9"),
+        ("lipschitz_bound_log10 <= -1.5", "lipschitz_bound_log10 <= -1.5"),
+        ("params <= 100_000", "params <= 100000"),
+    ],
+)
+def test_conditions_are_read_and_shown(text: str, shown: str) -> None:
+    assert str(parse_condition(text)) == shown
+    assert parse_condition(shown) == parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "params",
+        "params=5",
+        "params<=",
+        "<=5",
+        "params<=five",
+        "params<=1<=2",
+        "params<=nan",
+        "params<=1-2",
+        "params => 5",
+    ],
+)
+def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="METRIC<=NUMBER"):
+        parse_condition(text)
+
+
+def test_an_unknown_metric_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="did you mean params"):
+        parse_condition("param<=5")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("params<=1000", 0.0),
+        ("params<=800", 0.25),
+        ("params<=2000", -0.5),
+        ("params>=2000", 0.5),
+        ("params>=1000", 0.0),
+        ("robust_accuracy>=0.4", -0.25),
+        ("robust_accuracy>=0", -0.5),  # absolute where the limit is 0
+        ("robust_accuracy<=0", 0.5),
+        ("lipschitz_bound_log10<=-2", 2.5),  # (3 - -2) / 2
+        ("lipschitz_bound_log10>=-2", -2.5),
+    ],
+)
+def test_violation_is_the_signed_relative_distance_to_the_limit(text: str, expected: float) -> None:
+    assert parse_condition(text).violation(trial(1, robust=0.5, bound=3.0)) == pytest.approx(expected)
+
+
+def test_a_trial_without_the_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="no evaluation"):
+        parse_condition("robust_accuracy>=0.4").violation(trial(1, state=TrialState.FAILED))

@@ -1,0 +1,57 @@
+"""Every metric reads its own number."""
+
+import dataclasses
+
+import pytest
+
+from nas.errors import UsageError
+from nas.pareto import METRICS, Objective, metric
+from nas.records import Costs, Evaluation, TrialState
+from tests.builders import trial
+
+NOT_SCORES = {"split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings"}
+
+
+def test_every_cost_and_every_score_is_a_metric() -> None:
+    costs = {field.name for field in dataclasses.fields(Costs)}
+    scores = {field.name for field in dataclasses.fields(Evaluation)} - NOT_SCORES
+    assert set(METRICS) == costs | scores
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_reads_the_field_of_its_name(name: str) -> None:
+    record = trial(3)
+    source = record.costs if hasattr(record.costs, name) else record.evaluation
+    found = METRICS[name].read(record)
+    assert found == getattr(source, name)
+    assert isinstance(found, float)
+    assert METRICS[name].name == name
+
+
+def test_accuracies_are_better_when_higher_and_everything_else_when_lower() -> None:
+    higher = {name for name, entry in METRICS.items() if entry.direction == "maximize"}
+    assert higher == {"robust_accuracy", "natural_accuracy"}
+    assert {METRICS[name].best for name in higher} == {1.0}
+    assert {METRICS[name].best for name in METRICS.keys() - higher} == {0.0}
+
+
+@pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.REJECTED])
+def test_scores_of_untrained_trials_are_refused_and_their_costs_are_not(state: TrialState) -> None:
+    record = trial(8, state=state)
+    with pytest.raises(ValueError, match=f"trial 8 is {state}"):
+        METRICS["instability"].read(record)
+    assert METRICS["params"].read(record) == 1000
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name_and_all_names() -> None:
+    with pytest.raises(UsageError, match="did you mean robust_accuracy") as refused:
+        metric("robust_acuracy")
+    assert all(name in str(refused.value) for name in METRICS)
+    with pytest.raises(UsageError, match="unknown metric 'zzz' "):
+        metric("zzz")
+
+
+def test_a_loss_is_always_better_when_lower() -> None:
+    accuracy = METRICS["robust_accuracy"]
+    assert Objective(accuracy, "maximize").loss(0.9) < Objective(accuracy, "maximize").loss(0.1)
+    assert Objective(accuracy, "minimize").loss(0.1) < Objective(accuracy, "minimize").loss(0.9)

@@ -1,0 +1,155 @@
+"""Every executor keeps the contract; worker processes also crash, hang and outlive nobody."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from nas.errors import NasError
+from nas.records import Candidate, Outcome
+from nas.search import executors
+from nas.search.executors import Executor, InProcess, Processes
+from tests.conftest import ROOT
+from tests.contracts.executor_contract import EVALUATE, ExecutorContract, candidate, run_all
+
+
+class TestInProcess(ExecutorContract):
+    kind = InProcess
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Executor:
+        return InProcess(EVALUATE)
+
+    def test_forgets_its_queue_when_closed(self) -> None:
+        executor = InProcess(EVALUATE)
+        executor.submit(candidate(1))
+        executor.close()
+        assert executor.collect(0.0) == []
+
+
+class TestProcesses(ExecutorContract):
+    kind = Processes
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def executor(cls) -> Iterator[Executor]:
+        processes = Processes(EVALUATE, workers=2, threads=1, timeout=2.0)
+        yield processes
+        processes.close()
+
+    def test_has_the_capacity_of_its_workers(self, executor: Executor) -> None:
+        assert executor.capacity == 2
+
+    def test_a_crash_a_timeout_and_ctrl_c_touch_no_other_candidate(self, executor: Executor) -> None:
+        outcomes = run_all(executor, [60, 1, 61, 62, 63, 2])
+        assert "exit code 3" in (outcomes[60].error or "")
+        assert "search.trial_timeout = 2 s" in (outcomes[61].error or "")
+        assert "SIGKILL" in (outcomes[62].error or "")
+        assert all(outcomes[number].evaluation is None for number in (60, 61, 62))
+        assert all(outcomes[number].evaluation is not None for number in (1, 2, 63))
+
+
+class _Deadly:
+    """An `evaluate` whose arrival ends the worker, as a lack of memory would."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (3,)
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        raise AssertionError("no worker lives to call this")
+
+
+def test_workers_that_cannot_start_are_an_error_of_ours() -> None:
+    executor = Processes(_Deadly(), workers=1, threads=1, timeout=None)
+    try:
+        with pytest.raises(NasError, match="worker"):
+            run_all(executor, [1])
+    finally:
+        executor.close()
+
+
+def test_every_executor_has_a_contract_case() -> None:
+    found = [entry for entry in vars(executors).values() if isinstance(entry, type) and hasattr(entry, "submit")]
+    classes = {entry for entry in found if entry.__module__ == executors.__name__ and entry is not Executor}
+    assert classes == {case.kind for case in ExecutorContract.__subclasses__()}  # type: ignore[attr-defined]
+
+
+_PARENT = """
+import signal, sys
+from pathlib import Path
+from nas.search.executors import Processes
+from tests.contracts.executor_contract import candidate
+from tests.toy import ToyEvaluate
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: None)  # a handler, which children do not inherit
+    evaluate = ToyEvaluate(acts={1: "pid", 2: "pid"}, folder=Path(sys.argv[1]))
+    executor = Processes(evaluate, workers=2, threads=1, timeout=None)
+    executor.submit(candidate(1))
+    executor.submit(candidate(2))
+    print("started", flush=True)
+    while True:
+        executor.collect(1.0)
+"""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@pytest.fixture(scope="module")
+def killed_parent(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[int]]:
+    """What the workers of a search printed and those still alive: Ctrl-C while they start, then SIGKILL for it."""
+    folder = tmp_path_factory.mktemp("parent")
+    script = folder / "parent.py"
+    script.write_text(_PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "stderr").open("w") as stderr:
+        parent = subprocess.Popen(
+            [sys.executable, str(script), str(folder)], env=environment, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )  # fmt: skip
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "started\n"
+        files, interrupts = [folder / "1.pid", folder / "2.pid"], 0
+        while not all(file.exists() and file.read_text().endswith("\n") for file in files):
+            assert parent.poll() is None, (folder / "stderr").read_text()
+            if interrupts < 20:
+                os.killpg(parent.pid, signal.SIGINT)
+                interrupts += 1
+            time.sleep(0.1)
+        workers = [int(file.read_text()) for file in files]
+        assert all(map(_is_alive, workers))
+        parent.kill()
+        parent.wait()
+        for _ in range(100):
+            if not any(map(_is_alive, workers)):
+                break
+            time.sleep(0.1)
+        return (folder / "stderr").read_text(), [pid for pid in workers if _is_alive(pid)]
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.stdout.close()
+
+
+def test_workers_end_with_a_search_that_is_killed(killed_parent: tuple[str, list[int]]) -> None:
+    _, alive = killed_parent
+    assert alive == [], "workers outlived the search"
+
+
+def test_ctrl_c_is_nothing_to_workers_that_are_still_starting(killed_parent: tuple[str, list[int]]) -> None:
+    printed, _ = killed_parent
+    assert "KeyboardInterrupt" not in printed

@@ -1,0 +1,155 @@
+"""One trial: its files, its failures, and that it is never trained twice."""
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import nas.trial
+from nas.attacks import Pgd
+from nas.data import DATASETS, load_search_data
+from nas.data.sources import Digits, SourceEntry
+from nas.evaluation import EvaluationSettings, evaluate
+from nas.records import Candidate
+from nas.seeding import make_generator
+from nas.threat import ThreatModel
+from nas.training.checkpoint import load_weights
+from nas.trial import TrialPlan
+from search_spaces.network import build_network
+from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_space
+
+CANDIDATE = Candidate(3, tiny_space().largest(), 77)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> TrialPlan:
+    evaluation = EvaluationSettings(attack=Pgd(steps=2))
+    return TrialPlan(tiny_space(), tiny_data(), ThreatModel(epsilon=0.05), TINY_TRAINING, evaluation, "cpu", tmp_path)
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    return lambda: monkeypatch.setattr(nas.trial, "train_epoch", refuse)
+
+
+def test_a_trial_leaves_its_log_its_weights_and_its_evaluation(plan: TrialPlan) -> None:
+    outcome = plan(CANDIDATE)
+    assert outcome.error is None
+    assert outcome.evaluation is not None
+    assert outcome.evaluation.split == "validation"
+    assert outcome.evaluation.num_images == len(plan.data.validation)
+    folder = plan.folder / "00003"
+    assert {path.name for path in folder.iterdir()} == {"log.jsonl", "model.safetensors", "evaluation.json"}
+    epochs = [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert epochs == [1, 2]
+
+
+def test_the_stored_weights_have_the_stored_scores(plan: TrialPlan) -> None:
+    outcome = plan(CANDIDATE)
+    network = build_network(plan.space.spec(CANDIDATE.genotype), generator(5))
+    load_weights(plan.folder / "00003" / "model.safetensors", network)
+    g = make_generator(77, "evaluation")
+    found = evaluate(network.eval(), plan.data.validation, plan.threat, plan.evaluation, g, split_name="validation")
+    assert found == outcome.evaluation
+
+
+def test_the_same_candidate_gives_the_same_outcome_and_another_seed_another(plan: TrialPlan, tmp_path: Path) -> None:
+    elsewhere = dataclasses.replace(plan, folder=tmp_path / "elsewhere")
+    first, again = plan(CANDIDATE), elsewhere(CANDIDATE)
+    assert first.evaluation == again.evaluation
+    weights = [(folder / "00003" / "model.safetensors").read_bytes() for folder in (plan.folder, elsewhere.folder)]
+    assert weights[0] == weights[1]
+    assert plan(dataclasses.replace(CANDIDATE, number=4, seed=78)).evaluation != first.evaluation
+
+
+def test_a_pickled_plan_does_the_same(plan: TrialPlan, tmp_path: Path) -> None:
+    copied = pickle.loads(pickle.dumps(dataclasses.replace(plan, folder=tmp_path / "copy")))  # noqa: S301 - our own
+    assert copied(CANDIDATE).evaluation == plan(CANDIDATE).evaluation
+
+
+def test_a_finished_folder_is_not_trained_again(plan: TrialPlan, no_training: Callable[[], None]) -> None:
+    first = plan(CANDIDATE)
+    no_training()
+    assert plan(CANDIDATE) == first
+
+
+@pytest.mark.parametrize("change", [{"seed": 78}, {"genotype": tiny_space().smallest()}], ids=["seed", "genotype"])
+def test_the_folder_of_another_candidate_is_trained_anew(plan: TrialPlan, change: dict[str, object]) -> None:
+    first = plan(CANDIDATE)
+    other = dataclasses.replace(CANDIDATE, **change)
+    found = plan(other)
+    assert found.evaluation != first.evaluation
+    assert plan(other) == found, "and its own results are stored"
+
+
+def test_a_damaged_evaluation_is_trained_anew(plan: TrialPlan) -> None:
+    first = plan(CANDIDATE)
+    path = plan.folder / "00003" / "evaluation.json"
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"[]", b"{}", b'{"candidate": 1}', b"\xff\xfe"):
+        path.write_bytes(content)
+        assert plan(CANDIDATE).evaluation == first.evaluation
+    assert json.loads(path.read_text()).keys() == json.loads(whole).keys()
+
+
+def test_a_trial_killed_while_training_is_trained_from_the_start(
+    plan: TrialPlan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nas.trial, "save_weights", kill)
+        with pytest.raises(KeyboardInterrupt):
+            plan(CANDIDATE)
+    assert not (plan.folder / "00003" / "evaluation.json").exists()
+    whole = dataclasses.replace(plan, folder=tmp_path / "whole")(CANDIDATE)
+    assert plan(CANDIDATE).evaluation == whole.evaluation
+    assert len((plan.folder / "00003" / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_diverging_training_is_a_failed_outcome_with_its_traceback(
+    plan: TrialPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explosive(*arguments: object) -> torch.nn.Module:
+        network = build_network(*arguments)  # type: ignore[arg-type]
+        with torch.no_grad():
+            network.classifier.weight.fill_(1e38)
+        return network
+
+    monkeypatch.setattr(nas.trial, "build_network", explosive)
+    outcome = plan(CANDIDATE)
+    assert outcome.evaluation is None
+    assert outcome.error is not None
+    assert "nas.errors.Diverged: the loss of epoch 1" in outcome.error
+    folder = plan.folder / "00003"
+    assert (folder / "error.txt").read_text() == outcome.error
+    assert not (folder / "evaluation.json").exists()
+
+
+def test_a_disk_error_is_no_outcome(plan: TrialPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nas.trial, "save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        plan(CANDIDATE)
+
+
+def test_a_trial_on_real_digits_never_loads_the_test_part(plan: TrialPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = DATASETS["digits"]
+
+    def guarded(settings: Digits, part: str) -> object:
+        assert part == "train", "a trial loaded the test images"
+        return entry.load(settings, part)
+
+    monkeypatch.setitem(DATASETS, "digits", SourceEntry(entry.settings, guarded))  # type: ignore[arg-type]
+    data = load_search_data(Digits(name="digits", limit=100))
+    assert dataclasses.replace(plan, data=data)(CANDIDATE).evaluation is not None

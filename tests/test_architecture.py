@@ -1,0 +1,178 @@
+"""The import floors (docs/architecture.md) and the rules that only reading the source can check."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FLOORS: dict[str, int] = {
+    "search_spaces": 0,
+    "nas": 1, "nas.errors": 1, "nas.settings": 1, "nas.seeding": 1, "nas.files": 1,
+    "nas.threat": 2, "nas.records": 2,
+    "nas.data": 3, "nas.budgets": 3, "nas.attacks": 3, "nas.pareto": 3,
+    "nas.search": 3, "nas.search.study": 3, "nas.search.settings": 3,
+    "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
+    "nas.trial": 5, "nas.search.engine": 5, "nas.search.executors": 5,
+    "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6,
+    "nas.runs": 7, "nas.retrain": 7,
+    "nas.cli": 8, "nas.__main__": 8,
+}  # fmt: skip
+"""Floor of every part; a module belongs to the longest name that starts its own."""
+
+SAME_FLOOR: dict[tuple[str, str], str] = {
+    ("nas.files", "nas.errors"): "a folder that is locked is an error the user meets",
+    ("nas.search.study", "nas.pareto"): "a study is created with the directions of the objectives",
+    ("nas.retrain", "nas.runs"): "a retraining starts from a run folder",
+    ("nas.__main__", "nas.cli"): "`python -m nas` is the command line",
+}
+"""Imports between parts of one floor, each with its reason."""
+
+MAX_LINES = 400
+INTEGERS_ONLY = ("__init__", "space", "spec", "mobilenet_tiny")
+"""Modules of search_spaces that describe networks without torch, so that counting stays instant."""
+GLOBAL_SEEDS = ("torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
+                "np.random.seed", "numpy.random.seed", "random.seed")  # fmt: skip
+UNPICKLING = ("torch.load", "torch.save", "yaml.load", "numpy.load", "np.load", "joblib.load")
+
+FILES = sorted(path for package in ("nas", "search_spaces") for path in (ROOT / package).rglob("*.py"))
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def module_of(path: Path) -> str:
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def part_of(module: str) -> str:
+    """The entry of FLOORS that `module` belongs to: the longest one."""
+    own = [part for part in FLOORS if part != "nas" and (module == part or module.startswith(f"{part}."))]
+    return max(own, key=len) if own else "nas"
+
+
+def package_of(module: str) -> str:
+    """First two names: the folder (or file) that may import from itself."""
+    return ".".join(module.split(".")[:2]) if module.startswith("nas.") else module.split(".")[0]
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but the bodies of `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and _is_type_checking(child):
+            for other in child.orelse:
+                yield from _nodes(other)
+        else:
+            yield child
+            yield from _nodes(child)
+
+
+def imports_of(path: Path, source: str | None = None) -> set[str]:
+    """Full names of the modules that `path` imports when it runs, at any depth."""
+    found = set()
+    for node in _nodes(ast.parse(source if source is not None else path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: line {node.lineno}: relative imports hide the floor"
+            assert node.module is not None
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+    return found
+
+
+MODULES = {module_of(path) for path in FILES}
+
+
+def violation(module: str, imported: str) -> str | None:
+    """Why `module` may not import `imported` (both of this project), None where it may."""
+    importer, target = part_of(module), part_of(imported)
+    if importer == target or (importer, target) in SAME_FLOOR or FLOORS[target] < FLOORS[importer]:
+        return None
+    if FLOORS[target] == FLOORS[importer] and package_of(module) == package_of(imported):
+        return None
+    return f"{module} (floor {FLOORS[importer]}) imports {imported} (floor {FLOORS[target]})"
+
+
+def project_imports(path: Path) -> set[str]:
+    return {name for name in imports_of(path) if name.split(".")[0] in ("nas", "search_spaces")}
+
+
+@each_file
+def test_imports_go_downward_only(path: Path) -> None:
+    module = module_of(path)
+    broken = [text for name in sorted(project_imports(path)) if (text := violation(module, name))]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_floor_check_sees_upward_and_sideways_imports() -> None:
+    source = "def f():\n    from nas.runs import search\nif TYPE_CHECKING:\n    from nas.cli import app\n"
+    assert imports_of(Path("x"), source) == {"nas.runs"}
+    assert violation("nas.trial", "nas.runs")
+    assert violation("nas.budgets.costs", "nas.data")
+    assert violation("nas.search.study", "nas.search.engine")
+    assert violation("search_spaces.spec", "nas.errors")
+    assert not violation("nas.search.engine", "nas.search.executors")
+    assert not violation("nas.data.split", "nas.seeding")
+
+
+def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
+    unplaced = [module for module in MODULES if part_of(module) == "nas" and module != "nas"]
+    assert not unplaced, f"give these a floor: {unplaced}"
+    assert FLOORS.keys() <= MODULES, f"no such modules: {FLOORS.keys() - MODULES}"
+
+
+def test_every_permitted_sideways_import_is_used() -> None:
+    used = {(part_of(module_of(path)), part_of(name)) for path in FILES for name in project_imports(path)}
+    assert SAME_FLOOR.keys() <= used, f"no longer needed: {SAME_FLOOR.keys() - used}"
+    assert all(FLOORS[a] == FLOORS[b] for a, b in SAME_FLOOR)
+
+
+@pytest.mark.parametrize("pair", [("nas.training", "nas.evaluation"), ("nas.evaluation", "nas.training")])
+def test_training_and_evaluation_never_import_each_other(pair: tuple[str, str]) -> None:
+    importer, other = pair
+    assert not [
+        path for path in FILES
+        if part_of(module_of(path)) == importer and other in map(part_of, project_imports(path))
+    ]  # fmt: skip
+
+
+def test_the_search_knows_nothing_of_training() -> None:
+    above = {"nas.training", "nas.evaluation", "nas.attacks", "nas.trial", "nas.data"}
+    for path in FILES:
+        if package_of(module_of(path)) == "nas.search":
+            assert above.isdisjoint(map(part_of, project_imports(path))), path
+
+
+def test_search_spaces_never_import_nas() -> None:
+    for path in FILES:
+        if package_of(module_of(path)) == "search_spaces":
+            assert "nas" not in {name.split(".")[0] for name in imports_of(path)}, path
+
+
+@pytest.mark.parametrize("name", INTEGERS_ONLY)
+def test_describing_a_space_needs_the_standard_library_only(name: str) -> None:
+    tops = {imported.split(".")[0] for imported in imports_of(ROOT / "search_spaces" / f"{name}.py")}
+    assert tops <= sys.stdlib_module_names | {"search_spaces"}
+
+
+@each_file
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@each_file
+def test_nothing_unpickles_and_nothing_seeds_globally(path: Path) -> None:
+    imported = {name.split(".")[0] for name in imports_of(path)}
+    assert imported.isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in GLOBAL_SEEDS, f"line {node.lineno}: {called} changes the global random state"
+            assert called not in UNPICKLING, f"line {node.lineno}: {called} may unpickle"

@@ -1,0 +1,74 @@
+"""Every command of the README exists, with its options and its files."""
+
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import typer
+
+from nas.cli import app
+from nas.config import load_config
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+
+
+def _blocks(text: str) -> list[str]:
+    """Code blocks of a Markdown text: fenced ones and indented ones."""
+    fenced = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```[^\n]*\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"(?:^ {4}.*\n)+", rest, re.MULTILINE)
+    return [*fenced, *indented]
+
+
+def _commands(program: str) -> list[list[str]]:
+    """Words of every command line of `program` in the code blocks of the README, comments left out."""
+    text = README.read_text() if README.exists() else ""
+    blocks = _blocks(text.replace("\\\n", " "))
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+
+
+NAS_COMMANDS = _commands("nas")
+
+
+def _verbs() -> dict[str, object]:
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_the_readme_shows_every_verb() -> None:
+    assert README.exists(), "README.md is missing"
+    assert {words[1] for words in NAS_COMMANDS} == _verbs().keys()
+
+
+@pytest.mark.parametrize("words", NAS_COMMANDS, ids=" ".join)
+def test_a_command_of_the_readme_parses(words: list[str]) -> None:
+    verb = _verbs()[words[1]]
+    context = verb.make_context(words[1], words[2:], resilient_parsing=False)  # type: ignore[attr-defined]
+    assert context.params
+
+
+@pytest.mark.parametrize("words", NAS_COMMANDS, ids=" ".join)
+def test_the_configs_and_overrides_of_the_readme_load(words: list[str]) -> None:
+    configs = [word for word in words if word.endswith(".yaml")]
+    assert bool(configs) == (words[1] in ("check", "search"))
+    overrides = [value for option, value in pairwise(words) if option == "--set"]
+    for config in configs:
+        load_config(ROOT / config, overrides)
+
+
+@pytest.mark.parametrize("words", _commands("make"), ids=" ".join)
+def test_the_targets_of_the_readme_are_in_the_makefile(words: list[str]) -> None:
+    assert re.search(rf"^{re.escape(words[1])}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_two_commands_of_a_new_user_are_shown() -> None:
+    assert {"demo", "test"} <= {words[1] for words in _commands("make")}
+
+
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", README.read_text())
+    missing = [target for target in targets if not Path(ROOT, target).exists()]
+    assert not missing
