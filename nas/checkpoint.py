@@ -111,7 +111,7 @@ def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> 
 
     Raises UsageError for an unknown name or setting.
     """
-    if not name and not changes:
+    if name in ("", own.name) and not changes:
         return None
     if name and name not in ATTACKS:
         raise UsageError(f"unknown attack {name!r} (allowed: {', '.join(ATTACKS)})")

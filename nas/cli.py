@@ -19,7 +19,7 @@ from rich.console import Console
 from nas.errors import NasError, UsageError
 
 if TYPE_CHECKING:
-    from nas.pareto import Objective
+    from nas.pareto import Metric
     from nas.records import TrialRecord
     from nas.runs import Run
 
@@ -285,17 +285,16 @@ def _print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
-def _objectives(run: "Run", text: str) -> "tuple[Objective, ...]":
-    """Objectives named in `text` (comma-separated), with the run's directions; all of the run's when empty."""
-    from nas.pareto import Objective, metric
+def _objectives(run: "Run", text: str) -> "tuple[Metric, ...]":
+    """Objectives named in `text` (comma-separated), all of the run's when empty."""
+    from nas.pareto import metric
 
     if not text:
         return run.config.parsed_objectives
-    own = {objective.name: objective for objective in run.config.parsed_objectives}
-    chosen = [metric(name.strip()) for name in text.split(",")]
-    if len({entry.name for entry in chosen}) < len(chosen):
+    chosen = tuple(metric(name.strip()) for name in text.split(","))
+    if len(set(chosen)) < len(chosen):
         raise UsageError(f"--objectives names a metric twice: {text}")
-    return tuple(own.get(entry.name) or Objective(entry, entry.direction) for entry in chosen)
+    return chosen
 
 
 def _where(records: "Sequence[TrialRecord]", conditions: Sequence[Any]) -> "list[TrialRecord]":
@@ -303,7 +302,7 @@ def _where(records: "Sequence[TrialRecord]", conditions: Sequence[Any]) -> "list
     return [record for record in evaluated if all(c.violation(record) <= 0 for c in conditions)]
 
 
-def _summary(run: "Run", objectives: "tuple[Objective, ...]", records: "Sequence[TrialRecord]") -> str:
+def _summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]") -> str:
     """Size and hypervolume of the front, with its reference point."""
     from nas.pareto import hypervolume
     from nas.report.tables import number_text
@@ -320,7 +319,7 @@ def _summary(run: "Run", objectives: "tuple[Objective, ...]", records: "Sequence
 
 def _print_front(
     run: "Run",
-    objectives: "tuple[Objective, ...]",
+    objectives: "tuple[Metric, ...]",
     conditions: Sequence[str],
     records: "Sequence[TrialRecord] | None" = None,
     picked: "TrialRecord | None" = None,

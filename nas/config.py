@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -19,7 +19,7 @@ from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.errors import ConfigError, UsageError
 from nas.evaluation import EvaluationSettings
-from nas.pareto import METRICS, Condition, Objective, metric, parse_condition
+from nas.pareto import METRICS, Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.settings import Settings
 from nas.threat import ThreatModel
@@ -32,6 +32,8 @@ SpaceSettings = MobileNetTiny
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called."""
+DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
+"""How a device is named."""
 
 
 class Retraining(Training):
@@ -58,10 +60,10 @@ class RunConfig(Settings):
     """Brief training of every candidate."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Scoring of every candidate, and of the retrained network."""
-    objectives: tuple[str | dict[str, Literal["minimize", "maximize"]], ...] = (
+    objectives: tuple[str, ...] = (
         "robust_accuracy", "instability", "lipschitz_bound_log10", "params",
     )  # fmt: skip
-    """Metrics to optimise; {metric: direction} turns one around."""
+    """Metrics to optimise, each in its own direction."""
     constraints: tuple[str, ...] = ()
     """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`."""
     budget: Budget = Budget()
@@ -72,15 +74,15 @@ class RunConfig(Settings):
     """Sampler, amount of work, workers."""
     retrain: Retraining = Retraining()
     """Long training of the picked network."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE_PATTERN)
     """auto (CUDA where there is one), cpu, cuda, cuda:N."""
 
     @field_validator("objectives")
     @classmethod
-    def _known_objectives(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        parsed = [_objective(entry) for entry in value]
-        names = [objective.name for objective in parsed]
-        if not names or len(set(names)) != len(names):
+    def _known_objectives(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _as_value_error(metric, name)
+        if not value or len(set(value)) != len(value):
             raise ValueError("needs one or more different metrics")
         return value
 
@@ -94,9 +96,9 @@ class RunConfig(Settings):
         return value
 
     @property
-    def parsed_objectives(self) -> tuple[Objective, ...]:
+    def parsed_objectives(self) -> tuple[Metric, ...]:
         """Objectives in the order of the config."""
-        return tuple(map(_objective, self.objectives))
+        return tuple(map(metric, self.objectives))
 
     @property
     def parsed_constraints(self) -> tuple[Condition, ...]:
@@ -260,16 +262,6 @@ def _line(tree: Any, loc: Sequence[str | int]) -> int:
     return line
 
 
-def _objective(entry: str | Mapping[str, Literal["minimize", "maximize"]]) -> Objective:
-    if isinstance(entry, str):
-        chosen = _as_value_error(metric, entry)
-        return Objective(chosen, chosen.direction)
-    if len(entry) != 1:
-        raise ValueError(f"write one metric per entry, got {dict(entry)}")
-    name, direction = next(iter(entry.items()))
-    return Objective(_as_value_error(metric, name), direction)
-
-
 def _as_value_error(parse: Any, text: str) -> Any:
     try:
         return parse(text)
@@ -277,4 +269,13 @@ def _as_value_error(parse: Any, text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-__all__ = ["METRICS", "NAME_PATTERN", "Retraining", "RunConfig", "differences", "dump_config", "load_config"]
+__all__ = [
+    "DEVICE_PATTERN",
+    "METRICS",
+    "NAME_PATTERN",
+    "Retraining",
+    "RunConfig",
+    "differences",
+    "dump_config",
+    "load_config",
+]

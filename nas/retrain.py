@@ -62,7 +62,7 @@ def retrain(run: Run, picked: Pick, report: Callable[[CurvePoint, int], None]) -
         checkpoint = _finish(run, picked, data, seed, folder, curve)
         evaluation = evaluate_checkpoint(checkpoint, split_name="test", attack=None, device=device)
         write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
-        for leftover in (_STATE, _BEST):
+        for leftover in (_STATE, _BEST, _CURVE):
             (folder / leftover).unlink(missing_ok=True)
         return folder, evaluation
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,12 @@ from typing import Any
 import torch
 
 from nas.budgets import count_costs
-from nas.config import RunConfig, differences, dump_config, load_config
+from nas.config import DEVICE_PATTERN, RunConfig, differences, dump_config, load_config
 from nas.data import SearchData, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
-from nas.pareto import Objective, ParetoFront, front_of
+from nas.pareto import Metric, ParetoFront, front_of
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search
 from nas.search.executors import Executor, InProcess, Processes
@@ -66,11 +67,11 @@ class Run:
         """Finished trials by number, as they are now."""
         return tuple(read_records(self.study_path))
 
-    def front(self, objectives: Sequence[Objective] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
+    def front(self, objectives: Sequence[Metric] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
         """Front of `records` (default: all) for `objectives` (default: the run's)."""
         return front_of(self.records if records is None else records, objectives or self.config.parsed_objectives)
 
-    def reference_point(self, objectives: Sequence[Objective] = ()) -> tuple[float, ...]:
+    def reference_point(self, objectives: Sequence[Metric] = ()) -> tuple[float, ...]:
         """Worst value of each objective, in its own direction."""
         return reference_point(self.config, self.space, objectives or self.config.parsed_objectives)
 
@@ -143,7 +144,7 @@ def costs_of(config: RunConfig, space: SearchSpace, genotype: Genotype) -> Costs
     return count_costs(space.spec(genotype), config.deployment)
 
 
-def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Objective]) -> tuple[float, ...]:
+def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Metric]) -> tuple[float, ...]:
     """Worst value of each objective for the hypervolume, in its own direction.
 
     Accuracies 0; costs their limit, else 1.1 times the largest genotype's; the closed-form bound 1.1 times
@@ -209,6 +210,8 @@ def resolve_device(name: str) -> torch.device:
     """Device by its config name. Raises ConfigError for a CUDA device that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(DEVICE_PATTERN, name):
+        raise ConfigError(f"device: {name} is unknown (allowed: auto, cpu, cuda, cuda:N)")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu")

@@ -1,13 +1,14 @@
 """Random streams: every use of chance has its own generator, derived from the run's seed and its purpose."""
 
 import hashlib
+import json
 
 import torch
 
 
 def derive_seed(seed: int, *labels: str | int) -> int:
     """63-bit seed for the purpose named by `labels`; independent of every other purpose's."""
-    text = "/".join(map(str, (seed, *labels)))
+    text = json.dumps([seed, *labels])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -35,22 +35,28 @@ class ThreatModel(Settings):
     def direction(self, gradient: Tensor) -> Tensor:
         """Step of norm 1 that ascends fastest to first order: sign for linf, unit vector for l2.
 
-        A gradient of zero gives a step of zero.
+        A gradient of zero gives a step of zero, and so does every pixel whose gradient is not finite.
         """
+        gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / _norms(gradient, 2).clamp_min(1e-30)
+        # Scaled first: the squares of very small or very large gradients leave the range of float32.
+        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(_TINY)
+        return scaled / _norms(scaled, 2).clamp_min(_TINY)
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Nearest points to `x_adv` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
         if self.norm == "linf":
             return torch.minimum(torch.maximum(x_adv, x - self.epsilon), x + self.epsilon).clamp(0, 1)
         delta = x_adv - x
-        return (x + delta * (self.epsilon / _norms(delta, 2).clamp_min(1e-30)).clamp(max=1)).clamp(0, 1)
+        return (x + delta * (self.epsilon / _norms(delta, 2).clamp_min(_TINY)).clamp(max=1)).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Norm of each perturbation, shape (N,)."""
         return _norms(x_adv - x, torch.inf if self.norm == "linf" else 2).flatten()
+
+
+_TINY = torch.finfo(torch.float32).tiny
 
 
 def _norms(x: Tensor, order: float) -> Tensor:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nas.budgets import Budget
-from nas.pareto import METRICS, Direction, Objective, parse_condition
+from nas.pareto import METRICS, Direction, parse_condition
 from nas.records import Candidate, Costs, Evaluation, Interval, Outcome, TrialRecord
 from nas.search.engine import Problem, Progress, run_search
 from nas.search.executors import Executor, InProcess
@@ -95,7 +95,7 @@ def toy_problem(
     constraints: Sequence[str] = (),
     **limits: int,
 ) -> Problem:
-    chosen = tuple(Objective(METRICS[name], METRICS[name].direction) for name in objectives)
+    chosen = tuple(METRICS[name] for name in objectives)
     worst = {"robust_accuracy": 0.0, "natural_accuracy": 0.0, "instability": 1.0, "lipschitz_bound_log10": 4.0}
     reference = tuple(worst.get(objective.name, 3500.0) for objective in chosen)
     return Problem(

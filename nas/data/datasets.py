@@ -50,12 +50,14 @@ def load_search_data(settings: Source) -> SearchData:
     """
     train, class_names = _load(settings, "train")
     held_out = round(len(train) * settings.validation_fraction)
-    if held_out < len(class_names) or len(train) - held_out < len(class_names):
-        raise DataError(
-            f"{len(train)} training images cannot give each of {len(class_names)} classes a training and a "
-            f"validation image; raise data.limit or change data.validation_fraction"
-        )
     validation, train = stratified_subset(train, held_out, settings.split_seed, "validation")
+    for part, split in (("training", train), ("validation", validation)):
+        missing = set(range(len(class_names))) - set(split.labels.tolist())
+        if missing:
+            raise DataError(
+                f"{len(train) + held_out} training images leave no {part} image of class "
+                f"{class_names[min(missing)]!r}; raise data.limit or change data.validation_fraction"
+            )
     mean, std = _pixel_statistics(train.images)
     return SearchData(_name(settings), class_names, train, validation, mean, std)
 

@@ -107,28 +107,38 @@ def _torchvision(settings: Cifar10 | Svhn, part: Part) -> Raw:
 
 def _image_folder(settings: ImageFolder, part: Part) -> Raw:
     folder = settings.root / part
-    layout = f"an image folder has {settings.root}/train/<class>/ and {settings.root}/test/<class>/"
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder.resolve()}: {layout}; set data.root to the right place")
-    class_names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    class_names = _folders(settings.root / "train", settings.root)
     if len(class_names) < 2:
-        raise DataError(f"{folder} holds {len(class_names)} class folders, at least 2 are needed: {layout}")
+        raise DataError(f"{settings.root / 'train'} holds {len(class_names)} class folders, at least 2 are needed")
+    unknown = sorted(set(_folders(folder, settings.root)) - set(class_names))
+    if unknown:
+        raise DataError(f"{folder / unknown[0]} is no class of the training images ({', '.join(class_names)})")
     files = [
         (path, label)
         for label, name in enumerate(class_names)
-        for path in sorted((folder / name).iterdir())
+        for path in sorted((folder / name).glob("*"))
         if path.suffix.lower() in IMAGE_SUFFIXES
     ]
-    counts = np.bincount([label for _, label in files], minlength=len(class_names))
-    if (counts == 0).any():
-        empty = class_names[int(counts.argmin())]
-        raise DataError(f"{folder / empty} holds no image (of {', '.join(sorted(IMAGE_SUFFIXES))})")
-    labels = torch.tensor([label for _, label in files])
+    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+    empty = sorted(set(range(len(class_names))) - set(labels.tolist()))
+    if not files or (empty and part == "train"):
+        place = folder / class_names[empty[0]]
+        raise DataError(f"{place} holds no image (of {', '.join(sorted(IMAGE_SUFFIXES))})")
     limit = settings.limit if part == "train" else settings.test_limit
     chosen = stratified_order(labels, settings.split_seed, f"limit/{part}")[:limit]
     # The limit is applied before decoding, so that a small subset of a large folder loads fast.
     images = np.stack([_decode(files[index][0], settings) for index in chosen.tolist()])
     return Raw(Split(torch.from_numpy(images), labels[chosen]), class_names)
+
+
+def _folders(folder: Path, root: Path) -> tuple[str, ...]:
+    """Names of the folders in `folder`, sorted. Raises DataError where it is missing."""
+    if not folder.is_dir():
+        raise DataError(
+            f"no folder {folder.resolve()}: an image folder has {root}/train/<class>/ and {root}/test/<class>/; "
+            f"set data.root to the right place"
+        )
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
 
 
 def _decode(path: Path, settings: ImageFolder) -> np.ndarray:
@@ -138,7 +148,13 @@ def _decode(path: Path, settings: ImageFolder) -> np.ndarray:
     size = (settings.image_size, settings.image_size)
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB" if settings.channels == 3 else "L")
+            if file.mode.startswith("I;16"):  # Pillow's convert would cut 16 bits off at 255
+                image = Image.fromarray((np.asarray(file) // 257).astype(np.uint8))
+            elif file.mode in ("I", "F"):
+                raise DataError(f"{path} has {file.mode}-mode pixels of unknown range; save it with 8 or 16 bits")
+            else:
+                image = file
+            image = image.convert("RGB" if settings.channels == 3 else "L")
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it") from error
     if image.size != size:

@@ -26,7 +26,7 @@ class EvaluationSettings(Settings):
     attack: AttackSettings = Pgd()
     """The attack behind robust accuracy, instability and the empirical Lipschitz constant."""
     batch_size: int = Field(256, ge=1, le=65_536)
-    """Images attacked at once; changes no result but for rounding."""
+    """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
     max_images: int | None = Field(None, ge=10)
     """Score on the first so many images only (the splits are shuffled within classes); all when left out."""
 

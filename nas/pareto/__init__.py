@@ -2,7 +2,7 @@
 
 from nas.pareto.conditions import Condition, parse_condition
 from nas.pareto.front import ParetoFront, front_of, hypervolume, is_non_dominated, losses
-from nas.pareto.objectives import METRICS, Direction, Metric, Objective, metric
+from nas.pareto.objectives import METRICS, Direction, Metric, metric
 from nas.pareto.selection import Pick, pick
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "Condition",
     "Direction",
     "Metric",
-    "Objective",
     "ParetoFront",
     "Pick",
     "front_of",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pareto.objectives import Objective
+from nas.pareto.objectives import Metric
 from nas.records import TrialRecord
 
 Array = NDArray[np.float64]
@@ -17,17 +17,17 @@ class ParetoFront:
     """Feasible trials that no feasible trial dominates, best first objective first."""
 
     records: tuple[TrialRecord, ...]
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Metric, ...]
 
     @property
     def losses(self) -> Array:
-        """Objective values turned so that less is better, shape (P, M)."""
+        """Metric values turned so that less is better, shape (P, M)."""
         return losses(self.records, self.objectives)
 
 
-def losses(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Array:
-    """Objective values of evaluated trials, turned so that less is better, shape (P, M)."""
-    rows = [[o.loss(o.metric.read(record)) for o in objectives] for record in records]
+def losses(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> Array:
+    """Metric values of evaluated trials, turned so that less is better, shape (P, M)."""
+    rows = [[o.loss(o.read(record)) for o in objectives] for record in records]
     return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
 
 
@@ -42,7 +42,7 @@ def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
     return np.asarray(~dominated, dtype=np.bool_)
 
 
-def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> ParetoFront:
+def front_of(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> ParetoFront:
     """Front of the feasible complete trials; a reused result is shown once, as the trial it came from."""
     feasible = [record for record in records if record.is_feasible and record.reused_from is None]
     if not feasible:
@@ -53,7 +53,7 @@ def front_of(records: Sequence[TrialRecord], objectives: Sequence[Objective]) ->
     return ParetoFront(tuple(feasible[index] for index in kept), tuple(objectives))
 
 
-def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Objective], reference: Sequence[float]) -> float:
+def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Metric], reference: Sequence[float]) -> float:
     """Share, in [0, 1], of the box between the ideal point and `reference` that the trials dominate.
 
     `reference` gives each objective's value in its own direction (M). The ideal point is each metric's
@@ -64,6 +64,6 @@ def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Objective],
     from pymoo.indicators.hv import HV
 
     worst = np.array([o.loss(value) for o, value in zip(objectives, reference, strict=True)])
-    ideal = np.array([o.loss(o.metric.best) for o in objectives])
+    ideal = np.array([o.loss(o.best) for o in objectives])
     scaled = (losses(records, objectives) - ideal) / (worst - ideal)
     return float(HV(ref_point=np.ones(len(objectives)))(scaled.clip(0.0, 1.0)))

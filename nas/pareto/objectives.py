@@ -24,19 +24,6 @@ class Metric:
     read: Callable[[TrialRecord], float]
     """Raises ValueError for a trial without an evaluation, where one is needed."""
 
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric with the direction a search pushes it in."""
-
-    metric: Metric
-    direction: Direction
-
-    @property
-    def name(self) -> str:
-        """Name of the metric."""
-        return self.metric.name
-
     def loss(self, value: float) -> float:
         """`value` turned so that less is better."""
         return value if self.direction == "minimize" else -value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.budgets import COSTS
-from nas.pareto import Metric, Objective, ParetoFront, is_non_dominated, losses
+from nas.pareto import Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.tables import COLUMNS, genotype_text, protocol_text, warnings_of
 
@@ -45,18 +45,18 @@ def front_png(
 
 def _panel(
     axes: "Axes",
-    x_axis: Objective,
-    objective: Objective,
+    x_axis: Metric,
+    objective: Metric,
     front: ParetoFront,
     shown: Sequence[TrialRecord],
     picked: TrialRecord | None,
 ) -> None:
     numbers = {record.number for record in front.records}
     others = [record for record in shown if record.number not in numbers]
-    read_x, read_y = x_axis.metric.read, objective.metric.read
+    read_x, read_y = x_axis.read, objective.read
     axes.scatter([read_x(r) for r in others], [read_y(r) for r in others], s=16, color=OTHER_COLOUR, label="dominated")
     front_x, front_y = [read_x(r) for r in front.records], [read_y(r) for r in front.records]
-    error = _interval_bars(objective.metric, front.records)
+    error = _interval_bars(objective, front.records)
     if error is not None:
         axes.errorbar(front_x, front_y, yerr=error, fmt="none", ecolor=FRONT_COLOUR, alpha=0.35, elinewidth=1)
     axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=3, label="front (all objectives)")
@@ -67,10 +67,10 @@ def _panel(
     if picked is not None:
         axes.scatter([read_x(picked)], [read_y(picked)], s=130, facecolors="none", edgecolors=PICK_COLOUR,
                      linewidths=1.8, zorder=4, label=f"picked: trial {picked.number}")  # fmt: skip
-    if x_axis.name in COSTS:
+    if x_axis.name in COSTS and shown:
         _log_axis(axes, [read_x(r) for r in shown])
-    axes.set_xlabel(f"{x_axis.metric.title} ({_better(x_axis)})")
-    axes.set_ylabel(f"{objective.metric.title} [{objective.metric.unit}] ({_better(objective)})")
+    axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
+    axes.set_ylabel(f"{objective.title} [{objective.unit}] ({_better(objective)})")
     axes.grid(alpha=0.25)
 
 
@@ -152,8 +152,8 @@ def front_html(
             open_circle = name == "picked"
             figure.add_trace(
                 go.Scatter(
-                    x=[x_axis.metric.read(r) for r in members],
-                    y=[objective.metric.read(r) for r in members],
+                    x=[x_axis.read(r) for r in members],
+                    y=[objective.read(r) for r in members],
                     mode="markers",
                     name=name,
                     legendgroup=name,
@@ -166,10 +166,10 @@ def front_html(
                 1, index,
             )  # fmt: skip
         is_cost = x_axis.name in COSTS
-        figure.update_xaxes(title_text=x_axis.metric.title, type="log" if is_cost else "linear", col=index)
+        figure.update_xaxes(title_text=x_axis.title, type="log" if is_cost else "linear", col=index)
         if is_cost:
             figure.update_xaxes(dtick="D2", tickformat=",", col=index)
-        figure.update_yaxes(title_text=f"{objective.metric.title} ({_better(objective)})", col=index)
+        figure.update_yaxes(title_text=f"{objective.title} ({_better(objective)})", col=index)
     legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02}
     figure.update_layout(template="plotly_white", height=440, margin={"t": 40, "l": 60, "r": 20}, legend=legend)
     parts = [figure.to_html(full_html=False, include_plotlyjs=True)]
@@ -181,13 +181,11 @@ def front_html(
 def _parallel(front: ParetoFront) -> Any:
     from plotly import graph_objects as go
 
-    dimensions = [
-        {"label": o.metric.title, "values": [o.metric.read(r) for r in front.records]} for o in front.objectives
-    ]
+    dimensions = [{"label": o.title, "values": [o.read(r) for r in front.records]} for o in front.objectives]
     choices = dict.fromkeys(name for record in front.records for name in record.genotype.values)
     for name in choices:
         dimensions.append({"label": name, "values": [record.genotype.values[name] for record in front.records]})
-    first = [front.objectives[0].metric.read(record) for record in front.records]
+    first = [front.objectives[0].read(record) for record in front.records]
     line = {"color": first, "colorscale": "Viridis", "showscale": True}
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line))
     return figure.update_layout(height=380, margin={"t": 60, "l": 60, "r": 60}, template="plotly_white")
@@ -230,20 +228,20 @@ def _hover(record: TrialRecord) -> str:
                         genotype_text(record.genotype.values)])  # fmt: skip
 
 
-def _axes(objectives: Sequence[Objective]) -> tuple[Objective, list[Objective]]:
+def _axes(objectives: Sequence[Metric]) -> tuple[Metric, list[Metric]]:
     """The objective for the x-axis (the first cost, else the last one) and those for the panels."""
     x_axis = next((o for o in objectives if o.name in COSTS), objectives[-1])
     return x_axis, [o for o in objectives if o is not x_axis] or [x_axis]
 
 
 def _two_objective_front(
-    records: Sequence[TrialRecord], x_axis: Objective, objective: Objective
+    records: Sequence[TrialRecord], x_axis: Metric, objective: Metric
 ) -> tuple[list[float], list[float]]:
     """Points that no trial dominates in these two objectives, by x."""
     if not records:
         return [], []
     kept = np.array(records, dtype=object)[is_non_dominated(losses(records, [x_axis, objective]))]
-    points = sorted({(x_axis.metric.read(r), objective.metric.read(r)) for r in kept})
+    points = sorted({(x_axis.read(r), objective.read(r)) for r in kept})
     return [x for x, _ in points], [y for _, y in points]
 
 
@@ -258,7 +256,7 @@ def _interval_bars(metric: Metric, records: Sequence[TrialRecord]) -> np.ndarray
     return lengths
 
 
-def _better(objective: Objective) -> str:
+def _better(objective: Metric) -> str:
     return "less is better" if objective.direction == "minimize" else "more is better"
 
 

@@ -15,7 +15,7 @@ import optuna
 
 from nas.budgets import Budget
 from nas.errors import SearchStopped
-from nas.pareto import Condition, Objective, front_of, hypervolume
+from nas.pareto import Condition, Metric, front_of, hypervolume
 from nas.records import Candidate, Costs, Outcome, TrialRecord, TrialState
 from nas.search.executors import Executor
 from nas.search.settings import SearchSettings
@@ -36,7 +36,7 @@ class Problem:
     space: SearchSpace
     costs: Callable[[Genotype], Costs]
     budget: Budget
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Metric, ...]
     constraints: tuple[Condition, ...]
     reference_point: tuple[float, ...]
     """Worst value of each objective, in its own direction."""
@@ -124,6 +124,7 @@ class _Search:
         """Takes up the finished and the unfinished trials of the study."""
         for record in self.study.records():
             self._remember(record)
+            self.barren = 0 if is_trained(record) else self.barren + 1
         self.pending = self.study.pending()
         self.tick()
 
@@ -230,7 +231,7 @@ class _Search:
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
         if record.state is TrialState.COMPLETE:
-            values: Sequence[float] | None = [o.metric.read(record) for o in self.problem.objectives]
+            values: Sequence[float] | None = [o.read(record) for o in self.problem.objectives]
         elif record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
             values = self.problem.reference_point
         else:
@@ -256,6 +257,8 @@ class _Search:
 
         False where nothing new is left.
         """
+        if self.study.has_queued:
+            return True
         if self.settings.anchors and self.study.num_trials < 2:
             space = self.problem.space
             self.study.enqueue(space.largest() if self.study.num_trials else space.smallest())

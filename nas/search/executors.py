@@ -4,14 +4,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.resource_tracker import ensure_running
 from typing import Protocol
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
+from nas.errors import SearchStopped
 from nas.records import Candidate, Outcome
 
 Evaluate = Callable[[Candidate], Outcome]
@@ -80,7 +84,8 @@ class Processes:
 
     def submit(self, candidate: Candidate) -> None:
         """Sends `candidate` to a free worker."""
-        future: Future[Outcome] = self._pool.schedule(_run, args=(candidate,), timeout=self._timeout)
+        with _ctrl_c_blocked():
+            future: Future[Outcome] = self._pool.schedule(_run, args=(candidate,), timeout=self._timeout)
         self._started[future] = (candidate, time.perf_counter())
 
     def collect(self, seconds: float) -> list[Finished]:
@@ -102,6 +107,8 @@ class Processes:
             return future.result()
         except FutureTimeout:
             return Outcome(None, seconds, f"stopped after search.trial_timeout = {self._timeout:g} s")
+        except BrokenProcessPool as error:
+            raise SearchStopped(f"worker processes cannot start ({error}); out of memory?") from error
         except ProcessExpired as error:
             reason = f"exit code {error.exitcode}" if error.exitcode >= 0 else _signal_name(-error.exitcode)
             return Outcome(None, seconds, f"its worker process died ({reason}); out of memory?")
@@ -115,8 +122,22 @@ def _start_worker(evaluate: Evaluate, threads: int, parent: int) -> None:
     global _evaluate
     _evaluate = evaluate
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the search decides
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Threads and processes started inside never see Ctrl-C: it reaches the whole group, the search decides.
+
+    The pool starts its threads with the first task, and they start the workers. multiprocessing's resource
+    tracker must run before, as starting it unblocks the signal.
+    """
+    ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with(parent: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -53,6 +54,9 @@ class StudyFile:
         self._study = _load(path, lambda storage: optuna.create_study(
             study_name=STUDY_NAME, storage=storage, directions=list(directions), load_if_exists=True
         ))  # fmt: skip
+        found = [direction.name.lower() for direction in self._study.directions]
+        if found != list(directions):
+            raise StudyCorrupt(f"{path} is a study of other objectives (directions {found}, not {list(directions)})")
 
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""
@@ -63,19 +67,19 @@ class StudyFile:
         """Number of trials so far, unfinished ones included."""
         return len(self._study.get_trials(deepcopy=False))
 
+    @property
+    def has_queued(self) -> bool:
+        """Whether the next proposal is decided already (by `enqueue`)."""
+        return bool(self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,)))
+
     def pending(self) -> list[optuna.Trial]:
         """Trials that were proposed but never finished, by number: the process ended while they ran."""
         running = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
-        trials = []
-        for frozen in running:
-            self._study.sampler = self._sampler(frozen.number)
-            # The number is public, the id that Trial needs is not.
-            trials.append(optuna.Trial(self._study, frozen._trial_id))
-        return trials
+        # The number is public, the id that Trial needs is not.
+        return [optuna.Trial(self._study, frozen._trial_id) for frozen in running]
 
     def ask(self) -> optuna.Trial:
-        """New trial; its proposal is a function of the seed, its number and the trials so far."""
-        self._study.sampler = self._sampler(self.num_trials)
+        """New trial, to be given to `genotype`."""
         return self._study.ask()
 
     def enqueue(self, genotype: Genotype) -> None:
@@ -83,15 +87,27 @@ class StudyFile:
         self._study.enqueue_trial(dict(genotype.values))
 
     def genotype(self, trial: optuna.Trial) -> Genotype:
-        """Genotype that the sampler chose for `trial`; values already stored for it are kept."""
-        distributions = distributions_of(self._space)
-        values = {name: trial._suggest(name, distribution) for name, distribution in distributions.items()}
+        """Genotype that the sampler chooses for `trial`: a function of the seed, its number and finished trials.
+
+        Values that were stored before the process ended are kept; their random numbers are drawn all the
+        same, so that the missing values are the ones that an uninterrupted proposal would have had.
+        """
+        self._study.sampler = self._sampler(trial.number)
+        stored = set(trial.params)
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        decided = {*frozen.system_attrs.get("fixed_params", {}), *trial.relative_params}
+        values = {}
+        for name, distribution in distributions_of(self._space).items():
+            if name in stored and name not in decided and not distribution.single():
+                self._study.sampler.sample_independent(self._study, frozen, name, distribution)
+            values[name] = trial._suggest(name, distribution)
         return self._space.genotype(values)
 
     def tell(self, trial: optuna.Trial, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Finishes `trial` with `record`. Without `values` it is failed and no sampler learns from it."""
         for name, violation in record.violations.items():  # just before tell: a set value cannot be replaced
-            trial.set_constraint(name, violation)
+            if name not in trial.constraints:
+                trial.set_constraint(name, violation)
         trial.set_user_attr("genotype", dict(record.genotype.values))
         trial.set_user_attr("record", to_json(record))
         self._study.tell(trial, values, OptunaState.FAIL if values is None else OptunaState.COMPLETE)
@@ -129,25 +145,38 @@ def repair_journal(path: Path) -> None:
 
 def _load(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.Study:
     try:
-        study = load(JournalStorage(JournalFileBackend(str(path), lock_obj=_RunLockHeld(str(path)))))
-        study.get_trials(deepcopy=False)
+        return _open(path, load)
     except OSError:
         raise
     except Exception as error:
         raise StudyCorrupt(
-            f"{path} is not a readable study{_first_bad_line(path)} ({type(error).__name__}: {error}); restore it "
-            f"from a copy, or cut it before that line: finished trials keep their results under trials/"
+            f"{path} is not a readable study{_first_bad_line(path, load)} ({type(error).__name__}: {error}); "
+            f"restore it from a copy, or cut it before that line: finished trials keep their results under trials/"
         ) from error
+
+
+def _open(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.Study:
+    study = load(JournalStorage(JournalFileBackend(str(path), lock_obj=_RunLockHeld(str(path)))))
+    study.get_trials(deepcopy=False)
     return study
 
 
-def _first_bad_line(path: Path) -> str:
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            json.loads(line)
-        except ValueError:
-            return f" (first bad line: {number})"
-    return ""
+def _first_bad_line(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> str:
+    """Where the journal at `path` stops being loadable, found by bisection over its lines."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    good, bad = 0, len(lines)
+    with TemporaryDirectory() as folder:
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            prefix = Path(folder, str(middle))
+            prefix.write_bytes(b"".join(lines[:middle]))
+            try:
+                json.loads(lines[middle - 1])  # Optuna forgives a torn last line
+                _open(prefix, load)
+                good = middle
+            except Exception:
+                bad = middle
+    return f" (first bad line: {bad})" if lines else ""
 
 
 def _records(study: optuna.Study) -> list[TrialRecord]:

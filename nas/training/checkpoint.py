@@ -63,9 +63,12 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
         if f"momentum.{index}" in tensors:
             momentum = tensors[f"momentum.{index}"].to(parameter.device)
             state.optimizer.state[parameter]["momentum_buffer"] = momentum
-    state.generator.set_state(tensors["generator"])
-    for name in _COUNTERS:
-        setattr(state, name, int(tensors[name]))
+    try:
+        state.generator.set_state(tensors["generator"])
+        for name in _COUNTERS:
+            setattr(state, name, int(tensors[name]))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is incomplete ({error}); remove its folder to start afresh") from error
 
 
 def _parameters(state: TrainingState) -> list[Tensor]:
@@ -77,7 +80,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {path}") from None
-    except safetensors.SafetensorError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 

@@ -158,9 +158,9 @@ def test_a_dumped_config_is_read_back_equal(tmp_path: Path, name: str) -> None:
 
 
 def test_a_dump_keeps_turned_objectives_and_constraints(tmp_path: Path) -> None:
-    text = MINIMAL + "objectives: [robust_accuracy, {params: maximize}]\nconstraints: [natural_accuracy >= 0.9]\n"
+    text = MINIMAL + "objectives: [robust_accuracy, params]\nconstraints: [natural_accuracy >= 0.9]\n"
     config = load_config(write_config(tmp_path, text))
-    assert config.parsed_objectives[1].direction == "maximize"
+    assert config.parsed_objectives[1].direction == "minimize"
     assert load_config(write_config(tmp_path, dump_config(config))) == config
 
 

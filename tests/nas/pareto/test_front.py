@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.pareto import METRICS, Objective, front_of, hypervolume, is_non_dominated, losses
+from nas.pareto import METRICS, Metric, front_of, hypervolume, is_non_dominated, losses
 from nas.records import TrialRecord, TrialState
 from tests.builders import trial
 
 
-def objectives(*names: str) -> tuple[Objective, ...]:
-    return tuple(Objective(METRICS[name], METRICS[name].direction) for name in names)
+def objectives(*names: str) -> tuple[Metric, ...]:
+    return tuple(METRICS[name] for name in names)
 
 
 TWO = objectives("robust_accuracy", "params")
@@ -118,12 +118,5 @@ def test_hypervolumes_are_those_of_counting_cells(points: list[tuple[int, int]])
     assert hypervolume(records, TWO, (0.0, 1000)) == pytest.approx(covered / 100)
 
 
-def volume_of(record: TrialRecord, objective: Objective, reference: float) -> float:
+def volume_of(record: TrialRecord, objective: Metric, reference: float) -> float:
     return hypervolume([record], (objective,), (reference,))
-
-
-def test_better_is_larger_for_an_objective_that_is_turned_around() -> None:
-    # A config may say {robust_accuracy: minimize}: less is better then, and the worst value is 1.
-    turned = Objective(METRICS["robust_accuracy"], "minimize")
-    good, bad = (volume_of(trial(0, robust=value), turned, 1.0) for value in (0.2, 0.6))
-    assert 0 <= bad < good <= 1

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from nas.errors import UsageError
-from nas.pareto import METRICS, Objective, metric
+from nas.pareto import METRICS, metric
 from nas.records import Costs, Evaluation, TrialState
 from tests.builders import trial
 
@@ -52,6 +52,5 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name_and_all_names() -> N
 
 
 def test_a_loss_is_always_better_when_lower() -> None:
-    accuracy = METRICS["robust_accuracy"]
-    assert Objective(accuracy, "maximize").loss(0.9) < Objective(accuracy, "maximize").loss(0.1)
-    assert Objective(accuracy, "minimize").loss(0.1) < Objective(accuracy, "minimize").loss(0.9)
+    assert METRICS["robust_accuracy"].loss(0.9) < METRICS["robust_accuracy"].loss(0.1)
+    assert METRICS["params"].loss(10) < METRICS["params"].loss(20)

@@ -3,11 +3,11 @@
 import pytest
 
 from nas.errors import UsageError
-from nas.pareto import METRICS, Objective, ParetoFront, front_of, pick
+from nas.pareto import METRICS, ParetoFront, front_of, pick
 from nas.records import TrialRecord, TrialState
 from tests.builders import trial
 
-OBJECTIVES = tuple(Objective(METRICS[name], METRICS[name].direction) for name in ("robust_accuracy", "params"))
+OBJECTIVES = tuple(METRICS[name] for name in ("robust_accuracy", "params"))
 RECORDS = (
     trial(0, params=100, robust=0.1, instability=0.30),
     trial(1, params=200, robust=0.5, instability=0.20),
