@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nas.attacks.chunks import in_chunks
 from nas.attacks.fgsm import Fgsm
-from nas.attacks.gradient import AttackResult, cross_entropy, evaluation_mode, projected_gradient
+from nas.attacks.gradient import AttackResult, cross_entropy, cross_entropy_slope, projected_gradient
+from nas.attacks.mode import evaluation_mode
 from nas.attacks.pgd import Pgd
+from nas.attacks.view import View, view_of
 
 ATTACKS: dict[str, type[Pgd] | type[Fgsm]] = {"pgd": Pgd, "fgsm": Fgsm}
 AttackSettings = Annotated[Pgd | Fgsm, Field(discriminator="name")]
@@ -17,7 +20,11 @@ __all__ = [
     "AttackSettings",
     "Fgsm",
     "Pgd",
+    "View",
     "cross_entropy",
+    "cross_entropy_slope",
     "evaluation_mode",
+    "in_chunks",
     "projected_gradient",
+    "view_of",
 ]

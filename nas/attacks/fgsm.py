@@ -5,13 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks.gradient import (
-    AttackResult,
-    cross_entropy,
-    evaluation_mode,
-    misclassified,
-    projected_gradient,
-)
+from nas.attacks.gradient import AttackResult, cross_entropy_slope, misclassified, projected_gradient
+from nas.attacks.view import view_of
 from nas.settings import Settings
 from nas.threat import ThreatModel
 
@@ -29,16 +24,13 @@ class Fgsm(Settings):
         self, network: nn.Module, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
         """The adversarial images and whether they (or the clean ones) are misclassified. Uses no chance."""
+        view = view_of(network)
         clean = torch.zeros_like(labels, dtype=torch.bool)
 
-        def loss(x_adv: Tensor) -> Tensor:
-            nonlocal clean
-            logits = network(x_adv)
-            clean = misclassified(logits.detach(), labels)
-            return cross_entropy(logits, labels)
+        def gradient(x_adv: Tensor) -> Tensor:
+            logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
+            clean.logical_or_(misclassified(logits, labels))
+            return ascent
 
-        with evaluation_mode(network):
-            x_adv = projected_gradient(loss, x, x, threat, steps=1, step_size=threat.epsilon)
-            with torch.no_grad():
-                fooled = misclassified(network(x_adv), labels)
-        return AttackResult(x_adv, fooled | clean)
+        x_adv = projected_gradient(gradient, x, x, threat, steps=1, step_size=threat.epsilon)
+        return AttackResult(x_adv, clean | misclassified(view.logits(x_adv), labels))

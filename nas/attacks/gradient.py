@@ -3,12 +3,11 @@
 Letters: N images, C channels, H × W pixels, K classes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from nas.threat import ThreatModel
@@ -25,25 +24,8 @@ class AttackResult:
     fooled: Tensor
 
 
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Network in eval mode without parameter gradients; every module's mode and flags come back after."""
-    modes = [(module, module.training) for module in network.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    network.eval()
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
 def projected_gradient(
-    loss: Callable[[Tensor], Tensor],
+    gradient: Callable[[Tensor], Tensor],
     x: Tensor,
     start: Tensor,
     threat: ThreatModel,
@@ -53,16 +35,20 @@ def projected_gradient(
 ) -> Tensor:
     """Last of `steps` iterates x̂ ← project(x̂ + step_size · direction(∇ loss(x̂))) from `start`.
 
-    Madry 2018, eq. 4, for the norm of `threat`. `loss` maps (N, C, H, W) to one value per image (N,),
-    which is ascended; it is called once per step, at the iterate before the step. The network inside
-    should be in `evaluation_mode`.
+    Madry 2018, eq. 4, for the norm of `threat`. `gradient` maps (N, C, H, W) to the gradient of the ascended
+    loss there; it is called once per step, at the iterate before the step.
     """
     x_adv = start
     for _ in range(steps):
-        x_adv = x_adv.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(x_adv).sum(), x_adv)
-        x_adv = threat.project(x_adv.detach() + step_size * threat.direction(gradient), x)
-    return x_adv.detach()
+        x_adv = threat.project(x_adv + step_size * threat.direction(gradient(x_adv)), x)
+    return x_adv
+
+
+def cross_entropy_slope(logits: Tensor, labels: Tensor) -> Tensor:
+    """Derivative of each image's cross-entropy by its logits, softmax(z) − onehot(y), shape (N, K)."""
+    slope = logits.softmax(1)
+    slope[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return slope
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

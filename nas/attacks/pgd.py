@@ -1,18 +1,21 @@
 """Projected gradient descent on the cross-entropy (Madry 2018)."""
 
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import (
     AttackResult,
     cross_entropy,
-    evaluation_mode,
+    cross_entropy_slope,
     misclassified,
     projected_gradient,
 )
+from nas.attacks.view import View, view_of
 from nas.settings import Ratio, Settings
 from nas.threat import ThreatModel
 
@@ -39,28 +42,40 @@ class Pgd(Settings):
     ) -> AttackResult:
         """Last iterates, and whether any iterate of any restart (starts included) fooled the network.
 
-        With several restarts, `adversarial` keeps, per image, the last iterate of highest cross-entropy.
-        Mode and gradient flags of `network` are as before afterwards; `generator` advances.
+        With several restarts, all images go through the first one; later ones attack only those that still
+        stand, and `adversarial` keeps their last iterate of highest cross-entropy. `network` is not changed;
+        `generator` advances.
         """
+        view = view_of(network)
+        attack = partial(self._once, view, threat)
+        noise = threat.random_start(x, generator)
+        last, highest, fooled = in_chunks(attack, x, labels, noise, size=view.chunk_size)
+        for _ in range(self.restarts - 1):
+            noise = threat.random_start(x, generator)
+            standing = (~fooled).nonzero().flatten()
+            if not len(standing):
+                break
+            again, loss, fell = in_chunks(attack, x[standing], labels[standing], noise[standing], size=view.chunk_size)
+            better = loss > highest[standing]
+            last[standing[better]], highest[standing[better]] = again[better], loss[better]
+            fooled[standing] = fell
+        return AttackResult(last, fooled)
+
+    def _once(
+        self, view: View, threat: ThreatModel, x: Tensor, labels: Tensor, start: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One restart: last iterates, their cross-entropy, and whether any iterate is misclassified."""
         fooled = torch.zeros_like(labels, dtype=torch.bool)
-        best, best_loss = x, torch.full_like(x[:, 0, 0, 0], -torch.inf)
 
-        def loss(x_adv: Tensor) -> Tensor:
-            nonlocal fooled
-            logits = network(x_adv)
-            fooled = fooled | misclassified(logits.detach(), labels)
-            return cross_entropy(logits, labels)
+        def gradient(x_adv: Tensor) -> Tensor:
+            logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
+            fooled.logical_or_(misclassified(logits, labels))
+            return ascent
 
-        with evaluation_mode(network):
-            for _ in range(self.restarts):
-                start = threat.random_start(x, generator)
-                last = projected_gradient(loss, x, start, threat, steps=self.steps, step_size=self._step_size(threat))
-                with torch.no_grad():
-                    last_loss = loss(last).nan_to_num(nan=torch.inf)
-                better = last_loss > best_loss
-                best = torch.where(better[:, None, None, None], last, best)
-                best_loss = torch.where(better, last_loss, best_loss)
-        return AttackResult(best, fooled)
+        last = projected_gradient(gradient, x, start, threat, steps=self.steps, step_size=self._step_size(threat))
+        logits = view.logits(last)
+        loss = cross_entropy(logits, labels).nan_to_num(nan=torch.inf)
+        return last, loss, fooled | misclassified(logits, labels)
 
     def _step_size(self, threat: ThreatModel) -> float:
         return threat.epsilon / 4 if self.step_size is None else self.step_size

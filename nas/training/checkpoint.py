@@ -69,6 +69,7 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
             setattr(state, name, int(tensors[name]))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is incomplete ({error}); remove its folder to start afresh") from error
+    state.view.refold_()
 
 
 def _parameters(state: TrainingState) -> list[Tensor]:

@@ -1,38 +1,43 @@
 """The inner maximisation of adversarial training: a perturbed copy of the batch."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import cross_entropy, evaluation_mode, projected_gradient
+from nas.attacks import View, cross_entropy_slope, in_chunks, projected_gradient
 from nas.threat import ThreatModel
-from nas.training.losses import kl_divergence
 from nas.training.settings import InnerAttack
 
 
 def maximise_kl(
-    network: nn.Module, x: Tensor, threat: ThreatModel, settings: InnerAttack, generator: torch.Generator
+    view: View, x: Tensor, threat: ThreatModel, settings: InnerAttack, generator: torch.Generator
 ) -> Tensor:
     """Adversarial copy of `x` (N, C, H, W) that ascends KL(f(x) ‖ f(x̂)); no label is used.
 
     TRADES (Zhang 2019): start x + 0.001 · N(0, 1), network in eval mode. Deviations from the public code,
     neither of which changes the iterates that matter: the clean logits are computed once instead of in
-    every step, and the start is projected.
+    every step, and the start is projected. By the logits, the loss has the derivative softmax(f(x̂)) − p.
     """
-    with evaluation_mode(network):
-        with torch.no_grad():
-            log_p = F.log_softmax(network(x), 1)
-        noise = torch.empty_like(x).normal_(generator=generator)
 
-        def loss(x_adv: Tensor) -> Tensor:
-            return kl_divergence(log_p, F.log_softmax(network(x_adv), 1))
+    def ascend(x: Tensor, noise: Tensor) -> tuple[Tensor]:
+        p = F.softmax(view.logits(x), 1)
+        return (
+            projected_gradient(
+                lambda x_adv: view.gradient(x_adv, lambda logits: F.softmax(logits, 1) - p)[1],
+                x,
+                threat.project(x + 0.001 * noise, x),
+                threat,
+                steps=settings.steps,
+                step_size=_step_size(settings, threat),
+            ),
+        )
 
-        start = threat.project(x + 0.001 * noise, x)
-        return projected_gradient(loss, x, start, threat, steps=settings.steps, step_size=_step_size(settings, threat))
+    noise = torch.empty_like(x).normal_(generator=generator)
+    return in_chunks(ascend, x, noise, size=view.chunk_size)[0]
 
 
 def maximise_cross_entropy(
-    network: nn.Module,
+    view: View,
     x: Tensor,
     labels: Tensor,
     threat: ThreatModel,
@@ -40,15 +45,20 @@ def maximise_cross_entropy(
     generator: torch.Generator,
 ) -> Tensor:
     """Adversarial copy of `x` (N, C, H, W) that ascends the cross-entropy from a uniform start (Madry 2018)."""
-    with evaluation_mode(network):
-        return projected_gradient(
-            lambda x_adv: cross_entropy(network(x_adv), labels),
-            x,
-            threat.random_start(x, generator),
-            threat,
-            steps=settings.steps,
-            step_size=_step_size(settings, threat),
+
+    def ascend(x: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor]:
+        return (
+            projected_gradient(
+                lambda x_adv: view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))[1],
+                x,
+                start,
+                threat,
+                steps=settings.steps,
+                step_size=_step_size(settings, threat),
+            ),
         )
+
+    return in_chunks(ascend, x, labels, threat.random_start(x, generator), size=view.chunk_size)[0]
 
 
 def _step_size(settings: InnerAttack, threat: ThreatModel) -> float:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nas.attacks import View, view_of
 from nas.data import Split, augment
 from nas.errors import Diverged
 from nas.threat import ThreatModel
@@ -28,6 +29,8 @@ class TrainingState:
     """Everything that changes during training."""
 
     network: Network
+    view: View
+    """The network as the inner maximisation sees it, refolded after every optimiser step."""
     average: Network | None
     """Exponential moving average of the weights, where `ema_decay` asks for one."""
     optimizer: torch.optim.SGD
@@ -61,7 +64,7 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
         nesterov=settings.momentum > 0,
     )
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
-    return TrainingState(network, average, optimizer, generator)
+    return TrainingState(network, view_of(network), average, optimizer, generator)
 
 
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
@@ -89,6 +92,7 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
+        state.view.refold_()
         if state.average is not None:
             update_average_(state.average, state.network, settings.ema_decay, state.step)
         state.step += 1
@@ -113,7 +117,7 @@ def _trades(
     Batch-norm's running statistics so see clean and adversarial images 1 : 1 (the public TRADES code
     runs the clean images twice, 2 : 1).
     """
-    x_adv = maximise_kl(state.network, x, threat, settings.attack, state.generator)
+    x_adv = maximise_kl(state.view, x, threat, settings.attack, state.generator)
     logits = state.network(x)
     return trades_loss(logits, state.network(x_adv), y, settings.beta), logits
 
@@ -122,7 +126,7 @@ def _madry(
     state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy on adversarial images only; the accuracy logged is theirs."""
-    x_adv = maximise_cross_entropy(state.network, x, y, threat, settings.attack, state.generator)
+    x_adv = maximise_cross_entropy(state.view, x, y, threat, settings.attack, state.generator)
     logits = state.network(x_adv)
     return F.cross_entropy(logits, y), logits
 

@@ -1,10 +1,14 @@
 """The inner maximisation, against plainly written loops."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.attacks import view_of
+from nas.attacks.view import AutogradView
 from nas.threat import ThreatModel
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.settings import InnerAttack
@@ -13,6 +17,9 @@ from tests.builders import Broken, generator, tiny_network
 THREAT = ThreatModel(epsilon=0.06)
 STEP = 0.013
 LABELS = torch.arange(6)
+
+
+VIEWS = [view_of, AutogradView]  # folded, and by autograd: the same truths hold for both
 
 
 def network() -> nn.Module:
@@ -48,13 +55,14 @@ def plain_trades_loop(net: nn.Module, x: Tensor, noise: Tensor, threat: ThreatMo
     return iterates
 
 
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_maximise_kl_is_the_plain_trades_loop_iterate_for_iterate(norm: str) -> None:
+def test_maximise_kl_is_the_plain_trades_loop_iterate_for_iterate(norm: str, view: Any) -> None:
     threat, x = ThreatModel(norm=norm, epsilon=0.06), images()
     noise = torch.empty_like(x).normal_(generator=generator(2))
     expected = plain_trades_loop(network(), x, noise, threat, 8)
     for steps, iterate in enumerate(expected, 1):
-        found = maximise_kl(network(), x, threat, InnerAttack(steps=steps, step_size=STEP), generator(2))
+        found = maximise_kl(view(network()), x, threat, InnerAttack(steps=steps, step_size=STEP), generator(2))
         torch.testing.assert_close(found, iterate, rtol=0, atol=1e-7)
 
 
@@ -66,13 +74,13 @@ def test_maximise_kl_looks_at_the_clean_images_once() -> None:
         seen.append(torch.is_grad_enabled())
         return logits
 
-    maximise_kl(Broken(network(), record), x, THREAT, InnerAttack(steps=5), generator())
+    maximise_kl(view_of(Broken(network(), record)), x, THREAT, InnerAttack(steps=5), generator())
     assert seen == [False] + [True] * 5
 
 
 def test_maximise_kl_makes_the_prediction_move_further_than_noise_does() -> None:
     net, x = network().eval(), images()
-    x_adv = maximise_kl(net, x, THREAT, InnerAttack(steps=5), generator())
+    x_adv = maximise_kl(view_of(net), x, THREAT, InnerAttack(steps=5), generator())
     noisy = THREAT.random_start(x, generator())
 
     def kl(other: Tensor) -> Tensor:
@@ -81,20 +89,24 @@ def test_maximise_kl_makes_the_prediction_move_further_than_noise_does() -> None
     assert (kl(x_adv) > kl(noisy)).all()
 
 
-def test_maximise_cross_entropy_is_the_plain_madry_loop() -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_maximise_cross_entropy_is_the_plain_madry_loop(view: Any) -> None:
     net, x = network().eval(), images()
     x_adv = THREAT.random_start(x, generator(3))
     for _ in range(6):
         x_adv = x_adv.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(x_adv), LABELS), x_adv)
         x_adv = torch.clamp(x_adv.detach() + STEP * gradient.sign(), x - 0.06, x + 0.06).clamp(0, 1)
-    found = maximise_cross_entropy(network(), x, LABELS, THREAT, InnerAttack(steps=6, step_size=STEP), generator(3))
+    found = maximise_cross_entropy(
+        view(network()), x, LABELS, THREAT, InnerAttack(steps=6, step_size=STEP), generator(3)
+    )
     torch.testing.assert_close(found, x_adv, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("kind", ["kl", "cross_entropy"])
-def test_the_copy_stays_in_ball_and_box_and_the_network_as_it_was(kind: str, norm: str) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_copy_stays_in_ball_and_box_and_the_network_as_it_was(view: Any, kind: str, norm: str) -> None:
     threat = ThreatModel(norm=norm, epsilon=0.3)
     net = tiny_network()
     net.features[1].eval()
@@ -104,9 +116,9 @@ def test_the_copy_stays_in_ball_and_box_and_the_network_as_it_was(kind: str, nor
     modes, flags = [m.training for m in net.modules()], [p.requires_grad for p in net.parameters()]
     settings = InnerAttack(steps=4)
     if kind == "kl":
-        found = maximise_kl(net, x, threat, settings, generator())
+        found = maximise_kl(view(net), x, threat, settings, generator())
     else:
-        found = maximise_cross_entropy(net, x, LABELS, threat, settings, generator())
+        found = maximise_cross_entropy(view(net), x, LABELS, threat, settings, generator())
     assert (threat.distance(found, x) <= 0.3 + 1e-6).all()
     assert found.min() >= 0
     assert found.max() <= 1
@@ -119,6 +131,6 @@ def test_the_copy_stays_in_ball_and_box_and_the_network_as_it_was(kind: str, nor
 
 def test_the_step_is_a_quarter_of_epsilon_unless_set() -> None:
     x = images()
-    left_out = maximise_kl(network(), x, THREAT, InnerAttack(steps=3), generator())
-    written = maximise_kl(network(), x, THREAT, InnerAttack(steps=3, step_size=0.06 / 4), generator())
+    left_out = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=3), generator())
+    written = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=3, step_size=0.06 / 4), generator())
     assert torch.equal(left_out, written)

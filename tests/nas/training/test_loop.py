@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nas.attacks import view_of
 from nas.data import Augmentation, augment
 from nas.errors import Diverged
 from nas.threat import ThreatModel
@@ -60,7 +61,7 @@ def test_one_trades_step_is_the_formula_of_nesterov_sgd() -> None:
     log = train_epoch(state, IMAGES, chosen, THREAT)
     order = torch.randperm(40, generator=g)
     x = to_pixels(augment(IMAGES.images[order], chosen.augmentation, g))
-    x_adv = maximise_kl(plain, x, THREAT, chosen.attack, g)
+    x_adv = maximise_kl(view_of(plain), x, THREAT, chosen.attack, g)
     loss = trades_loss(plain(x), plain(x_adv), IMAGES.labels[order], 6.0)
     gradients = torch.autograd.grad(loss, list(plain.parameters()))
     for found, before, gradient in zip(state.network.parameters(), plain.parameters(), gradients, strict=True):

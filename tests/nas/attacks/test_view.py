@@ -1,0 +1,164 @@
+"""The folded view is the network in eval mode: logits and gradients, whatever the layout, the threads, the chunks."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.attacks import Pgd, in_chunks, view_of
+from nas.attacks.view import AutogradView, FoldedView
+from nas.threat import ThreatModel
+from search_spaces import BlockSpec, NetworkSpec
+from search_spaces.mobilenet_tiny import preset
+from search_spaces.network import Network, build_network
+from search_spaces.spec import CONVOLUTIONS
+from tests.builders import Broken, generator
+
+BLOCKS = {
+    "conv 3x3": [BlockSpec("conv", 1, 4, 6, 6, 3, 1)],
+    "conv 5x5, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 5, 2)],
+    "conv 1x1": [BlockSpec("conv", 1, 4, 6, 6, 1, 1)],
+    "conv 1x1, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 1, 2)],
+    "inverted, residual": [BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1)],
+    "inverted, no expansion, residual": [BlockSpec("inverted_residual", 1, 4, 4, 4, 3, 1)],
+    "inverted, stride 2": [BlockSpec("inverted_residual", 1, 4, 12, 8, 3, 2)],
+    "two residuals": [
+        BlockSpec("inverted_residual", 1, 4, 8, 4, 3, 1),
+        BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1),
+    ],
+}
+
+
+def network_of(blocks: list[BlockSpec], size: int = 9) -> Network:
+    """Network with settled statistics and affine parameters far from 1 and 0."""
+    stem = BlockSpec("conv", 0, 3, 4, 4, 3, 1)
+    network = build_network(NetworkSpec((3, size, size), 5, (stem, *blocks)), generator(), [0.4] * 3, [0.3, 0.2, 0.5])
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.copy_(0.5 + torch.rand(values.shape, generator=generator(1)))
+            for values in (module.bias.data, module.running_mean):
+                values.copy_(torch.randn(values.shape, generator=generator(2)))
+    return network
+
+
+def slope(logits: Tensor) -> Tensor:
+    return logits.softmax(1) - 0.1
+
+
+def assert_same(network: Network, x: Tensor, atol: float = 1e-5) -> None:
+    folded, plain = view_of(network), AutogradView(network)
+    assert isinstance(folded, FoldedView)
+    logits, gradient = folded.gradient(x, slope)
+    expected_logits, expected = plain.gradient(x, slope)
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=atol)
+    torch.testing.assert_close(folded.logits(x), expected_logits, rtol=0, atol=atol)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=atol * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_folds_exactly(name: str, size: int, layout: torch.memory_format) -> None:
+    network = network_of(BLOCKS[name], size).to(memory_format=layout)
+    x = torch.rand(4, 3, size, size, generator=generator(3)).contiguous(memory_format=layout)
+    assert_same(network, x)
+
+
+def test_every_kind_of_block_has_such_a_test() -> None:
+    assert {block.kind for blocks in BLOCKS.values() for block in blocks} == set(CONVOLUTIONS)
+
+
+def test_a_whole_mobilenet_tiny_folds_exactly() -> None:
+    network = build_network(preset("mousavi_w0.35_e6"), generator())
+    network(torch.rand(16, 3, 32, 32, generator=generator(1)))
+    assert_same(network, torch.rand(3, 3, 32, 32, generator=generator(2)))
+
+
+def test_refolding_takes_over_new_weights_in_place() -> None:
+    network = network_of(BLOCKS["inverted, residual"])
+    view = view_of(network)
+    x = torch.rand(4, 3, 9, 9, generator=generator(3))
+    before = view.logits(x)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.1)
+    # The linear classifier is not folded and so live; the convolutions are those of the last refolding.
+    view.refold_()
+    assert not torch.allclose(before, view.logits(x))
+    assert_same(network, x)
+    torch.testing.assert_close(view.logits(x), view_of(network).logits(x), rtol=0, atol=0)
+
+
+def test_what_cannot_be_folded_is_viewed_by_autograd() -> None:
+    def gelu(network: Network) -> nn.Module:
+        network.features[0][2] = nn.GELU()
+        return network
+
+    def without_statistics(network: Network) -> nn.Module:
+        network.features[0][1].track_running_stats = False
+        return network
+
+    def with_bias(network: Network) -> nn.Module:
+        network.features[0][0].bias = nn.Parameter(torch.ones(4))
+        return network
+
+    def foreign(network: Network) -> nn.Module:
+        return Broken(network, lambda logits: 2 * logits)
+
+    x = torch.rand(4, 3, 9, 9, generator=generator(3))
+    for change in (gelu, without_statistics, with_bias, foreign):
+        changed = change(network_of(BLOCKS["inverted, residual"]))
+        view = view_of(changed)
+        assert isinstance(view, AutogradView), change.__name__
+        changed.eval()
+        torch.testing.assert_close(view.logits(x), changed(x).detach())
+
+
+def test_an_attack_gives_the_same_images_folded_and_by_autograd() -> None:
+    network = network_of(BLOCKS["two residuals"]).double().eval()
+    x = torch.rand(8, 3, 9, 9, generator=generator(3), dtype=torch.float64)
+    labels = torch.arange(8) % 5
+    folded = Pgd(steps=10).run(network, x, labels, ThreatModel(epsilon=0.05), generator(4))
+    plain = Pgd(steps=10).run(Broken(network, lambda z: z), x, labels, ThreatModel(epsilon=0.05), generator(4))
+    torch.testing.assert_close(folded.adversarial, plain.adversarial, rtol=0, atol=1e-9)
+    assert torch.equal(folded.fooled, plain.fooled)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [None, 1, 3, 64])
+def test_chunks_and_threads_change_nothing(size: int | None, threads: int) -> None:
+    network = network_of(BLOCKS["inverted, stride 2"])
+    view = view_of(network)
+    x = torch.rand(10, 3, 9, 9, generator=generator(3))
+    whole = view.gradient(x, slope)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        chunked = in_chunks(lambda part: view.gradient(part, slope), x, size=size)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for found, expected in zip(chunked, whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_an_error_in_a_chunk_comes_out_and_the_threads_come_back() -> None:
+    def fail(part: Tensor) -> tuple[Tensor]:
+        raise ArithmeticError(f"{len(part)} images")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ArithmeticError, match="2 images"):
+            in_chunks(fail, torch.zeros(4, 1), size=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_chunk_fits_the_cache_and_is_never_too_small_to_be_worth_it() -> None:
+    small = view_of(network_of(BLOCKS["conv 1x1"])).chunk_size
+    large = view_of(build_network(preset("mousavi_w1.0_e6"), generator())).chunk_size
+    assert small is not None
+    assert large is not None
+    assert small > 64 > large >= 8
