@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from nas.errors import NasError, UsageError
+from nas.errors import ConfigError, NasError, UsageError
 
 if TYPE_CHECKING:
     from nas.pareto import Metric
@@ -133,7 +133,10 @@ def front(
     chosen = _objectives(opened, objectives)
     records = _where(opened.records, conditions)
     found = opened.front(chosen, records)
-    picked = pick_rule(pick, found).record if pick else None
+    chosen_one = pick_rule(pick, found) if pick else None
+    picked = chosen_one.record if chosen_one else None
+    if chosen_one and format is not Format.TABLE:
+        err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     title = f"Pareto front of {run.name}"
     if png:
         _write(png, front_png(found, records, title, picked))
@@ -148,7 +151,9 @@ def front(
     elif format is Format.CSV:
         sys.stdout.write(csv_text(found.records))
     else:
-        _print_front(opened, chosen, [str(condition) for condition in conditions], records, picked)
+        _print_front(opened, chosen, [str(condition) for condition in conditions], records)
+        if chosen_one:
+            out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
 
 
 @app.command(epilog="Example: nas show runs/digits 17")
@@ -165,7 +170,10 @@ def show(
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]
-    record = numbered[0] if numbered else pick_rule(pick, opened.front(), opened.records).record
+    found = None if numbered else pick_rule(pick, opened.front(), opened.records)
+    record = found.record if found else numbered[0]
+    if found:
+        err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
     if format is PlainFormat.JSON:
         return _print_json(to_json(record))
     costs = record.costs
@@ -211,7 +219,9 @@ def retrain(
             raise UsageError(f"retrain can override retrain.* and device only, got {beyond[0]}")
         opened = Run(run, load_config(run / "config.yaml", overrides))
     picked = pick_rule(pick, opened.front(), opened.records)
-    err.print(f"retraining trial {picked.record.number} ({picked.reason})")
+    err.print(f"retraining trial {picked.record.number} ({picked.reason})", soft_wrap=True)
+    for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
+        err.print(f"[yellow]warning of trial {picked.record.number}: {warning}[/yellow]", soft_wrap=True)
     with retraining_progress(err) as report:
         folder, evaluation = run_retrain(opened, picked, report)
     if format is PlainFormat.JSON:
@@ -308,13 +318,14 @@ def _summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[Tr
     from nas.report.tables import number_text
 
     found = run.front(objectives, records)
-    reference = run.reference_point(objectives)
+    size = f"{len(found.records)} of {len(run.records)} trials"
+    try:
+        reference = run.reference_point(objectives)
+    except ConfigError as error:
+        return f"{size}; no hypervolume: {error}"
     point = ", ".join(f"{o.name} {number_text(v)}" for o, v in zip(objectives, reference, strict=True))
     share = hypervolume(found.records, objectives, reference)
-    return (
-        f"{len(found.records)} of {len(run.records)} trials; hypervolume {share:.4f} of the box between the ideal "
-        f"and the reference point ({point})"
-    )
+    return f"{size}; hypervolume {share:.4f} of the box between the ideal and the reference point ({point})"
 
 
 def _print_front(
@@ -322,7 +333,6 @@ def _print_front(
     objectives: "tuple[Metric, ...]",
     conditions: Sequence[str],
     records: "Sequence[TrialRecord] | None" = None,
-    picked: "TrialRecord | None" = None,
 ) -> None:
     from nas.report.tables import front_table, protocol_text, warnings_of
 
@@ -342,8 +352,6 @@ def _print_front(
     if first:
         out.print(protocol_text(first), style="dim", soft_wrap=True)
     out.print(_summary(run, objectives, records), style="dim", soft_wrap=True)
-    if picked:
-        out.print(f"picked: trial {picked.number}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -19,7 +19,7 @@ from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.errors import ConfigError, UsageError
 from nas.evaluation import EvaluationSettings
-from nas.pareto import METRICS, Condition, Metric, metric, parse_condition
+from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.settings import Settings
 from nas.threat import ThreatModel
@@ -95,6 +95,18 @@ class RunConfig(Settings):
                 raise ValueError(f"{text!r} limits a cost: write it as budget.{condition.metric.name}")
         return value
 
+    @model_validator(mode="after")
+    def _inner_attacks_reach_the_border(self) -> "RunConfig":
+        for name, training in (("training", self.training), ("retrain", self.retrain)):
+            attack = training.attack
+            step_size = self.threat.epsilon / 4 if attack.step_size is None else attack.step_size
+            if training.method != "natural" and attack.steps * step_size < self.threat.epsilon * (1 - 1e-9):
+                raise ValueError(
+                    f"{name}.attack: {attack.steps} steps of {step_size:g} cannot reach the border of the ball, "
+                    f"epsilon = {self.threat.epsilon:g}; raise steps or step_size"
+                )
+        return self
+
     @property
     def parsed_objectives(self) -> tuple[Metric, ...]:
         """Objectives in the order of the config."""
@@ -166,7 +178,7 @@ def _validate(data: dict[str, Any], where: Any) -> RunConfig:
 
 def _is_own(loc: Sequence[str | int], retrain: Any) -> bool:
     """False for an error of `retrain` in a field it took over from `training`, where it is reported."""
-    return loc[0] != "retrain" or len(loc) < 2 or not isinstance(retrain, dict) or loc[1] in retrain
+    return not loc or loc[0] != "retrain" or len(loc) < 2 or not isinstance(retrain, dict) or loc[1] in retrain
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +219,8 @@ def _describe(detail: ErrorDetails, data: Mapping[str, Any], where: Any) -> str:
     elif detail["type"] == "missing":
         message = "is required"
     shown = "" if got is _ABSENT or isinstance(got, dict) else f" [got {json.dumps(got)}]"
-    return f"{where(loc)}: {'.'.join(map(str, loc))}: {message}{shown}{hint}"
+    field = f"{'.'.join(map(str, loc))}: " if loc else ""  # an error of fields together names them itself
+    return f"{where(loc)}: {field}{message}{shown}{hint}"
 
 
 _ABSENT = object()
@@ -271,7 +284,6 @@ def _as_value_error(parse: Any, text: str) -> Any:
 
 __all__ = [
     "DEVICE_PATTERN",
-    "METRICS",
     "NAME_PATTERN",
     "Retraining",
     "RunConfig",

@@ -18,7 +18,7 @@ from nas.files import exclusive, write_atomic, write_json
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
-from nas.runs import Run, available_cores, resolve_device
+from nas.runs import Run, available_cores, check_same_data, resolve_device
 from nas.seeding import derive_seed, make_generator
 from nas.training import TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
@@ -52,11 +52,13 @@ def retrain(run: Run, picked: Pick, report: Callable[[CurvePoint, int], None]) -
     folder = run.folder / "retrained" / f"{picked.record.number:05d}"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
+        data = load_search_data(run.config.data)
+        check_same_data(data, run.folder / "data.json")
         if (folder / RESULT).exists():
-            return folder, _finished(run, picked, folder)
+            return folder, _finished(run, picked, data, folder)
         torch.set_num_threads(available_cores())
         device = resolve_device(run.config.device)
-        data = load_search_data(run.config.data).to(device)
+        data = data.to(device)
         seed = _seed(run, picked)
         curve = _train(run, picked, data, seed, folder, device, report)
         checkpoint = _finish(run, picked, data, seed, folder, curve)
@@ -89,14 +91,14 @@ def _train(
     network = _new_network(run, picked, data, seed).to(device)
     state = start_training(network, settings, make_generator(seed, "training", device=device))
     curve: list[CurvePoint] = []
-    fingerprint = _fingerprint(run, picked)
+    fingerprint = _fingerprint(run, picked, data)
     if (folder / _STATE).exists():
         load_training(folder / _STATE, state, fingerprint)
         stored = json.loads((folder / _CURVE).read_text())
         curve = [from_json(CurvePoint, point) for point in stored][: state.epoch]
     while state.epoch < settings.epochs:
         log = train_epoch(state, data.train, settings, threat)
-        point = CurvePoint(log.epoch, log.loss, log.natural_accuracy, log.learning_rate)
+        point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)
         if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
             point = _validate(run, state, data, seed, device, point, curve, folder)
         curve.append(point)
@@ -149,7 +151,7 @@ def _finish(run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, c
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
     save_checkpoint(folder, checkpoint, {
         "trial": record.number,
-        "fingerprint": _fingerprint(run, picked),
+        "fingerprint": _fingerprint(run, picked, data),
         "picked": picked.reason,
         "costs": to_json(record.costs),
         "deployment": config.deployment.model_dump(mode="json"),
@@ -162,14 +164,14 @@ def _finish(run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, c
     return checkpoint
 
 
-def _finished(run: Run, picked: Pick, folder: Path) -> Evaluation:
+def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluation:
     """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
     try:
         found = json.loads((folder / DESCRIPTION).read_text())["fingerprint"]
         evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
-    if found != _fingerprint(run, picked):
+    if found != _fingerprint(run, picked, data):
         raise CheckpointError(
             f"{folder} was retrained with other settings (retrain.* has changed since); move or remove it to "
             f"retrain trial {picked.record.number} again"
@@ -181,11 +183,12 @@ def _seed(run: Run, picked: Pick) -> int:
     return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key)
 
 
-def _fingerprint(run: Run, picked: Pick) -> str:
+def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
     config = run.config
     parts = (config.data, config.threat, config.retrain)
-    text = json.dumps([picked.record.genotype.key, _seed(run, picked), *(p.model_dump(mode="json") for p in parts)])
+    shown = [part.model_dump(mode="json", exclude={"root", "download"}) for part in parts]
+    text = json.dumps([picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from nas.data import SearchData, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
-from nas.pareto import Metric, ParetoFront, front_of
+from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search
 from nas.search.executors import Executor, InProcess, Processes
@@ -33,8 +34,18 @@ from nas.search.study import StudyFile, read_records
 from nas.trial import TrialPlan
 from search_spaces import SPACES, Genotype, SearchSpace
 
-MAY_CHANGE = ("search.trials", "search.workers", "search.executor", "search.trial_timeout", "search.max_failures",
-              "search.reference_point", "retrain", "device")  # fmt: skip
+MAY_CHANGE = (
+    "data.root",
+    "data.download",
+    "search.trials",
+    "search.workers",
+    "search.executor",
+    "search.trial_timeout",
+    "search.max_failures",
+    "search.reference_point",
+    "retrain",
+    "device",
+)
 """Fields that do not change what the finished trials mean; all others are fixed once a run exists."""
 
 
@@ -103,12 +114,7 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     except FileExistsError:
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
-        shape = {
-            "input_shape": data.input_shape,
-            "num_classes": data.num_classes,
-            "class_names": data.class_names,
-        }
-        write_json(folder / "data.json", shape)
+        check_same_data(data, folder / "data.json")
         _log_environment(folder / "environment.json", workers, threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
@@ -163,7 +169,11 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
     }
     for name, largest in dataclasses.asdict(count_costs(spec, config.deployment)).items():
         worst[name] = float(getattr(config.budget, name) or 1.1 * largest)
-    worst |= config.search.reference_point
+    for name, value in config.search.reference_point.items():
+        best = metric(name).best
+        if metric(name).loss(value) <= metric(name).loss(best):
+            raise ConfigError(f"search.reference_point: {name} {value:g} must be worse than the best value, {best:g}")
+        worst[name] = value
     missing = [o.name for o in objectives if o.name not in worst]
     if missing:
         raise ConfigError(
@@ -176,6 +186,9 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
 def check_budget(problem: Problem) -> None:
     """Raises EmptyBudget where even the smallest genotype exceeds the budget, with its size."""
     costs = problem.costs(problem.space.smallest())
+    rng = Random(0)
+    if any(problem.budget.allows(problem.costs(problem.space.sample(rng))) for _ in range(200)):
+        return  # the smallest network need not have the lowest peak: a residual that it opens holds memory
     overrun = {name: value for name, value in problem.budget.overrun(costs).items() if value > 0}
     if overrun:
         parts = [f"{name} {getattr(costs, name):,} (limit {getattr(problem.budget, name):,})" for name in overrun]
@@ -202,8 +215,13 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores this process may use: its affinity, within the CPU quota of its container (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
+        return cores
 
 
 def resolve_device(name: str) -> torch.device:
@@ -246,6 +264,28 @@ def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
         )
 
 
+def check_same_data(data: SearchData, path: Path) -> None:
+    """Writes what identifies `data` to `path`, or compares with what is there. Raises RunMismatch."""
+    facts = {
+        "input_shape": list(data.input_shape),
+        "num_classes": data.num_classes,
+        "class_names": list(data.class_names),
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "fingerprint": data.fingerprint,
+    }
+    if not path.exists():
+        write_json(path, facts)
+        return
+    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in _read_json(path).items()
+               if old != facts.get(field)]  # fmt: skip
+    if changed:
+        raise RunMismatch(
+            f"the data set has changed since this run began ({'; '.join(changed)}): its results could not be compared; "
+            f"restore the data or use --run NAME for a new run"
+        )
+
+
 def _brief(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
@@ -280,6 +320,9 @@ def _processor() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
+    """Answer of git about the checkout that `folder` is the package of; None for an installed package."""
+    if not (folder.parent / ".git").exists():
+        return None
     try:
         command = ["git", "-C", str(folder), *arguments]
         result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -299,8 +342,6 @@ def _read_json(path: Path) -> Any:
 
 def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Mapping[str, Any]:
     """What a search of `config` would cover, JSON-ready (see `nas check`)."""
-    from random import Random
-
     problem = make_problem(config, data)
     check_budget(problem)
     rng = Random(0)

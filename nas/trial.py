@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from nas.data import SearchData
+from nas.data import SearchData, Split
+from nas.errors import Diverged
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import write_atomic, write_json
 from nas.records import Candidate, Outcome, from_json, to_json
@@ -22,7 +23,7 @@ from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
 from nas.training.checkpoint import save_weights
 from search_spaces import SearchSpace
-from search_spaces.network import build_network
+from search_spaces.network import Network, build_network
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class TrialPlan:
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()
         scored = scored_network(state, data.train, self.training)
+        _check_finite(scored, data.validation)
         save_weights(folder / "model.safetensors", scored)
         evaluation = evaluate(
             scored,
@@ -83,6 +85,17 @@ class TrialPlan:
             split_name="validation",
         )
         return Outcome(evaluation, time.perf_counter() - started)
+
+
+def _check_finite(network: Network, split: Split) -> None:
+    """Raises Diverged where a weight, a statistic or a logit is not finite: such scores would mean nothing."""
+    broken = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
+    if broken:
+        raise Diverged(f"training left values that are not finite in {broken[0]}; lower training.learning_rate")
+    with torch.no_grad():
+        for batch in split.batches(256):
+            if not network(batch.images.float() / 255).isfinite().all():
+                raise Diverged("logits of validation images are not finite; lower training.learning_rate")
 
 
 RESULT = "evaluation.json"

@@ -9,6 +9,7 @@ The paper's E is read as: the 16-channel row never expands, the five rows 24 …
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import ClassVar, Literal
 
 from search_spaces.space import Choice, SearchSpace, Value
@@ -30,8 +31,8 @@ class Row:
     def __post_init__(self) -> None:
         if self.channels < 1 or self.layers < 1 or self.stride not in (1, 2):
             raise ValueError(f"a row needs channels >= 1, layers >= 1 and stride 1 or 2, got {self}")
-        if self.expand_ratio is not None and self.expand_ratio < 1:
-            raise ValueError(f"expand_ratio must be >= 1, got {self.expand_ratio}")
+        if self.expand_ratio is not None and not 1 <= self.expand_ratio <= 64:
+            raise ValueError(f"expand_ratio must be in [1, 64], got {self.expand_ratio}")
 
 
 ROWS = (
@@ -78,8 +79,8 @@ class MobileNetTiny:
             raise ValueError(f"expand_ratios must be in [1, 64], got {list(self.expand_ratios)}")
         for name in ("width_multipliers", "expand_ratios"):
             options = getattr(self, name)
-            if list(options) != sorted(set(options)):
-                raise ValueError(f"{name} must ascend without repetition, got {list(options)}")
+            if not all(map(isfinite, options)) or list(options) != sorted(set(options)):
+                raise ValueError(f"{name} must be numbers that ascend without repetition, got {list(options)}")
 
 
 # The paper's six networks (tables 1 and 2): one width multiplier and one expand ratio for all rows.

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from random import Random
-from typing import Any
 
 from search_spaces.spec import NetworkSpec
 
@@ -43,8 +42,7 @@ class Genotype:
 class SearchSpace:
     """A finite product of choices, for one input shape and number of classes.
 
-    `network_spec` maps an option for each choice to integers; it is pure. `defines` holds whatever
-    beside the choices decides about the networks (for error messages and records).
+    `network_spec` maps an option for each choice to integers; it is pure.
     """
 
     name: str
@@ -98,8 +96,3 @@ class SearchSpace:
     def largest(self) -> Genotype:
         """Genotype of every choice's last option."""
         return self.decode([len(choice.options) - 1 for choice in self.choices])
-
-    def describe(self) -> dict[str, Any]:
-        """JSON-ready description: name, size and the options of every choice."""
-        options = {choice.name: list(choice.options) for choice in self.choices}
-        return {"name": self.name, "size": self.size, "choices": options}

@@ -27,7 +27,7 @@ TINY_TRAINING = Training(
     epochs=2,
     batch_size=16,
     learning_rate=0.05,
-    attack=InnerAttack(steps=2),
+    attack=InnerAttack(steps=2, step_size=0.05),
     augmentation=Augmentation(crop_padding=1, flip=True),
     ema_decay=0.9,
     batch_norm_images=32,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from nas.attacks.chunks import in_chunks
 from nas.attacks.fgsm import Fgsm
-from nas.attacks.gradient import AttackResult, cross_entropy, cross_entropy_slope, projected_gradient
+from nas.attacks.gradient import AttackResult, cross_entropy, cross_entropy_slope, kl_divergence, projected_gradient
 from nas.attacks.mode import evaluation_mode
 from nas.attacks.pgd import Pgd
 from nas.attacks.view import View, view_of
@@ -25,6 +25,7 @@ __all__ = [
     "cross_entropy_slope",
     "evaluation_mode",
     "in_chunks",
+    "kl_divergence",
     "projected_gradient",
     "view_of",
 ]

@@ -17,11 +17,13 @@ from nas.threat import ThreatModel
 class AttackResult:
     """`adversarial` (N, C, H, W) pixels in the ball; `fooled` (N,) bool: misclassified at any iterate.
 
-    An iterate with a logit that is not finite counts as fooled.
+    An iterate with a logit that is not finite counts as fooled. `stuck` (N,) bool: at some iterate that was
+    not misclassified, the gradient was zero at every pixel or not finite, so the attack could not climb.
     """
 
     adversarial: Tensor
     fooled: Tensor
+    stuck: Tensor
 
 
 def projected_gradient(
@@ -42,6 +44,21 @@ def projected_gradient(
     for _ in range(steps):
         x_adv = threat.project(x_adv + step_size * threat.direction(gradient(x_adv)), x)
     return x_adv
+
+
+def is_stuck(gradient: Tensor, wrong: Tensor) -> Tensor:
+    """Images, not `wrong` already, whose gradient (N, C, H, W) leads nowhere: all zero, or not finite. Shape (N,)."""
+    useless = (gradient == 0).flatten(1).all(1) | ~gradient.isfinite().flatten(1).all(1)
+    return useless & ~wrong
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p ‖ q) of each row in nats from log-probabilities (N, K), shape (N,).
+
+    Log-probabilities on both sides: with a probability target, the gradient with respect to that target
+    is NaN as soon as softmax underflows to 0.
+    """
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
 
 def cross_entropy_slope(logits: Tensor, labels: Tensor) -> Tensor:

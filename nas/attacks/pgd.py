@@ -12,6 +12,7 @@ from nas.attacks.gradient import (
     AttackResult,
     cross_entropy,
     cross_entropy_slope,
+    is_stuck,
     misclassified,
     projected_gradient,
 )
@@ -49,33 +50,42 @@ class Pgd(Settings):
         view = view_of(network)
         attack = partial(self._once, view, threat)
         noise = threat.random_start(x, generator)
-        last, highest, fooled = in_chunks(attack, x, labels, noise, size=view.chunk_size)
+        last, highest, fooled, stuck = in_chunks(attack, x, labels, noise, size=view.chunk_size)
         for _ in range(self.restarts - 1):
             noise = threat.random_start(x, generator)
             standing = (~fooled).nonzero().flatten()
             if not len(standing):
                 break
-            again, loss, fell = in_chunks(attack, x[standing], labels[standing], noise[standing], size=view.chunk_size)
+            again, loss, fell, halted = in_chunks(
+                attack, x[standing], labels[standing], noise[standing], size=view.chunk_size
+            )
             better = loss > highest[standing]
             last[standing[better]], highest[standing[better]] = again[better], loss[better]
             fooled[standing] = fell
-        return AttackResult(last, fooled)
+            stuck[standing] |= halted
+        return AttackResult(last, fooled, stuck & ~fooled)
 
     def _once(
         self, view: View, threat: ThreatModel, x: Tensor, labels: Tensor, start: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One restart: last iterates, their cross-entropy, and whether any iterate is misclassified."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One restart: last iterates, their cross-entropy, whether any iterate is misclassified, or stuck."""
         fooled = torch.zeros_like(labels, dtype=torch.bool)
+        stuck = torch.zeros_like(labels, dtype=torch.bool)
 
         def gradient(x_adv: Tensor) -> Tensor:
             logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
             fooled.logical_or_(misclassified(logits, labels))
+            stuck.logical_or_(is_stuck(ascent, fooled))
             return ascent
 
         last = projected_gradient(gradient, x, start, threat, steps=self.steps, step_size=self._step_size(threat))
         logits = view.logits(last)
         loss = cross_entropy(logits, labels).nan_to_num(nan=torch.inf)
-        return last, loss, fooled | misclassified(logits, labels)
+        return last, loss, fooled | misclassified(logits, labels), stuck
+
+    def reach(self, threat: ThreatModel) -> float:
+        """Longest way the steps of one restart can go, in units of the ball's diameter."""
+        return self.steps * self._step_size(threat) / (2 * threat.epsilon)
 
     def _step_size(self, threat: ThreatModel) -> float:
         return threat.epsilon / 4 if self.step_size is None else self.step_size

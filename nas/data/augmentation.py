@@ -13,8 +13,8 @@ class Augmentation(Settings):
 
     crop_padding: int = Field(4, ge=0, le=64)
     """Pad by this many black pixels, then crop back at a random place."""
-    flip: bool = True
-    """Mirror left-right with probability one half."""
+    flip: bool = False
+    """Mirror left-right with probability one half; not for digits or letters."""
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:

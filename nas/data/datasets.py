@@ -1,6 +1,8 @@
 """What a search may see (train and validation) and what only the final evaluation may see (test)."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -36,6 +38,15 @@ class SearchData:
     def num_classes(self) -> int:
         """Number of classes K."""
         return len(self.class_names)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that name the images, labels and classes of both parts."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for tensor in (self.train.images, self.train.labels, self.validation.images, self.validation.labels):
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     def to(self, device: torch.device) -> "SearchData":
         """Same data on `device`."""

@@ -96,12 +96,11 @@ def _torchvision(settings: Cifar10 | Svhn, part: Part) -> Raw:
         svhn = datasets.SVHN(settings.root, split=part, download=settings.download)
         labels = torch.from_numpy(svhn.labels).long()
         return Raw(Split(torch.from_numpy(svhn.data), labels), tuple(str(digit) for digit in range(10)))
-    except RuntimeError as error:
-        if settings.download:
-            raise
+    except (RuntimeError, OSError) as error:
+        wanted = "cannot be downloaded to" if settings.download else "not found in"
         raise DataError(
-            f"data set {settings.name} not found in {settings.root.resolve()} ({error}); "
-            f"set data.download: true (or --set data.download=true), or point data.root to it"
+            f"data set {settings.name} {wanted} {settings.root.resolve()} ({error}); point data.root to it, or set "
+            f"data.download: true (--set data.download=true) on a machine that reaches its server"
         ) from error
 
 

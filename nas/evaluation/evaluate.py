@@ -42,7 +42,7 @@ class _Scores:
     lipschitz: Tensor
     lipschitz_scaled: Tensor
     finite: Tensor
-    moved: Tensor
+    stuck: Tensor
 
 
 def evaluate(
@@ -81,7 +81,7 @@ def evaluate(
         lipschitz_empirical_scaled=_mean(scores.lipschitz_scaled),
         attack=settings.attack.describe(threat),
         threat=threat.model_dump(),
-        warnings=tuple(_warnings(scores, network.spec.num_classes)),
+        warnings=tuple(_warnings(scores, network.spec.num_classes, settings.attack.reach(threat))),
     )
 
 
@@ -112,7 +112,7 @@ def _score(
         lipschitz=slopes(logits, logits_adv, x, x_adv, 2, 2),
         lipschitz_scaled=slopes(logits, logits_adv, x, x_adv, 1, torch.inf),
         finite=finite,
-        moved=distance > 0,
+        stuck=result.stuck,
     )
 
 
@@ -122,16 +122,24 @@ def _mean(values: Tensor) -> float:
     return float(finite.double().mean()) if len(finite) else 0.0
 
 
-def _warnings(scores: _Scores, num_classes: int) -> list[str]:
+def _warnings(scores: _Scores, num_classes: int, reach: float) -> list[str]:
     """Reasons to doubt the scores, in words."""
     count = len(scores.natural)
     warnings = []
     if not scores.finite.all():
         broken = int((~scores.finite).sum())
         warnings.append(f"logits of {broken} of {count} images are not finite; these count as not robust")
-    if not scores.moved.all():
-        still = int((~scores.moved).sum())
-        warnings.append(f"the attack did not move {still} of {count} images (zero gradient?)")
+    if scores.stuck.any():
+        stuck = int(scores.stuck.sum())
+        warnings.append(
+            f"gradients of {stuck} of {count} unfooled images vanish or are not finite: the attack could not "
+            f"climb there, robust accuracy may be masked"
+        )
+    if reach < 1:
+        warnings.append(
+            f"the attack's steps reach only {100 * reach:.0f} % of the ball's diameter: it is too weak; raise its "
+            f"steps or step size"
+        )
     if scores.natural.double().mean() <= 1.5 / num_classes:
         warnings.append("natural accuracy is near chance: the network has hardly learned")
     if count < 100:

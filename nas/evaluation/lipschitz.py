@@ -13,7 +13,9 @@ def lipschitz_bound_log10(spec: NetworkSpec) -> float:
 
     W·h is the block's output width and E·m its number of middle channels, both as built (rounded). Eq. 5
     raises one factor to the number of blocks n; with a width and ratio per block it becomes a product, with
-    one factor for each inverted bottleneck (a row of n layers gives n factors). It speaks of dense layers
+    one factor for each inverted bottleneck. A row of n layers gives n factors, although width and ratio are
+    chosen per row: the layers are composed, their middle widths differ, and the paper concludes from eq. 5
+    that depth adds factors.  It speaks of dense layers
     at unit-variance initialisation: a prior over architectures, not a certificate of a trained network.
     0 for a network without inverted bottlenecks.
     """

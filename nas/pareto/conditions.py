@@ -8,7 +8,7 @@ from nas.errors import UsageError
 from nas.pareto.objectives import Metric, metric
 from nas.records import TrialRecord
 
-_PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE_]+)\s*")
+_PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Condition written as METRIC <= NUMBER or METRIC >= NUMBER (< and > mean the same as <= and >=).
+    """Condition written as METRIC <= NUMBER or METRIC >= NUMBER and nothing else.
 
     Raises UsageError for anything else.
     """
@@ -46,4 +46,4 @@ def parse_condition(text: str) -> Condition:
         raise UsageError(
             f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100000"
         ) from None
-    return Condition(metric(name), "<=" if comparison[0] == "<" else ">=", limit)
+    return Condition(metric(name), "<=" if comparison == "<=" else ">=", limit)

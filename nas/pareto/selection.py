@@ -71,7 +71,7 @@ def _best(name: str, front: ParetoFront) -> Pick:
 
 
 def _weighted(argument: str, front: ParetoFront) -> Pick:
-    """Augmented scalarisation of pymoo with the given weights; objectives left out have no weight."""
+    """Achievement scalarising function of pymoo with the given weights; objectives left out have no weight."""
     from pymoo.decomposition.asf import ASF
 
     weights = dict.fromkeys((o.name for o in front.objectives), 0.0)

@@ -15,7 +15,7 @@ import numpy as np
 from nas.budgets import COSTS
 from nas.pareto import Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
-from nas.report.tables import COLUMNS, genotype_text, protocol_text, warnings_of
+from nas.report.tables import COLUMNS, columns_for, genotype_text, protocol_text, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,8 +192,8 @@ def _parallel(front: ParetoFront) -> Any:
 
 
 def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
-    columns = list(COLUMNS)
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *COLUMNS.values(), "genotype"))
+    columns = columns_for(front)
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *(COLUMNS.get(c, c) for c in columns), "genotype"))
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
     )

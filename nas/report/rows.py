@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from nas.budgets import COSTS
 from nas.records import TrialRecord, to_json
 
 
@@ -31,6 +32,8 @@ def csv_text(records: Sequence[TrialRecord]) -> str:
     """CSV of `front_row`s, nested values as dotted columns (genotype.width_1), warnings joined by `; `."""
     import pandas as pd
 
+    if not records:
+        return ",".join(["number", "key", *COSTS, *EVALUATION_FIELDS, "seconds"]) + "\n"
     rows = [front_row(record) for record in records]
     for row in rows:
         row["warnings"] = "; ".join(row["warnings"] or ())

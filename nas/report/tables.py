@@ -23,11 +23,11 @@ def front_table(front: ParetoFront, title: str, width: int = 200) -> Table:
     """
     arrows = {o.name: "↓" if o.direction == "minimize" else "↑" for o in front.objectives}
     wide = width >= 150
-    columns = [name for name in COLUMNS if wide or name in arrows or name.endswith("_accuracy")]
+    columns = [name for name in columns_for(front) if wide or name in arrows or name.endswith("_accuracy")]
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("trial", justify="right", no_wrap=True)
     for name in columns:
-        table.add_column(f"{COLUMNS[name]} {arrows.get(name, '')}".strip(), justify="right", no_wrap=True)
+        table.add_column(f"{COLUMNS.get(name, name)} {arrows.get(name, '')}".strip(), justify="right", no_wrap=True)
     if wide:
         table.add_column("genotype", no_wrap=True)
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
@@ -50,6 +50,11 @@ COLUMNS = {
     "weight_bytes": "weights",
     "peak_activation_bytes": "peak RAM",
 }
+
+
+def columns_for(front: ParetoFront) -> list[str]:
+    """Metrics to show for a front: the usual ones, and its objectives."""
+    return list(dict.fromkeys([*COLUMNS, *(objective.name for objective in front.objectives)]))
 
 
 def cell(name: str, record: TrialRecord) -> str:

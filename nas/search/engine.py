@@ -81,7 +81,7 @@ def run_search(
             if not search.start_next():
                 break
         if not search.running:
-            return "the space is exhausted: every architecture within the budget that could be found is done"
+            return search.exhausted()
         for candidate, outcome in executor.collect(seconds=1.0):
             search.finish(candidate, outcome)
         search.tick()
@@ -276,6 +276,15 @@ class _Search:
                 return True
         return False
 
+    def exhausted(self) -> str:
+        """Why nothing new is proposed, in words."""
+        if self.problem.space.size <= MAX_DRAWS:
+            return f"the space is exhausted: all its architectures within the budget are done ({self.trained} trained)"
+        return (
+            f"no new architecture within the budget was found in {MAX_DRAWS:,} random genotypes and the neighbours "
+            f"of those known; {self.trained} of {self.settings.trials} candidates are trained"
+        )
+
     def _draws(self) -> Iterator[Genotype]:
         space, rng = (
             self.problem.space,
@@ -285,5 +294,12 @@ class _Search:
             indices = list(product(*(range(len(choice.options)) for choice in space.choices)))
             rng.shuffle(indices)
             yield from map(space.decode, indices)
-        else:
-            yield from (space.sample(rng) for _ in range(MAX_DRAWS))
+            return
+        yield from (space.sample(rng) for _ in range(MAX_DRAWS))
+        # A tight budget holds too small a share of the space to be hit at random: look around what fits.
+        fitting = [space.smallest(), *(record.genotype for record in self.by_key.values())]
+        for _ in range(MAX_DRAWS):
+            near = list(space.encode(rng.choice(fitting)))
+            for place in rng.sample(range(len(near)), min(len(near), rng.choice((1, 1, 2, 3)))):
+                near[place] = rng.randrange(len(space.choices[place].options))
+            yield space.decode(near)

@@ -35,4 +35,4 @@ class SearchSettings(Settings):
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
     reference_point: dict[str, float] = Field({})
-    """Worst value of an objective for the hypervolume, where the default is not wanted."""
+    """Worst value of metrics for the hypervolume, where the default is not wanted."""

@@ -47,8 +47,8 @@ class EpochLog:
 
     epoch: int
     loss: float
-    natural_accuracy: float
-    """On the augmented training images, weights changing, network in training mode."""
+    train_accuracy: float
+    """On the images of the loss (augmented; adversarial ones for `madry`), weights changing, training mode."""
     learning_rate: float
     """At the end of the epoch."""
 
@@ -147,8 +147,10 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
     The first `batch_norm_images` images of `data` are used, without augmentation; `state` is not changed.
     """
     network = copy.deepcopy(state.network if state.average is None else state.average)
-    chosen = data[: settings.batch_norm_images]
-    reestimate_batch_norm_(network, [to_pixels(b.images) for b in chosen.batches(settings.batch_size) if len(b) > 1])
+    batches = data[: settings.batch_norm_images].batches(settings.batch_size)
+    if len(batches) > 1 and len(batches[-1]) < settings.batch_size / 2:
+        batches.pop()  # every batch weighs the same: a few images must not count like many
+    reestimate_batch_norm_(network, [to_pixels(b.images) for b in batches if len(b) > 1])
     return network.requires_grad_(False).eval()
 
 

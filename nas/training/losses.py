@@ -3,14 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-
-def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) of each row in nats from log-probabilities (N, K), shape (N,).
-
-    Log-probabilities on both sides: with a probability target, the gradient with respect to that target
-    is NaN as soon as softmax underflows to 0.
-    """
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+from nas.attacks import kl_divergence
 
 
 def trades_loss(logits: Tensor, logits_adv: Tensor, labels: Tensor, beta: float) -> Tensor:

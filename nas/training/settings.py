@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nas.data import Augmentation
 from nas.settings import Ratio, Settings
@@ -48,3 +48,9 @@ class Training(Settings):
     batch_norm_images: int = Field(1024, ge=0)
     """Clean training images that batch-norm statistics are re-estimated on before scoring; 0: keep the
     running averages of training."""
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "Training":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
+        return self

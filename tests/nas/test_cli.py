@@ -204,7 +204,7 @@ def _refused(ended: Ended, code: int, *named: str) -> None:
         (["check", "tiny.yaml", "--set", "data={name: cifar10, root: nowhere}"], 2, "data.download=true"),
         (["check", "tiny.yaml", "--set", "data.limit=20"], 2, "data.limit"),
         (["check", "tiny.yaml", "--set", "device=cuda:99"], 2, "cuda:99"),
-        (["search", "tiny.yaml", "--set", "threat.epsilon=0.3"], 2, "threat.epsilon"),
+        (["search", "tiny.yaml", "--set", "threat.epsilon=0.08"], 2, "threat.epsilon"),
         (["search", "tiny.yaml", "--set", "search.trails=3"], 2, "did you mean trials?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

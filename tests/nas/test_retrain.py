@@ -12,6 +12,7 @@ import nas.retrain
 from nas.attacks import Pgd
 from nas.checkpoint import evaluate_checkpoint, load_checkpoint
 from nas.config import Retraining, RunConfig
+from nas.data import load_search_data
 from nas.data.sources import Digits
 from nas.errors import CheckpointError, RunLocked
 from nas.evaluation import EvaluationSettings
@@ -19,7 +20,7 @@ from nas.files import exclusive
 from nas.pareto import Pick
 from nas.records import Costs, TrialRecord, TrialState, to_json
 from nas.retrain import CurvePoint, retrain
-from nas.runs import Run
+from nas.runs import Run, check_same_data
 from nas.threat import ThreatModel
 from tests.builders import TINY_SETTINGS, TINY_TRAINING, evaluation
 
@@ -38,8 +39,7 @@ def make_run(folder: Path, **changes: object) -> Run:
         device="cpu",
     )
     folder.mkdir(exist_ok=True)
-    facts = {"input_shape": [1, 8, 8], "num_classes": 10, "class_names": list("0123456789")}
-    (folder / "data.json").write_text(json.dumps(facts))
+    check_same_data(load_search_data(config.data), folder / "data.json")
     return Run(folder, config)
 
 
@@ -213,8 +213,8 @@ def test_the_test_images_are_loaded_only_after_the_training(tmp_path: Path, monk
         order.append(part)
         return entry.load(settings, part)
 
-    monkeypatch.setitem(DATASETS, "digits", SourceEntry(entry.settings, noted))  # type: ignore[arg-type]
     run = make_run(tmp_path / "run")
+    monkeypatch.setitem(DATASETS, "digits", SourceEntry(entry.settings, noted))  # type: ignore[arg-type]
     retrain(run, picked(run), lambda point, total: order.append(point.epoch))
     assert order == ["train", 1, 2, 3, 4, "test"]
 

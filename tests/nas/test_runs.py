@@ -1,5 +1,6 @@
 """Run folders: what may change, who may write, what is refused before any work."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from nas.config import RunConfig, load_config
-from nas.data import load_search_data
+from nas.data import Split, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunLocked, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive
@@ -27,6 +28,7 @@ from nas.runs import (
     search,
     workers_and_threads,
 )
+from tests.builders import tiny_data
 from tests.tiny_run import write_config
 
 
@@ -61,7 +63,7 @@ def test_a_run_folder_holds_what_the_later_verbs_need(here: Path) -> None:
     ("override", "field"),
     [
         ("training.epochs=2", "training.epochs"),
-        ("threat.epsilon=0.2", "threat.epsilon"),
+        ("threat.epsilon=0.08", "threat.epsilon"),
         ("data.limit=300", "data.limit"),
         ("search.seed=1", "search.seed"),
         ("search.sampler=random", "search.sampler"),
@@ -208,9 +210,50 @@ def test_a_missing_gpu_is_refused_before_any_work() -> None:
 
 def test_a_damaged_file_of_a_run_is_named(copy: Path) -> None:
     folder = copy / "runs" / "tiny"
+    whole = (folder / "data.json").read_text()
     for name in ("data.json", "environment.json"):
         (folder / name).write_text("{")
     with pytest.raises(UsageError, match=r"data\.json is damaged"):
         _ = open_run(folder).space
+    (folder / "data.json").write_text(whole)
     with pytest.raises(UsageError, match=r"environment\.json is damaged"):
         search(_config(copy), folder, _ignore)
+
+
+def test_a_data_set_that_has_changed_is_refused(copy: Path) -> None:
+    folder = copy / "runs" / "tiny"
+    facts = json.loads((folder / "data.json").read_text())
+    (folder / "data.json").write_text(json.dumps({**facts, "fingerprint": "0" * 16}))
+    with pytest.raises(RunMismatch, match="data set has changed"):
+        search(_config(copy), folder, _ignore)
+
+
+def test_the_fingerprint_names_images_labels_and_classes() -> None:
+    data = tiny_data()
+    darker = Split(data.train.images // 2, data.train.labels)
+    swapped = Split(data.validation.images, data.validation.labels.flip(0))
+    names = {
+        data.fingerprint,
+        dataclasses.replace(data, train=darker).fingerprint,
+        dataclasses.replace(data, validation=swapped).fingerprint,
+        dataclasses.replace(data, class_names=(*data.class_names[:-1], "other")).fingerprint,
+    }
+    assert len(names) == 4
+    assert tiny_data().fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("point", [{"params": 0.0}, {"params": -5.0}, {"robust_accuracy": 1.0}, {"parms": 5.0}])
+def test_a_reference_point_that_is_no_worse_than_the_best_or_unknown_is_refused(
+    copy: Path, point: dict[str, float]
+) -> None:
+    config = _config(copy)
+    search_settings = config.search.model_copy(update={"reference_point": point})
+    run = open_run(copy / "runs" / "tiny")
+    changed = config.model_copy(update={"search": search_settings})
+    with pytest.raises(UsageError, match=next(iter(point))):
+        reference_point(changed, run.space, config.parsed_objectives)
+
+
+def test_an_inner_attack_that_cannot_reach_the_border_is_refused(copy: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.attack: 2 steps of 0\.001 cannot reach"):
+        _config(copy, "training.attack.step_size=0.001")

@@ -5,6 +5,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -153,3 +154,22 @@ def test_a_trial_on_real_digits_never_loads_the_test_part(plan: TrialPlan, monke
     monkeypatch.setitem(DATASETS, "digits", SourceEntry(entry.settings, guarded))  # type: ignore[arg-type]
     data = load_search_data(Digits(name="digits", limit=100))
     assert dataclasses.replace(plan, data=data)(CANDIDATE).evaluation is not None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_ends_with_broken_weights_is_a_failed_outcome(
+    plan: TrialPlan, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    # The mean loss of the last epoch can be finite although the last step broke the weights.
+    scored = nas.trial.scored_network
+
+    def breaking(*arguments: Any) -> Any:
+        network = scored(*arguments)
+        network.classifier.weight[0, 0] = value
+        return network
+
+    monkeypatch.setattr(nas.trial, "scored_network", breaking)
+    outcome = plan(CANDIDATE)
+    assert outcome.evaluation is None
+    assert "classifier.weight" in str(outcome.error)
+    assert not (plan.folder / "00003" / "evaluation.json").exists()

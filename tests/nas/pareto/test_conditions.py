@@ -12,9 +12,9 @@ from tests.builders import trial
     ("text", "shown"),
     [
         ("params<=100000", "params <= 100000"),
-        ("  params  <  1e5 ", "params <= 100000"),
+        ("  params  <=  1e5 ", "params <= 100000"),
         ("natural_accuracy>=0.9", "natural_accuracy >= 0.9"),
-        ("natural_accuracy > .9", "natural_accuracy >= 0.9"),
+        ("natural_accuracy >= .9", "natural_accuracy >= 0.9"),
         ("lipschitz_bound_log10 <= -1.5", "lipschitz_bound_log10 <= -1.5"),
         ("params <= 100_000", "params <= 100000"),
     ],

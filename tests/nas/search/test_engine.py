@@ -207,3 +207,21 @@ def test_nsga2_finds_a_better_front_than_random_search(tmp_path: Path) -> None:
         for sampler in ("nsga2", "random")
     }  # fmt: skip
     assert sum(found["nsga2"]) / 3 > sum(found["random"]) / 3 + 0.02
+
+
+def test_a_budget_that_random_draws_miss_is_still_searched(tmp_path: Path) -> None:
+    # 7 choices of 8: one architecture in about 100,000 fits, all of them next to the smallest.
+    space = toy_space(7, tuple(range(1, 9)))
+    limit = toy_costs(space.smallest()).params + 300
+    found = search(tmp_path / "j", toy_problem(space, params=limit), settings(12))
+    assert len(found.fresh) == 12
+    assert "12 candidates are done" in found.reason
+    assert all(record.costs.params <= limit for record in found.fresh)
+
+
+def test_a_search_that_finds_nothing_more_does_not_call_a_large_space_exhausted(tmp_path: Path) -> None:
+    space = toy_space(7, tuple(range(1, 9)))
+    found = search(tmp_path / "j", toy_problem(space, params=toy_costs(space.smallest()).params), settings(4))
+    assert len(found.fresh) == 1
+    assert "exhausted" not in found.reason
+    assert "1 of 4 candidates are trained" in found.reason

@@ -136,7 +136,7 @@ def test_a_last_batch_of_one_image_is_skipped() -> None:
     state = started(chosen)
     log = train_epoch(state, IMAGES, chosen, THREAT)
     assert state.step == 3
-    assert log.natural_accuracy * 39 == pytest.approx(round(log.natural_accuracy * 39))
+    assert log.train_accuracy * 39 == pytest.approx(round(log.train_accuracy * 39))
 
 
 def test_decay_is_for_kernels_and_the_classifier_only() -> None:
