@@ -262,6 +262,38 @@ def evaluate(
     _print_json(to_json(found)) if format is PlainFormat.JSON else out.print(evaluation_view(found))
 
 
+@app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")
+def bench(
+    network: Annotated[str, typer.Option(help="Preset of the paper's tables.")] = "mousavi_w0.35_e6",
+    image_size: Annotated[int, typer.Option(min=8, max=512, help="Side of the colour images.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per training step.")] = 128,
+    steps: Annotated[int, typer.Option(min=1, help="Attack steps of training.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Paired measurements.")] = 5,
+    format: PlainFormat = PlainFormat.TABLE,
+) -> None:
+    """Measure how fast this machine trains and scores, against a plain TRADES loop."""
+    from nas.bench import Workload, compare
+    from nas.evaluation import EvaluationSettings
+    from nas.report.tables import bench_table
+    from nas.runs import available_cores
+    from nas.threat import ThreatModel
+    from nas.training import Training
+    from nas.training.settings import InnerAttack
+    from search_spaces.mobilenet_tiny import PRESETS, preset
+
+    if network not in PRESETS:
+        raise UsageError(f"unknown network {network!r} (allowed: {', '.join(PRESETS)})")
+    threat = ThreatModel(epsilon=8 / 255)
+    training = Training(batch_size=batch_size, attack=InnerAttack(steps=steps, step_size=threat.epsilon / 4))
+    spec = preset(network, (3, image_size, image_size))
+    workload = Workload(spec, threat, training, EvaluationSettings(batch_size=batch_size))
+    with err.status("measuring …") as status:
+        found = compare(
+            workload, rounds, available_cores(), lambda n: status.update(f"measured {n} of {rounds} rounds …")
+        )
+    _print_json({"network": network, **found}) if format is PlainFormat.JSON else out.print(bench_table(found))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `nas`: runs a verb; every error is one message on stderr and an exit code."""
     try:

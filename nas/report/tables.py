@@ -190,6 +190,31 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
 
 
+def bench_table(found: Mapping[str, Any]) -> RenderableType:
+    """What `nas bench` measured: images per second, and the ratio to the plain loop of the same round."""
+    table = Table(header_style="bold")
+    for heading in ("", "training, images/s", "ratio", "scoring, images/s", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    names = {
+        "plain": f"plain loop, {found['cores']} threads",
+        "engine": f"one worker of {found['cores']} threads",
+        "machine": f"{found['cores']} workers of 1 thread",
+    }
+    for side, name in names.items():
+        cells = []
+        for kind in ("training", "scoring"):
+            ratio = found[side].get("ratio", {}).get(kind)
+            cells.append(f"{found[side][kind]['median']:.1f}")
+            cells.append(f"{ratio['median']:.2f} [dim]{ratio['low']:.2f}–{ratio['high']:.2f}[/dim]" if ratio else "1")
+        table.add_row(name, *cells)
+    facts = (
+        f"median of {found['rounds']} paired rounds (lowest to highest); {found['params']:,} parameters, batch "
+        f"{found['batch_size']}, {found['steps']} attack steps, {found['device']}, torch {found['torch']}, "
+        f"peak memory {bytes_text(found['memory_bytes'])}"
+    )
+    return Group(table, Text(facts, style="dim"))
+
+
 def progress_view(progress: Progress, name: str) -> RenderableType:
     """Live view of a running search."""
     best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
