@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
-from nas.config import Retraining
 from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError
 from nas.evaluation import EvaluationSettings, evaluate
@@ -197,6 +196,3 @@ def _csv(curve: list[CurvePoint]) -> str:
 
     table = pd.json_normalize([to_json(point) for point in curve])
     return table.drop(columns=[c for c in table if c == "robust_interval"]).to_csv(index=False)
-
-
-__all__ = ["CurvePoint", "Retraining", "retrain"]

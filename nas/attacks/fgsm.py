@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks.gradient import AttackResult, cross_entropy_slope, is_stuck, misclassified, projected_gradient
+from nas.attacks.gradient import AttackResult, misclassified, projected_gradient, watched_cross_entropy
 from nas.attacks.view import view_of
 from nas.settings import Settings
 from nas.threat import ThreatModel
@@ -25,15 +25,7 @@ class Fgsm(Settings):
     ) -> AttackResult:
         """The adversarial images and whether they (or the clean ones) are misclassified. Uses no chance."""
         view = view_of(network)
-        clean = torch.zeros_like(labels, dtype=torch.bool)
-        stuck = torch.zeros_like(labels, dtype=torch.bool)
-
-        def gradient(x_adv: Tensor) -> Tensor:
-            logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
-            clean.logical_or_(misclassified(logits, labels))
-            stuck.logical_or_(is_stuck(ascent, clean))
-            return ascent
-
+        gradient, clean, stuck = watched_cross_entropy(view, labels)
         x_adv = projected_gradient(gradient, x, x, threat, steps=1, step_size=threat.epsilon)
         fooled = clean | misclassified(view.logits(x_adv), labels)
         return AttackResult(x_adv, fooled, stuck & ~fooled)

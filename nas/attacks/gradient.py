@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nas.attacks.view import View
 from nas.threat import ThreatModel
 
 
@@ -50,6 +51,24 @@ def is_stuck(gradient: Tensor, wrong: Tensor) -> Tensor:
     """Images, not `wrong` already, whose gradient (N, C, H, W) leads nowhere: all zero, or not finite. Shape (N,)."""
     useless = (gradient == 0).flatten(1).all(1) | ~gradient.isfinite().flatten(1).all(1)
     return useless & ~wrong
+
+
+def watched_cross_entropy(view: View, labels: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """Gradient of each image's cross-entropy by its pixels, and what it has seen: (gradient, fooled, stuck).
+
+    The masks (N,) bool grow in place with every call: images misclassified at an iterate, and images whose
+    gradient led nowhere before they were.
+    """
+    fooled = torch.zeros_like(labels, dtype=torch.bool)
+    stuck = torch.zeros_like(labels, dtype=torch.bool)
+
+    def gradient(x_adv: Tensor) -> Tensor:
+        logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
+        fooled.logical_or_(misclassified(logits, labels))
+        stuck.logical_or_(is_stuck(ascent, fooled))
+        return ascent
+
+    return gradient, fooled, stuck
 
 
 def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -11,10 +11,9 @@ from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import (
     AttackResult,
     cross_entropy,
-    cross_entropy_slope,
-    is_stuck,
     misclassified,
     projected_gradient,
+    watched_cross_entropy,
 )
 from nas.attacks.view import View, view_of
 from nas.settings import Ratio, Settings
@@ -56,28 +55,20 @@ class Pgd(Settings):
             standing = (~fooled).nonzero().flatten()
             if not len(standing):
                 break
-            again, loss, fell, halted = in_chunks(
+            again, loss, fell, blocked = in_chunks(
                 attack, x[standing], labels[standing], noise[standing], size=view.chunk_size
             )
             better = loss > highest[standing]
             last[standing[better]], highest[standing[better]] = again[better], loss[better]
             fooled[standing] = fell
-            stuck[standing] |= halted
+            stuck[standing] |= blocked
         return AttackResult(last, fooled, stuck & ~fooled)
 
     def _once(
         self, view: View, threat: ThreatModel, x: Tensor, labels: Tensor, start: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One restart: last iterates, their cross-entropy, whether any iterate is misclassified, or stuck."""
-        fooled = torch.zeros_like(labels, dtype=torch.bool)
-        stuck = torch.zeros_like(labels, dtype=torch.bool)
-
-        def gradient(x_adv: Tensor) -> Tensor:
-            logits, ascent = view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))
-            fooled.logical_or_(misclassified(logits, labels))
-            stuck.logical_or_(is_stuck(ascent, fooled))
-            return ascent
-
+        gradient, fooled, stuck = watched_cross_entropy(view, labels)
         last = projected_gradient(gradient, x, start, threat, steps=self.steps, step_size=self._step_size(threat))
         logits = view.logits(last)
         loss = cross_entropy(logits, labels).nan_to_num(nan=torch.inf)
