@@ -21,6 +21,7 @@ from nas.attacks import Pgd
 from nas.budgets import Deployment, count_costs
 from nas.data import Split
 from nas.evaluation import EvaluationSettings, evaluate
+from nas.machine import claim_threads
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, start_training, train_epoch
@@ -49,10 +50,10 @@ def compare(workload: Workload, rounds: int, cores: int, report: Callable[[int],
     with `training` and `scoring`; `ratio` with median, low and high; `memory_bytes` (peak of this process).
     Sets the threads of this process to `cores`.
     """
-    torch.set_num_threads(cores)
+    claim_threads(cores)
     sides: dict[str, list[dict[str, float]]] = {"plain": [], "engine": [], "machine": []}
     context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(cores, mp_context=context, initializer=claim_threads, initargs=(1,)) as pool:
         list(pool.map(engine_speed, [workload] * cores))  # starts the processes
         for number in range(rounds):
             sides["plain"].append(plain_speed(workload))

@@ -19,6 +19,7 @@ from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.errors import ConfigError, UsageError
 from nas.evaluation import EvaluationSettings
+from nas.machine import DEVICE_PATTERN
 from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.settings import Settings
@@ -32,8 +33,6 @@ SpaceSettings = MobileNetTiny
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called."""
-DEVICE_PATTERN = r"^(auto|cpu|cuda(:\d+)?)$"
-"""How a device is named."""
 
 
 class Retraining(Training):
@@ -74,7 +73,7 @@ class RunConfig(Settings):
     """Sampler, amount of work, workers."""
     retrain: Retraining = Retraining()
     """Long training of the picked network."""
-    device: str = Field("auto", pattern=DEVICE_PATTERN)
+    device: str = Field("auto", pattern=rf"^({DEVICE_PATTERN})$")
     """auto (CUDA where there is one), cpu, cuda, cuda:N."""
 
     @field_validator("objectives")
@@ -283,7 +282,6 @@ def _as_value_error(parse: Any, text: str) -> Any:
 
 
 __all__ = [
-    "DEVICE_PATTERN",
     "NAME_PATTERN",
     "Retraining",
     "RunConfig",

@@ -14,10 +14,11 @@ from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import exclusive, write_atomic, write_json
+from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
-from nas.runs import Run, available_cores, check_same_data, resolve_device
+from nas.runs import Run, check_same_data
 from nas.seeding import derive_seed, make_generator
 from nas.training import TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
@@ -55,7 +56,7 @@ def retrain(run: Run, picked: Pick, report: Callable[[CurvePoint, int], None]) -
         check_same_data(data, run.folder / "data.json")
         if (folder / RESULT).exists():
             return folder, _finished(run, picked, data, folder)
-        torch.set_num_threads(available_cores())
+        claim_threads(available_cores())
         device = resolve_device(run.config.device)
         data = data.to(device)
         seed = _seed(run, picked)

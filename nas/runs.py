@@ -3,9 +3,7 @@
 import dataclasses
 import json
 import math
-import os
 import platform
-import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +18,12 @@ from typing import Any
 import torch
 
 from nas.budgets import count_costs
-from nas.config import DEVICE_PATTERN, RunConfig, differences, dump_config, load_config
+from nas.config import RunConfig, differences, dump_config, load_config
 from nas.data import SearchData, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
+from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search
@@ -214,33 +213,11 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
     return workers, cores // workers
 
 
-def available_cores() -> int:
-    """Cores this process may use: its affinity, within the CPU quota of its container (cgroup v2)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup, or no quota ("max")
-        return cores
-
-
-def resolve_device(name: str) -> torch.device:
-    """Device by its config name. Raises ConfigError for a CUDA device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(DEVICE_PATTERN, name):
-        raise ConfigError(f"device: {name} is unknown (allowed: auto, cpu, cuda, cuda:N)")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu")
-    return device
-
-
 @contextmanager
 def _executor(config: RunConfig, plan: TrialPlan, workers: int, threads: int) -> Iterator[Executor]:
     executor: Executor
     if config.search.executor == "in_process":
-        torch.set_num_threads(threads)
+        claim_threads(threads)
         executor = InProcess(plan)
     else:
         executor = Processes(plan, workers=workers, threads=threads, timeout=config.search.trial_timeout)

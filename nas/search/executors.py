@@ -1,21 +1,22 @@
 """Where candidates are trained: in this process, or in worker processes that may crash or hang."""
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.resource_tracker import ensure_running
 from typing import Protocol
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
 from nas.errors import SearchStopped
+from nas.machine import claim_threads
+from nas.processes import METHOD, ctrl_c_blocked
 from nas.records import Candidate, Outcome
 
 Evaluate = Callable[[Candidate], Outcome]
@@ -68,7 +69,7 @@ class InProcess:
 
 
 class Processes:
-    """`workers` spawned processes of `threads` threads each; a worker that dies or hangs is replaced.
+    """`workers` processes of `threads` threads each; a worker that dies or hangs is replaced.
 
     `evaluate` is pickled to each worker once; tensors in it are shared, not copied.
     """
@@ -77,14 +78,12 @@ class Processes:
         self.capacity = workers
         self._timeout = timeout
         self._started: dict[Future[Outcome], tuple[Candidate, float]] = {}
-        context = torch.multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(
-            workers, context=context, initializer=_start_worker, initargs=(evaluate, threads, os.getpid())
-        )
+        context = torch.multiprocessing.get_context(METHOD)
+        self._pool = ProcessPool(workers, context=context, initializer=_start_worker, initargs=(evaluate, threads))
 
     def submit(self, candidate: Candidate) -> None:
         """Sends `candidate` to a free worker."""
-        with _ctrl_c_blocked():
+        with ctrl_c_blocked():  # the pool starts its threads with the first task, and they start the workers
             future: Future[Outcome] = self._pool.schedule(_run, args=(candidate,), timeout=self._timeout)
         self._started[future] = (candidate, time.perf_counter())
 
@@ -117,32 +116,18 @@ class Processes:
 _evaluate: Evaluate | None = None
 
 
-def _start_worker(evaluate: Evaluate, threads: int, parent: int) -> None:
+def _start_worker(evaluate: Evaluate, threads: int) -> None:
     """Set-up of a worker process: its task, its threads, and its end when the search ends or is killed."""
     global _evaluate
     _evaluate = evaluate
-    torch.set_num_threads(threads)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    claim_threads(threads)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Threads and processes started inside never see Ctrl-C: it reaches the whole group, the search decides.
-
-    The pool starts its threads with the first task, and they start the workers. multiprocessing's resource
-    tracker must run before, as starting it unblocks the signal.
-    """
-    ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only worker processes come here"
+    parent.join()
     os._exit(1)
 
 

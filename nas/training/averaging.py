@@ -1,19 +1,35 @@
 """Averaged weights, and batch-norm statistics that belong to the weights that are scored."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class Tensors:
+    """Parameters and buffers of a network, collected once: walking the modules costs more than averaging."""
+
+    parameters: list[Tensor]
+    buffers: list[Tensor]
+
+    @classmethod
+    def of(cls, network: nn.Module) -> Self:
+        """Those of `network`, live."""
+        return cls(list(network.parameters()), list(network.buffers()))
+
+
 @torch.no_grad()
-def update_average_(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+def update_average_(average: Tensors, network: Tensors, decay: float, step: int) -> None:
     """Moves the parameters of `average` towards `network`'s; buffers are copied.
 
     Exponential moving average with decay min(decay, (1 + t) / (10 + t)), so that early steps do not
     anchor it to the initial weights.
     """
     keep = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
-    for kept, live in zip(average.buffers(), network.buffers(), strict=True):
+    torch._foreach_lerp_(average.parameters, network.parameters, 1 - keep)
+    for kept, live in zip(average.buffers, network.buffers, strict=True):
         kept.copy_(live)
 
 

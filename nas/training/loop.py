@@ -16,7 +16,8 @@ from nas.attacks import View, view_of
 from nas.data import Split, augment
 from nas.errors import Diverged
 from nas.threat import ThreatModel
-from nas.training.averaging import reestimate_batch_norm_, update_average_
+from nas.training.averaging import Tensors, reestimate_batch_norm_, update_average_
+from nas.training.backprop import Forward, forward_of
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.losses import trades_loss
 from nas.training.schedule import learning_rate
@@ -31,6 +32,8 @@ class TrainingState:
     network: Network
     view: View
     """The network as the inner maximisation sees it, refolded after every optimiser step."""
+    forward: Forward
+    """The network in training mode: batches to logits, for the loss."""
     average: Network | None
     """Exponential moving average of the weights, where `ema_decay` asks for one."""
     optimizer: torch.optim.SGD
@@ -62,9 +65,10 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
+        fused=True,
     )
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
-    return TrainingState(network, view_of(network), average, optimizer, generator)
+    return TrainingState(network, view_of(network), forward_of(network), average, optimizer, generator)
 
 
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
@@ -78,6 +82,8 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     total_loss = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     rate = 0.0
+    live = Tensors.of(state.network)
+    average = None if state.average is None else Tensors.of(state.average)
     state.network.train()
     for index, batch in enumerate(batches):
         x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
@@ -93,8 +99,8 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.view.refold_()
-        if state.average is not None:
-            update_average_(state.average, state.network, settings.ema_decay, state.step)
+        if average is not None:
+            update_average_(average, live, settings.ema_decay, state.step)
         state.step += 1
         total_loss += loss.detach()
         correct += (logits.argmax(1) == y).sum()
@@ -118,8 +124,8 @@ def _trades(
     runs the clean images twice, 2 : 1).
     """
     x_adv = maximise_kl(state.view, x, threat, settings.attack, state.generator)
-    logits = state.network(x)
-    return trades_loss(logits, state.network(x_adv), y, settings.beta), logits
+    logits, logits_adv = state.forward(x, x_adv)
+    return trades_loss(logits, logits_adv, y, settings.beta), logits
 
 
 def _madry(
@@ -127,14 +133,14 @@ def _madry(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy on adversarial images only; the accuracy logged is theirs."""
     x_adv = maximise_cross_entropy(state.view, x, y, threat, settings.attack, state.generator)
-    logits = state.network(x_adv)
+    (logits,) = state.forward(x_adv)
     return F.cross_entropy(logits, y), logits
 
 
 def _natural(
     state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
 ) -> tuple[Tensor, Tensor]:
-    logits = state.network(x)
+    (logits,) = state.forward(x)
     return F.cross_entropy(logits, y), logits
 
 

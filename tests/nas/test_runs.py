@@ -16,15 +16,14 @@ from nas.data import Split, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunLocked, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive
+from nas.machine import available_cores, resolve_device
 from nas.records import TrialState
 from nas.runs import (
-    available_cores,
     costs_of,
     make_problem,
     make_space,
     open_run,
     reference_point,
-    resolve_device,
     search,
     workers_and_threads,
 )

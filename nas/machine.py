@@ -1,0 +1,53 @@
+"""What this machine offers, and how a process of ours uses it."""
+
+import ctypes
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from nas.errors import ConfigError
+
+DEVICE_PATTERN = r"auto|cpu|cuda(:\d+)?"
+
+
+def available_cores() -> int:
+    """Cores this process may use: its affinity, within the CPU quota of its container (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
+        return cores
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device by its config name. Raises ConfigError for a CUDA device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(DEVICE_PATTERN, name):
+        raise ConfigError(f"device: {name} is unknown (allowed: auto, cpu, cuda, cuda:N)")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu")
+    return device
+
+
+def claim_threads(threads: int) -> None:
+    """Sets the threads of torch in this process, and lets it keep the memory that it frees.
+
+    glibc gives large blocks back at once and fetches them again page by page with the next tensor: a tenth of a
+    training step, half of a lone attack step. Elsewhere than on glibc only the threads are set.
+    """
+    torch.set_num_threads(threads)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of malloc.h."""
