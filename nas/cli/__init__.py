@@ -1,0 +1,45 @@
+"""The verbs. Each parses its options, calls one function and prints; results on stdout, progress on stderr.
+
+Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C. Heavy imports happen inside the verbs,
+so that --help is instant.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from nas.cli import searching, fronts, networks  # isort: skip  # each registers its verbs, in this order
+from nas.cli.options import app, err
+from nas.errors import NasError
+
+__all__ = ["app", "fronts", "main", "networks", "searching"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `nas`: runs a verb; every error is one message on stderr and an exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except NasError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}; what was finished before is kept", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a mistake of ours: show where
+            raise
+        _fail(f"{error.format_message()} (see --help)", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    err.print(f"[bold red]error[/bold red] {_escaped(message)}", soft_wrap=True, highlight=False)
+    sys.exit(code)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

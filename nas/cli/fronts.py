@@ -1,0 +1,117 @@
+"""Verbs that look at a run: front, show."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
+from nas.cli.printing import front_summary, print_front
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas.pareto import Metric
+    from nas.records import TrialRecord
+    from nas.runs import Run
+
+
+@app.command(epilog='Example: nas front runs/digits --where "params<=30000" --png front.png')
+def front(
+    run: RunPath,
+    format: Format = Format.TABLE,
+    objectives: Annotated[str, typer.Option(help="Subset of metrics, comma-separated.")] = "",
+    where: Annotated[list[str] | None, typer.Option(help="Condition such as params<=100000; repeatable.")] = None,
+    pick: Annotated[str, typer.Option(help="Mark the trial that this rule picks (knee, best:METRIC, …).")] = "",
+    png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,
+) -> None:
+    """Show the Pareto front of a run."""
+    from nas.pareto import parse_condition
+    from nas.pareto import pick as pick_rule
+    from nas.report.plots import front_html, front_png
+    from nas.report.rows import csv_text, front_row
+    from nas.runs import open_run
+
+    opened = open_run(run)
+    conditions = [parse_condition(text) for text in where or ()]
+    chosen = _objectives(opened, objectives)
+    records = _where(opened.records, conditions)
+    found = opened.front(chosen, records)
+    chosen_one = pick_rule(pick, found) if pick else None
+    picked = chosen_one.record if chosen_one else None
+    if chosen_one and format is not Format.TABLE:
+        err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
+    title = f"Pareto front of {run.name}"
+    if png:
+        write(png, front_png(found, records, title, picked))
+    if html:
+        facts = [
+            front_summary(opened, chosen, records),
+            *(f"only trials with {condition}" for condition in conditions),
+        ]
+        write(html, front_html(found, records, title, facts, picked).encode())
+    if format is Format.JSON:
+        print_json([front_row(record) for record in found.records])
+    elif format is Format.CSV:
+        sys.stdout.write(csv_text(found.records))
+    else:
+        print_front(opened, chosen, [str(condition) for condition in conditions], records)
+        if chosen_one:
+            out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
+
+
+@app.command(epilog="Example: nas show runs/digits 17")
+def show(
+    run: RunPath,
+    pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, weights:METRIC=W,…")],
+    format: PlainFormat = PlainFormat.TABLE,
+) -> None:
+    """Show one candidate: its blocks, costs, scores with intervals, warnings."""
+    from nas.pareto import pick as pick_rule
+    from nas.records import to_json
+    from nas.report.tables import block_table, bytes_text, evaluation_view, genotype_text
+    from nas.runs import open_run
+
+    opened = open_run(run)
+    numbered = [record for record in opened.records if str(record.number) == pick]
+    found = None if numbered else pick_rule(pick, opened.front(), opened.records)
+    record = found.record if found else numbered[0]
+    if found:
+        err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
+    if format is PlainFormat.JSON:
+        return print_json(to_json(record))
+    costs = record.costs
+    out.print(f"[bold]trial {record.number}[/bold] {record.state.value}, architecture {record.genotype.key}")
+    out.print(genotype_text(record.genotype.values), highlight=False)
+    out.print(block_table(opened.space.spec(record.genotype), opened.config.deployment))
+    out.print(
+        f"weights {bytes_text(costs.weight_bytes)} at {opened.config.deployment.weight_bits} bits, "
+        f"peak activation {bytes_text(costs.peak_activation_bytes)} at "
+        f"{opened.config.deployment.activation_bits} bits (batch 1, layer by layer)"
+    )
+    if record.evaluation:
+        out.print(evaluation_view(record.evaluation))
+    broken = {name: value for name, value in record.violations.items() if value > 0}
+    for name, value in broken.items():
+        out.print(f"[yellow]beyond {name} by {100 * value:.1f} %[/yellow]")
+    if record.error:
+        out.print(record.error.strip(), markup=False, style="red")
+
+
+def _objectives(run: "Run", text: str) -> "tuple[Metric, ...]":
+    """Objectives named in `text` (comma-separated), all of the run's when empty."""
+    from nas.pareto import metric
+
+    if not text:
+        return run.config.parsed_objectives
+    chosen = tuple(metric(name.strip()) for name in text.split(","))
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"--objectives names a metric twice: {text}")
+    return chosen
+
+
+def _where(records: "Sequence[TrialRecord]", conditions: Sequence[Any]) -> "list[TrialRecord]":
+    evaluated = [record for record in records if record.evaluation is not None]
+    return [record for record in evaluated if all(c.violation(record) <= 0 for c in conditions)]

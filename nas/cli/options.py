@@ -1,0 +1,65 @@
+"""What the verbs share: the application, the two consoles, options, printing."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Search for tiny networks that withstand adversarial perturbations.",
+)  # fmt: skip
+# A pipe or a file has no width of its own; 80 columns would cut the tables.
+out = Console(width=None if sys.stdout.isatty() else 200)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+
+
+class Format(StrEnum):
+    """Ways to print a result."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class PlainFormat(StrEnum):
+    """Ways to print a result that is not a list."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class SplitName(StrEnum):
+    """Images to evaluate on."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/digits.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; repeatable.")
+]
+RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="Folder name under runs/ instead of the config's.")]
+
+
+def print_json(data: Any) -> None:
+    """Prints `data` on stdout."""
+    sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes `content` to `path`, making its folder, and says so on stderr."""
+    from nas.files import write_atomic
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, content)
+    err.print(f"wrote {path}", soft_wrap=True)

@@ -1,0 +1,56 @@
+"""A front as text on stdout."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nas.cli.options import out
+from nas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.pareto import Metric
+    from nas.records import TrialRecord
+    from nas.runs import Run
+
+
+def front_summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]") -> str:
+    """Size and hypervolume of the front, with its reference point."""
+    from nas.pareto import hypervolume
+    from nas.report.tables import number_text
+
+    found = run.front(objectives, records)
+    size = f"{len(found.records)} of {len(run.records)} trials"
+    try:
+        reference = run.reference_point(objectives)
+    except ConfigError as error:
+        return f"{size}; no hypervolume: {error}"
+    point = ", ".join(f"{o.name} {number_text(v)}" for o, v in zip(objectives, reference, strict=True))
+    share = hypervolume(found.records, objectives, reference)
+    return f"{size}; hypervolume {share:.4f} of the box between the ideal and the reference point ({point})"
+
+
+def print_front(
+    run: "Run",
+    objectives: "tuple[Metric, ...]",
+    conditions: Sequence[str],
+    records: "Sequence[TrialRecord] | None" = None,
+) -> None:
+    """Prints the front of `run` for `objectives`, with its warnings, its protocol and its size."""
+    from nas.report.tables import front_table, protocol_text, warnings_of
+
+    objectives = objectives or run.config.parsed_objectives
+    records = run.records if records is None else records
+    found = run.front(objectives, records)
+    if not found.records:
+        states = Counter(record.state.value for record in run.records)
+        finished = ", ".join(f"{count} {state}" for state, count in states.items()) or "none finished yet"
+        limits = f" and {', '.join(conditions)}" if conditions else ""
+        out.print(f"the front is empty: no trial is complete and within every limit{limits} (trials: {finished})")
+        return
+    out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
+    for index, text in enumerate(warnings_of(found.records), 1):
+        out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
+    first = found.records[0].evaluation
+    if first:
+        out.print(protocol_text(first), style="dim", soft_wrap=True)
+    out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
