@@ -5,11 +5,13 @@ clean logits recomputed in every attack step, batch-norm in the graph, default m
 over rounds in which both sides run one after the other, as machines are shared and noisy.
 """
 
+import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +22,22 @@ from torch.nn import functional as F
 from nas.attacks import Pgd
 from nas.budgets import Deployment, count_costs
 from nas.data import Split
+from nas.errors import UsageError
 from nas.evaluation import EvaluationSettings, evaluate
-from nas.machine import claim_threads
+from nas.machine import claim_threads, processor
+from nas.processes import METHOD
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, start_training, train_epoch
+from nas.training.settings import InnerAttack
 from search_spaces import NetworkSpec
+from search_spaces.mobilenet_tiny import PRESETS, preset
 from search_spaces.network import Network, build_network
+
+Speed = dict[str, float]
+"""Images per second of RATES, and the peak memory in bytes."""
+
+RATES = ("training", "scoring")
 
 
 @dataclass(frozen=True)
@@ -42,78 +53,105 @@ class Workload:
     """Least time of one measurement."""
 
 
-def compare(workload: Workload, rounds: int, cores: int, report: Callable[[int], None]) -> dict[str, Any]:
-    """Images per second of the plain loop, of the engine, and of one engine per core, JSON-ready.
+def paper_workload(network: str, image_size: int, batch_size: int, steps: int, device: str) -> Workload:
+    """TRADES and PGD-20 in l_inf at 8/255 on a preset of the paper's tables. Raises UsageError for an unknown one."""
+    if network not in PRESETS:
+        raise UsageError(f"unknown network {network!r} (allowed: {', '.join(PRESETS)})")
+    threat = ThreatModel(epsilon=8 / 255)
+    training = Training(batch_size=batch_size, attack=InnerAttack(steps=steps, step_size=threat.epsilon / 4))
+    spec = preset(network, (3, image_size, image_size))
+    return Workload(spec, threat, training, EvaluationSettings(batch_size=batch_size), device)
+
+
+def compare(workload: Workload, rounds: int, workers: int, cores: int, report: Callable[[int], None]) -> dict[str, Any]:
+    """Images per second of the plain loop, of the engine, and of several engines at once, JSON-ready.
 
     Every round measures all of them, one after the other; ratios are taken within a round. Keys:
-    `plain`, `engine` (one worker with all cores), `machine` (as many single-thread workers as cores), each
-    with `training` and `scoring`; `ratio` with median, low and high; `memory_bytes` (peak of this process).
-    Sets the threads of this process to `cores`.
+    `plain` and `engine` (one process with all `cores`), `machine` (`workers` processes that share them), each with
+    `training` and `scoring`, and `memory_bytes`, the peak of one process. Sets the threads of this process.
     """
     claim_threads(cores)
-    sides: dict[str, list[dict[str, float]]] = {"plain": [], "engine": [], "machine": []}
-    context = torch.multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, mp_context=context, initializer=claim_threads, initargs=(1,)) as pool:
-        list(pool.map(engine_speed, [workload] * cores))  # starts the processes
+    sides: dict[str, list[Speed]] = {"plain": [], "engine": [], "machine": []}
+    plain, engine = plain_speed(workload), engine_speed(workload)
+    with worker_pool(workers, max(1, cores // workers)) as speeds:
+        speeds(workload)  # starts the processes; the first run of everything does not count
         for number in range(rounds):
-            sides["plain"].append(plain_speed(workload))
-            sides["engine"].append(engine_speed(workload))
-            parts = list(pool.map(engine_speed, [workload] * cores))
-            sides["machine"].append({key: sum(part[key] for part in parts) for key in parts[0]})
+            sides["plain"].append(plain())
+            sides["engine"].append(engine())
+            parts = speeds(workload)
+            sides["machine"].append({key: sum(part[key] for part in parts) for key in RATES} | {
+                "memory_bytes": max(part["memory_bytes"] for part in parts)})  # fmt: skip
             report(number + 1)
     result: dict[str, Any] = {side: _summary(measured) for side, measured in sides.items()}
     for side in ("engine", "machine"):
         pairs = list(zip(sides[side], sides["plain"], strict=True))
-        result[side]["ratio"] = {key: _spread([a[key] / b[key] for a, b in pairs]) for key in sides[side][0]}
+        result[side]["ratio"] = {key: _spread([a[key] / b[key] for a, b in pairs]) for key in RATES}
     return result | {
         "cores": cores,
+        "workers": workers,
         "rounds": rounds,
         "device": workload.device,
+        "processor": processor(),
         "params": count_costs(workload.spec, Deployment()).params,
+        "image_size": workload.spec.input_shape[1],
         "batch_size": workload.training.batch_size,
         "steps": workload.training.attack.steps,
-        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "torch": torch.__version__,
     }
 
 
-def engine_speed(workload: Workload) -> dict[str, float]:
-    """Images per second that the project trains and scores with the threads of this process."""
-    data = _images(workload)
-    network = _network(workload)
+@contextmanager
+def worker_pool(workers: int, threads: int) -> Iterator[Callable[[Workload], list[Speed]]]:
+    """Measures a workload in `workers` processes of `threads` threads at once: the speeds of each."""
+    context = multiprocessing.get_context(METHOD)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=claim_threads, initargs=(threads,)) as pool:
+        yield lambda workload: list(pool.map(_engine_once, [workload] * workers))
+
+
+def _engine_once(workload: Workload) -> Speed:
+    if workload not in _PREPARED:
+        _PREPARED[workload] = engine_speed(workload)
+    return _PREPARED[workload]()
+
+
+_PREPARED: dict[Workload, Callable[[], Speed]] = {}
+"""Of a worker process: warm networks."""
+
+
+def engine_speed(workload: Workload) -> Callable[[], Speed]:
+    """Measures how fast the project trains and scores with the threads of this process; warmed up."""
+    data, network = _images(workload), _network(workload)
     generator = make_generator(0, "bench", device=workload.device)
     state = start_training(network, workload.training, generator)
-    training = _rate(lambda: train_epoch(state, data, workload.training, workload.threat), len(data), workload)
-    scored = network.eval()
-    scoring = _rate(
-        lambda: evaluate(scored, data, workload.threat, workload.evaluation, generator, split_name="validation"),
-        len(data),
-        workload,
-    )
-    return {"training": training, "scoring": scoring}
+
+    def train() -> None:
+        train_epoch(state, data, workload.training, workload.threat)
+
+    def score() -> None:
+        evaluate(network.eval(), data, workload.threat, workload.evaluation, generator, split_name="validation")
+
+    return _measured(train, score, len(data), workload)
 
 
-def plain_speed(workload: Workload) -> dict[str, float]:
-    """Images per second of a plain TRADES loop and a plain PGD evaluation, with the threads of this process."""
+def plain_speed(workload: Workload) -> Callable[[], Speed]:
+    """The same for a plain TRADES loop and a plain PGD evaluation."""
     data = _images(workload)
     network = _network(workload).to(memory_format=torch.contiguous_format)
     x, y = data.images.float() / 255, data.labels
     generator = make_generator(0, "bench", device=workload.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
-    threat, training = workload.threat, workload.training
-    step = threat.epsilon / 4
+    threat, training, attack = workload.threat, workload.training, workload.evaluation.attack
+    step, steps = threat.epsilon / 4, attack.steps if isinstance(attack, Pgd) else 1
 
     def train() -> None:
         plain_trades_step(
             network, optimizer, x, y, threat.epsilon, step, training.attack.steps, training.beta, generator
         )
 
-    attack = workload.evaluation.attack
-    steps = attack.steps if isinstance(attack, Pgd) else 1
-    trained = _rate(train, len(data), workload)
-    network.eval()
-    scored = _rate(lambda: plain_pgd(network, x, y, threat.epsilon, step, steps), len(data), workload)
-    return {"training": trained, "scoring": scored}
+    def score() -> None:
+        plain_pgd(network.eval(), x, y, threat.epsilon, step, steps)
+
+    return _measured(train, score, len(data), workload)
 
 
 def plain_trades_step(
@@ -168,9 +206,21 @@ def _network(workload: Workload) -> Network:
     return build_network(workload.spec, make_generator(0, "weights")).to(workload.device)
 
 
-def _rate(work: Callable[[], object], images: int, workload: Workload) -> float:
-    """Images per second of `work`, repeated for at least `workload.seconds` after one run that does not count."""
-    work()
+def _measured(
+    train: Callable[[], None], score: Callable[[], None], images: int, workload: Workload
+) -> Callable[[], Speed]:
+    train()
+    score()
+
+    def measure() -> Speed:
+        rates = {"training": _rate(train, images, workload), "scoring": _rate(score, images, workload)}
+        return rates | {"memory_bytes": _peak_memory(workload.device)}
+
+    return measure
+
+
+def _rate(work: Callable[[], None], images: int, workload: Workload) -> float:
+    """Images per second of `work`, repeated for at least `workload.seconds`."""
     _wait(workload.device)
     started, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - started < workload.seconds:
@@ -185,8 +235,16 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _summary(measured: list[dict[str, float]]) -> dict[str, Any]:
-    return {key: _spread([one[key] for one in measured]) for key in measured[0]}
+def _peak_memory(device: str) -> float:
+    """Bytes of the device's memory, or of this process on the CPU."""
+    if device != "cpu":
+        return float(torch.cuda.max_memory_allocated())
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def _summary(measured: list[Speed]) -> dict[str, Any]:
+    spreads: dict[str, Any] = {key: _spread([one[key] for one in measured]) for key in RATES}
+    return spreads | {"memory_bytes": max(one["memory_bytes"] for one in measured)}
 
 
 def _spread(values: list[float]) -> dict[str, float]:

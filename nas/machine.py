@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import platform
 import re
 from pathlib import Path
 
@@ -51,3 +52,12 @@ def claim_threads(threads: int) -> None:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Of malloc.h."""
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

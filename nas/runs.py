@@ -23,7 +23,7 @@ from nas.data import SearchData, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
-from nas.machine import available_cores, claim_threads, resolve_device
+from nas.machine import available_cores, claim_threads, processor, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search
@@ -278,7 +278,7 @@ def _log_environment(path: Path, workers: int, threads: int) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "workers": workers,
@@ -286,14 +286,6 @@ def _log_environment(path: Path, workers: int, threads: int) -> None:
         "git_revision": _git(here, "rev-parse", "HEAD"),
         "git_changes": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
     }])  # fmt: skip
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -42,13 +42,16 @@ class View(Protocol):
         """Images whose activations stay in a core's cache together; None: any number."""
 
 
-def view_of(network: nn.Module) -> View:
-    """The fastest view of `network`: folded where every layer can be folded, else by autograd."""
+def view_of(network: nn.Module, dtype: torch.dtype | None = None) -> View:
+    """The fastest view of `network`: folded where every layer can be folded, else by autograd.
+
+    A folded view computes in `dtype` (the network's when left out), apart from normalisation and classifier.
+    """
     layers = layers_of(network)
     if layers is None:
         return AutogradView(network)
     assert isinstance(network, Network)
-    return FoldedView(network, layers)
+    return FoldedView(network, layers, dtype or network.classifier.weight.dtype)
 
 
 @dataclass
@@ -66,9 +69,10 @@ class _Folded:
 class FoldedView:
     """View of a `Network` whose blocks are convolution, batch-norm and ReLU6, with residuals."""
 
-    def __init__(self, network: Network, layers: Sequence[Layer]) -> None:
+    def __init__(self, network: Network, layers: Sequence[Layer], dtype: torch.dtype) -> None:
         self._network = network
-        self._folded = [_fold(layer) for layer in layers]
+        self._folded = [_fold(layer, dtype) for layer in layers]
+        self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
         self.refold_()
 
@@ -82,7 +86,7 @@ class FoldedView:
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = folded.layer.conv.weight * scale[:, None, None, None]
             folded.matrix.copy_(matrix_of(folded.layer, weight))
-            torch.addcmul(norm.bias, norm.running_mean, scale, value=-1, out=folded.bias)
+            folded.bias.copy_(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1))
             if folded.turned is not None:
                 folded.turned.copy_(flipped(folded.layer, weight))
 
@@ -102,7 +106,7 @@ class FoldedView:
         """Input of every layer, then the output of the last one."""
         normalization = self._network.normalization
         h = (x - normalization.mean) / normalization.std
-        h = in_layout(self._folded[0].layer, h)
+        h = in_layout(self._folded[0].layer, h.to(self._dtype))
         outputs, residual = [h], h
         for folded in self._folded:
             layer = folded.layer
@@ -118,7 +122,8 @@ class FoldedView:
 
     def _classify(self, features: Tensor) -> Tensor:
         classifier = self._network.classifier
-        return F.linear(features.mean(dim=(2, 3)), classifier.weight, classifier.bias)
+        pooled = features.mean(dim=(2, 3)).to(classifier.weight.dtype)
+        return F.linear(pooled, classifier.weight, classifier.bias)
 
     def _backward(self, slope: Tensor, outputs: list[Tensor]) -> Tensor:
         last = outputs[-1]
@@ -134,14 +139,16 @@ class FoldedView:
             gradient = convolve_back(layer, gradient, x, folded.matrix, folded.turned)
             if layer.opens_residual:
                 gradient.add_(residual)
-        return gradient / self._network.normalization.std
+        return gradient.to(slope.dtype) / self._network.normalization.std
 
 
-def _fold(layer: Layer) -> _Folded:
+def _fold(layer: Layer, dtype: torch.dtype) -> _Folded:
     """Room for the folded weights of `layer`."""
     weight = layer.conv.weight.detach()
     turned = flipped(layer, weight).contiguous(memory_format=torch.channels_last) if layer.flips else None
-    return _Folded(layer, matrix_of(layer, weight).clone(), torch.empty_like(layer.norm.bias.detach()), turned)
+    matrix = matrix_of(layer, weight).clone()
+    bias = torch.empty_like(layer.norm.bias.detach())
+    return _Folded(layer, matrix.to(dtype), bias.to(dtype), None if turned is None else turned.to(dtype))
 
 
 CACHE_BYTES = 8_000_000

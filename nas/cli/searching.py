@@ -2,32 +2,39 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.status import Status
 
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json
 from nas.cli.printing import print_front
 from nas.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
+from nas.processes import start_server
 
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
 def check(
     config: ConfigPath,
     overrides: Overrides = None,
+    time: Annotated[bool, typer.Option(help="Measure on a few networks how long the search will take.")] = True,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
-    """Validate a config and say what its search would cover."""
+    """Validate a config and say what its search would cover and how long it would take."""
+    if time:
+        start_server("nas.bench")  # imports beside ours, on another core
     from nas.config import load_config
     from nas.data import load_search_data
+    from nas.estimate import search_time
     from nas.report.tables import coverage_table
     from nas.runs import coverage
 
     loaded = load_config(config, overrides or ())
-    facts = coverage(loaded, load_search_data(loaded.data))
+    data = load_search_data(loaded.data)
+    facts = dict(coverage(loaded, data))
+    if time:
+        with err.status("measuring three networks …"):
+            facts["time"] = search_time(loaded, data)
     print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
 
 
@@ -39,8 +46,6 @@ def search(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
-    from nas.processes import start_server
-
     start_server("nas.trial")  # imports beside ours, on another core
     from nas.config import NAME_PATTERN, load_config
     from nas.report.live import live_progress
@@ -68,31 +73,50 @@ def search(
 
 @app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")
 def bench(
-    network: Annotated[str, typer.Option(help="Preset of the paper's tables.")] = "mousavi_w0.35_e6",
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--network", help="Preset of the paper's tables; repeatable [default: mousavi_w0.35_e6]."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Candidates per hour of this config's search, instead.")] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Side of the colour images.")] = 32,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per training step.")] = 128,
     steps: Annotated[int, typer.Option(min=1, help="Attack steps of training.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Paired measurements.")] = 5,
+    workers: Annotated[int, typer.Option(min=0, help="Processes at once; 0: a core each, 4 on a GPU.")] = 0,
+    device: str = "auto",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Measure how fast this machine trains and scores, against a plain TRADES loop."""
-    from nas.bench import Workload, compare
-    from nas.evaluation import EvaluationSettings
-    from nas.machine import available_cores
-    from nas.report.tables import bench_table
-    from nas.threat import ThreatModel
-    from nas.training import Training
-    from nas.training.settings import InnerAttack
-    from search_spaces.mobilenet_tiny import PRESETS, preset
+    start_server("nas.bench")
+    from nas.report.tables import bench_table, time_table
 
-    if network not in PRESETS:
-        raise UsageError(f"unknown network {network!r} (allowed: {', '.join(PRESETS)})")
-    threat = ThreatModel(epsilon=8 / 255)
-    training = Training(batch_size=batch_size, attack=InnerAttack(steps=steps, step_size=threat.epsilon / 4))
-    spec = preset(network, (3, image_size, image_size))
-    workload = Workload(spec, threat, training, EvaluationSettings(batch_size=batch_size))
-    with err.status("measuring …") as status:
-        found = compare(
-            workload, rounds, available_cores(), lambda n: status.update(f"measured {n} of {rounds} rounds …")
-        )
-    print_json({"network": network, **found}) if format is PlainFormat.JSON else out.print(bench_table(found))
+    if config is not None:
+        from nas.config import load_config
+        from nas.data import load_search_data
+        from nas.estimate import search_time
+
+        loaded = load_config(config, ())
+        with err.status("measuring three networks …"):
+            time = search_time(loaded, load_search_data(loaded.data))
+        return print_json(time) if format is PlainFormat.JSON else out.print(time_table(time))
+
+    from nas.bench import compare, paper_workload
+    from nas.machine import available_cores, resolve_device
+
+    chosen = str(resolve_device(device))
+    cores = available_cores()
+    at_once = workers or (cores if chosen == "cpu" else 4)
+    found = []
+    for network in networks or ["mousavi_w0.35_e6"]:
+        workload = paper_workload(network, image_size, batch_size, steps, chosen)
+        with err.status(f"measuring {network} …") as status:
+
+            def report(done: int, name: str = network, line: Status = status) -> None:
+                line.update(f"measured {done} of {rounds} rounds of {name} …")
+
+            seen = compare(workload, rounds, at_once, cores, report)
+        found.append({"network": network, **seen})
+    if format is PlainFormat.JSON:
+        return print_json(found)
+    for one in found:
+        out.print(bench_table(one))

@@ -187,7 +187,30 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
     hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
+    if "time" in facts:
+        yield "time", _time_text(facts["time"])
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
+
+
+def time_table(time: Mapping[str, Any]) -> Table:
+    """What was measured to say how long a search takes."""
+    table = Table(title=_time_text(time), title_justify="left", header_style="bold")
+    for heading in ("MACs", "training, images/s", "scoring, images/s", "seconds a candidate", "memory of a worker"):
+        table.add_column(heading, justify="right")
+    for one in time["networks"]:
+        table.add_row(
+            f"{one['macs']:,}", f"{one['training']:.1f}", f"{one['scoring']:.1f}", f"{one['seconds']:.1f}",
+            bytes_text(one["memory_bytes"]),
+        )  # fmt: skip
+    return table
+
+
+def _time_text(time: Mapping[str, Any]) -> str:
+    hands = f"{time['workers']} workers of {time['threads_per_worker']} threads, {time['device']}"
+    return (
+        f"about {duration_text(time['search_seconds'])}: {time['candidates_per_hour']:,.0f} candidates an hour "
+        f"({hands}; {bytes_text(time['memory_bytes'])} of memory)"
+    )
 
 
 def bench_table(found: Mapping[str, Any]) -> RenderableType:
@@ -198,7 +221,7 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
     names = {
         "plain": f"plain loop, {found['cores']} threads",
         "engine": f"one worker of {found['cores']} threads",
-        "machine": f"{found['cores']} workers of 1 thread",
+        "machine": f"{found['workers']} workers of {max(1, found['cores'] // found['workers'])} threads",
     }
     for side, name in names.items():
         cells = []
@@ -208,9 +231,10 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
             cells.append(f"{ratio['median']:.2f} [dim]{ratio['low']:.2f}–{ratio['high']:.2f}[/dim]" if ratio else "1")
         table.add_row(name, *cells)
     facts = (
-        f"median of {found['rounds']} paired rounds (lowest to highest); {found['params']:,} parameters, batch "
+        f"median of {found['rounds']} paired rounds (lowest to highest); {found.get('network', '')} "
+        f"({found['params']:,} parameters) at {found['image_size']} × {found['image_size']}, batch "
         f"{found['batch_size']}, {found['steps']} attack steps, {found['device']}, torch {found['torch']}, "
-        f"peak memory {bytes_text(found['memory_bytes'])}"
+        f"{bytes_text(found['engine']['memory_bytes'])} at most in a process, {found['processor']}"
     )
     return Group(table, Text(facts, style="dim"))
 

@@ -20,15 +20,20 @@ class Tensors:
         return cls(list(network.parameters()), list(network.buffers()))
 
 
-@torch.no_grad()
-def update_average_(average: Tensors, network: Tensors, decay: float, step: int) -> None:
-    """Moves the parameters of `average` towards `network`'s; buffers are copied.
+def keep_of(decay: float, step: int) -> float:
+    """Share of the average that step `step` (from 0) keeps: min(decay, (1 + t) / (10 + t)).
 
-    Exponential moving average with decay min(decay, (1 + t) / (10 + t)), so that early steps do not
-    anchor it to the initial weights.
+    So early steps do not anchor it to the initial weights.
     """
-    keep = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(average.parameters, network.parameters, 1 - keep)
+    return min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def update_average_(average: Tensors, network: Tensors, moved: Tensor) -> None:
+    """Exponential moving average: parameters move by the share `moved` () towards `network`'s; buffers are copied."""
+    change = torch._foreach_sub(network.parameters, average.parameters)
+    torch._foreach_mul_(change, moved)
+    torch._foreach_add_(average.parameters, change)
     for kept, live in zip(average.buffers, network.buffers, strict=True):
         kept.copy_(live)
 

@@ -5,6 +5,7 @@ a state that is restored between epochs continues bit for bit on the CPU.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from nas.attacks import View, view_of
 from nas.data import Split, augment
 from nas.errors import Diverged
 from nas.threat import ThreatModel
-from nas.training.averaging import Tensors, reestimate_batch_norm_, update_average_
+from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
 from nas.training.backprop import Forward, forward_of
+from nas.training.graphs import Replayed, recorder
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.losses import trades_loss
 from nas.training.schedule import learning_rate
@@ -42,6 +44,8 @@ class TrainingState:
     """Finished epochs."""
     step: int = 0
     """Finished optimiser steps."""
+    steps: "_Steps | None" = None
+    """What takes the steps; made in the first epoch."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,17 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
     """State before the first epoch; `network` and `generator` are on the training device."""
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
+    device = generator.device
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
+        lr=torch.tensor(settings.learning_rate, device=device),
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
         fused=True,
     )
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
-    return TrainingState(network, view_of(network), forward_of(network), average, optimizer, generator)
+    view = view_of(network, settings.attack.dtype)
+    return TrainingState(network, view, forward_of(network), average, optimizer, generator)
 
 
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
@@ -79,37 +85,62 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     device = data.images.device
     order = torch.randperm(len(data), device=device, generator=state.generator)
     batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
-    total_loss = torch.zeros((), device=device)
-    correct = torch.zeros((), device=device)
-    rate = 0.0
-    live = Tensors.of(state.network)
-    average = None if state.average is None else Tensors.of(state.average)
+    if state.steps is None or state.steps.data is not data:
+        state.steps = _Steps(state, data, settings, threat)
+    sums = state.steps.sums.zero_()
     state.network.train()
+    rate = 0.0
     for index, batch in enumerate(batches):
-        x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
-        y = data.labels[batch]
         position = state.epoch + (index + 1) / len(batches)
         rate = learning_rate(
             settings.learning_rate, settings.schedule, position, settings.epochs, settings.warmup_epochs
         )
-        loss, logits = METHODS[settings.method](state, x, y, settings, threat)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"].fill_(rate)
+        state.steps.take(batch)
+        state.step += 1
+    state.epoch += 1
+    loss, correct = sums.tolist()
+    mean_loss = loss / len(batches)
+    if not math.isfinite(mean_loss):
+        raise Diverged(f"the loss of epoch {state.epoch} is {mean_loss}; lower training.learning_rate or training.beta")
+    seen = sum(len(b) for b in batches)
+    return EpochLog(state.epoch, mean_loss, correct / seen, rate)
+
+
+class _Steps:
+    """Takes the steps of one training. What changes from step to step lies in tensors: a GPU replays the step."""
+
+    def __init__(self, state: "TrainingState", data: Split, settings: Training, threat: ThreatModel) -> None:
+        device = data.images.device
+        self.data = data
+        self.sums = torch.zeros(2, device=device, dtype=torch.float64)
+        """Losses of the steps, correctly classified images."""
+        self._state, self._settings, self._threat = state, settings, threat
+        self._live = Tensors.of(state.network)
+        self._average = None if state.average is None else Tensors.of(state.average)
+        self._moved = torch.ones((), device=device)
+        """Share of the live weights in the next average."""
+        replays = device.type == "cuda" and settings.cuda_graphs
+        self._step = Replayed(self._work, recorder(state.generator)) if replays else self._work
+
+    def take(self, batch: Tensor) -> None:
+        """One step on the images of `batch` (N,): attack, loss, optimiser, average."""
+        self._moved.fill_(1 - keep_of(self._settings.ema_decay, self._state.step))
+        self._step(batch)
+
+    def _work(self, batch: Tensor) -> None:
+        state, settings = self._state, self._settings
+        x = to_pixels(augment(self.data.images[batch], settings.augmentation, state.generator))
+        y = self.data.labels[batch]
+        loss, logits = METHODS[settings.method](state, x, y, settings, self._threat)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.view.refold_()
-        if average is not None:
-            update_average_(average, live, settings.ema_decay, state.step)
-        state.step += 1
-        total_loss += loss.detach()
-        correct += (logits.argmax(1) == y).sum()
-    state.epoch += 1
-    mean_loss = total_loss.item() / len(batches)
-    if not torch.isfinite(torch.tensor(mean_loss)):
-        raise Diverged(f"the loss of epoch {state.epoch} is {mean_loss}; lower training.learning_rate or training.beta")
-    seen = sum(len(b) for b in batches)
-    return EpochLog(state.epoch, mean_loss, correct.item() / seen, rate)
+        if self._average is not None:
+            update_average_(self._average, self._live, self._moved)
+        self.sums += torch.stack([loss.detach().double(), (logits.argmax(1) == y).sum()])
 
 
 Step = Callable[[TrainingState, Tensor, Tensor, Training, ThreatModel], tuple[Tensor, Tensor]]

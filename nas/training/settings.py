@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from nas.data import Augmentation
@@ -16,6 +17,14 @@ class InnerAttack(Settings):
     """Gradient steps K."""
     step_size: Ratio | None = Field(None, gt=0)
     """Length of a step in pixel units; epsilon / 4 when left out (8/255 → 2/255)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the attack's steps. bfloat16 is faster on some hardware (`nas bench`) and slightly weaker;
+    the loss and all scoring stay in float32."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """`precision` as torch names it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
 class Training(Settings):
@@ -48,6 +57,9 @@ class Training(Settings):
     batch_norm_images: int = Field(1024, ge=0)
     """Clean training images that batch-norm statistics are re-estimated on before scoring; 0: keep the
     running averages of training."""
+
+    cuda_graphs: bool = True
+    """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> "Training":

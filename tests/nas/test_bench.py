@@ -43,7 +43,7 @@ def test_the_comparison_reports_rates_and_ratios_of_the_same_rounds() -> None:
     training = Training(batch_size=8, attack=InnerAttack(steps=2, step_size=0.03))
     reported: list[int] = []
     found = compare(
-        Workload(spec, THREAT, training, EvaluationSettings(batch_size=8), seconds=0.01), 2, 1, reported.append
+        Workload(spec, THREAT, training, EvaluationSettings(batch_size=8), seconds=0.01), 2, 1, 1, reported.append
     )
     assert reported == [1, 2]
     for side in ("plain", "engine", "machine"):

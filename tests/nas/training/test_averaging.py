@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.training.averaging import Tensors, reestimate_batch_norm_, update_average_
+from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
 from tests.builders import generator, tiny_network
 
 
@@ -17,7 +17,7 @@ def test_the_average_follows_its_formula_for_several_steps() -> None:
                 parameter.mul_(0.9).add_(0.01)
         keep = min(0.7, (1 + step) / (10 + step))
         expected = [keep * e + (1 - keep) * p.detach() for e, p in zip(expected, network.parameters(), strict=True)]
-        update_average_(Tensors.of(average), Tensors.of(network), 0.7, step)
+        update_average_(Tensors.of(average), Tensors.of(network), torch.tensor(1 - keep_of(0.7, step)))
     for found, wanted in zip(average.parameters(), expected, strict=True):
         torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-6)
 
@@ -32,7 +32,7 @@ def test_early_steps_decay_faster(step: int, decay: float, keep: float) -> None:
     with torch.no_grad():
         average.weight.fill_(1.0)
         network.weight.fill_(0.0)
-    update_average_(Tensors.of(average), Tensors.of(network), decay, step)
+    update_average_(Tensors.of(average), Tensors.of(network), torch.tensor(1 - keep_of(decay, step)))
     assert average.weight.item() == pytest.approx(keep)
 
 
@@ -40,7 +40,7 @@ def test_buffers_are_copied_and_the_network_is_left_alone() -> None:
     average, network = tiny_network(0), tiny_network(1)
     network(torch.rand(4, 1, 8, 8, generator=generator()))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    update_average_(Tensors.of(average), Tensors.of(network), 0.9, 5)
+    update_average_(Tensors.of(average), Tensors.of(network), torch.tensor(0.4))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     for kept, live in zip(average.buffers(), network.buffers(), strict=True):
         assert torch.equal(kept, live)

@@ -1,0 +1,66 @@
+"""How long a search will take on this machine: measured on a few of its own networks."""
+
+from random import Random
+from typing import Any
+
+from nas.bench import Workload, worker_pool
+from nas.config import RunConfig
+from nas.data import SearchData
+from nas.machine import resolve_device
+from nas.runs import make_problem, workers_and_threads
+from search_spaces import NetworkSpec
+
+
+def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
+    """Seconds and candidates per hour of a search of `config`, JSON-ready.
+
+    Measures training and scoring of three networks (small, middle, large among random ones within the budget) in as
+    many processes as the search will have, for about a second each, and takes the mean. What halts early, is
+    reused or is cut short is not foreseen.
+    """
+    workers, threads = workers_and_threads(config)
+    images = min(len(data.validation), config.evaluation.max_images or len(data.validation))
+    measured = []
+    with worker_pool(workers, threads) as speeds:
+        for spec, macs in _typical(config, data):
+            found = speeds(_workload(config, spec, macs))
+            training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
+            seconds = config.training.epochs * len(data.train) / training + images / scoring
+            measured.append({"macs": macs, "training": training, "scoring": scoring, "seconds": seconds,
+                             "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
+    mean = sum(one["seconds"] for one in measured) / len(measured)
+    return {
+        "seconds_per_candidate": mean,
+        "candidates_per_hour": 3600 * workers / mean,
+        "search_seconds": config.search.trials * mean / workers,
+        "memory_bytes": workers * max(one["memory_bytes"] for one in measured),
+        "workers": workers,
+        "threads_per_worker": threads,
+        "device": str(resolve_device(config.device)),
+        "networks": measured,
+    }
+
+
+def _typical(config: RunConfig, data: SearchData) -> list[tuple[NetworkSpec, int]]:
+    """Networks at the middle of every third of the MACs of random ones within the budget, with their MACs."""
+    problem, rng = make_problem(config, data), Random(0)
+    drawn = [problem.space.smallest(), *(problem.space.sample(rng) for _ in range(300))]
+    within = sorted((c.macs, index) for index, c in enumerate(map(problem.costs, drawn)) if problem.budget.allows(c))
+    within = within or [(problem.costs(drawn[0]).macs, 0)]
+    chosen = [within[len(within) * part // 6] for part in (1, 3, 5)]
+    return [(problem.space.spec(drawn[index]), macs) for macs, index in chosen]
+
+
+def _workload(config: RunConfig, spec: NetworkSpec, macs: int) -> Workload:
+    """Steps of the config's training and scoring, on fewer images where a whole batch would take many seconds."""
+    device = str(resolve_device(config.device))
+    size = config.training.batch_size
+    if device == "cpu":
+        size = max(8, min(size, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
+    training = config.training.model_copy(update={"batch_size": size})
+    evaluation = config.evaluation.model_copy(update={"batch_size": size})
+    return Workload(spec, config.threat, training, evaluation, device, 0.5)
+
+
+STEP_MACS = 20_000_000_000
+"""Arithmetic of about a second on one core of 2024."""
