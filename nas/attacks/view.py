@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.attacks.mode import evaluation_mode
-from nas.layers import Layer, convolve, convolve_back, flipped, in_layout, layers_of, matrix_of, relu6_back_
+from nas.layers import Arithmetic, Layer, arithmetic_of, layers_of, relu6_back_
+from nas.layers.images import flipped
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 
@@ -60,7 +61,7 @@ class _Folded:
 
     layer: Layer
     matrix: Tensor
-    """`matrix_of` the folded weight."""
+    """Of the folded weight, as the arithmetic wants it."""
     bias: Tensor
     turned: Tensor | None
     """The flipped kernel, for layers whose backward pass is a convolution with it."""
@@ -71,7 +72,8 @@ class FoldedView:
 
     def __init__(self, network: Network, layers: Sequence[Layer], dtype: torch.dtype) -> None:
         self._network = network
-        self._folded = [_fold(layer, dtype) for layer in layers]
+        self._arithmetic = arithmetic_of(layers)
+        self._folded = [_fold(layer, self._arithmetic, dtype) for layer in layers]
         self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
         self.refold_()
@@ -85,7 +87,7 @@ class FoldedView:
             assert norm.running_mean is not None, "batch-norm without running statistics was let through"
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = folded.layer.conv.weight * scale[:, None, None, None]
-            folded.matrix.copy_(matrix_of(folded.layer, weight))
+            folded.matrix.copy_(self._arithmetic.matrix_of(folded.layer, weight))
             folded.bias.copy_(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1))
             if folded.turned is not None:
                 folded.turned.copy_(flipped(folded.layer, weight))
@@ -100,13 +102,13 @@ class FoldedView:
         """Logits, and the gradient of the loss by the pixels; activations live only until it returns."""
         outputs = self._forward(x)
         logits = self._classify(outputs[-1])
-        return logits, self._backward(slope(logits), outputs)
+        return logits, self._backward(slope(logits), x, outputs)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
         """Input of every layer, then the output of the last one."""
         normalization = self._network.normalization
         h = (x - normalization.mean) / normalization.std
-        h = in_layout(self._folded[0].layer, h.to(self._dtype))
+        h, convolve = self._arithmetic.enter(h.to(self._dtype)), self._arithmetic.convolve
         outputs, residual = [h], h
         for folded in self._folded:
             layer = folded.layer
@@ -122,31 +124,30 @@ class FoldedView:
 
     def _classify(self, features: Tensor) -> Tensor:
         classifier = self._network.classifier
-        pooled = features.mean(dim=(2, 3)).to(classifier.weight.dtype)
+        pooled = self._arithmetic.pool(features).to(classifier.weight.dtype)
         return F.linear(pooled, classifier.weight, classifier.bias)
 
-    def _backward(self, slope: Tensor, outputs: list[Tensor]) -> Tensor:
-        last = outputs[-1]
-        pooled = slope @ self._network.classifier.weight / (last.shape[2] * last.shape[3])
-        gradient = torch.empty_like(last).copy_(pooled[:, :, None, None].expand_as(last))
-        residual = gradient
-        for folded, x, output in zip(self._folded[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
+    def _backward(self, slope: Tensor, x: Tensor, outputs: list[Tensor]) -> Tensor:
+        arithmetic = self._arithmetic
+        pooled = (slope @ self._network.classifier.weight).to(self._dtype)
+        gradient = residual = arithmetic.unpool(pooled, outputs[-1])
+        for folded, h, output in zip(self._folded[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
             layer = folded.layer
             if layer.closes_residual:
                 residual = gradient
             if layer.relu6:
                 relu6_back_(gradient, output)
-            gradient = convolve_back(layer, gradient, x, folded.matrix, folded.turned)
+            gradient = arithmetic.convolve_back(layer, gradient, h, folded.matrix, folded.turned)
             if layer.opens_residual:
                 gradient.add_(residual)
-        return gradient.to(slope.dtype) / self._network.normalization.std
+        return arithmetic.leave(gradient.to(slope.dtype), x) / self._network.normalization.std
 
 
-def _fold(layer: Layer, dtype: torch.dtype) -> _Folded:
+def _fold(layer: Layer, arithmetic: Arithmetic, dtype: torch.dtype) -> _Folded:
     """Room for the folded weights of `layer`."""
     weight = layer.conv.weight.detach()
     turned = flipped(layer, weight).contiguous(memory_format=torch.channels_last) if layer.flips else None
-    matrix = matrix_of(layer, weight).clone()
+    matrix = arithmetic.matrix_of(layer, weight).clone()
     bias = torch.empty_like(layer.norm.bias.detach())
     return _Folded(layer, matrix.to(dtype), bias.to(dtype), None if turned is None else turned.to(dtype))
 

@@ -7,24 +7,15 @@ one after the other.
 Letters: G batches of N images, C channels, M = N·H·W pixels of a batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from nas.layers import (
-    Layer,
-    convolve,
-    convolve_back,
-    flipped,
-    in_layout,
-    layers_of,
-    matrix_of,
-    relu6_back_,
-    weight_gradient,
-)
+from nas.layers import Arithmetic, Layer, arithmetic_of, layers_of, relu6_back_
+from nas.layers.images import flipped
 from search_spaces.network import Network
 
 Forward = Callable[..., tuple[Tensor, ...]]
@@ -65,27 +56,32 @@ class _Saved:
     mean: Tensor
     inverse_std: Tensor
     """Of z, for each channel and, within it, each batch: (C·G,)."""
+    weight: Tensor
+    """γ, repeated likewise."""
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, network: Network, layers: tuple[Layer, ...], groups: int, x: Tensor, *_: Tensor) -> Tensor:
         normalization = network.normalization
-        h = residual = in_layout(layers[0], (x - normalization.mean) / normalization.std)
-        matrices = [matrix_of(layer, layer.conv.weight) for layer in layers]
+        arithmetic = arithmetic_of(layers)
+        h = residual = arithmetic.enter((x - normalization.mean) / normalization.std)
+        matrices = [arithmetic.matrix_of(layer, layer.conv.weight) for layer in layers]
+        weights, biases = _repeated(layers, groups)
         saved = []
-        for layer, matrix in zip(layers, matrices, strict=True):
+        for layer, matrix, weight, bias in zip(layers, matrices, weights, biases, strict=True):
             if layer.opens_residual:
                 residual = h
-            z = convolve(layer, h, matrix)
-            output, mean, inverse_std = _normalise(layer, z, groups)
+            z = arithmetic.convolve(layer, h, matrix)
+            output, mean, inverse_std = _normalise(layer, arithmetic, z, groups, weight, bias)
             if layer.relu6:
                 output.clamp_(0, 6)
-            saved.append(_Saved(h, z, output, mean, inverse_std))
+            saved.append(_Saved(h, z, output, mean, inverse_std, weight))
             if layer.closes_residual:
                 output.add_(residual)
             h = output
-        features = h.mean((2, 3))
+        _move_statistics_(layers, saved, groups)
+        features = arithmetic.pool(h)
         ctx.seen = network, layers, groups, matrices, saved, features
         classifier = network.classifier
         return torch.addmm(classifier.bias, features, classifier.weight.t())
@@ -95,81 +91,97 @@ class _Pass(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         network, layers, groups, matrices, saved, features = ctx.seen
         gradients = [slope.sum(0), slope.t() @ features]
-        last = saved[-1].output
-        pooled = slope @ network.classifier.weight / (last.shape[2] * last.shape[3])
-        gradient = torch.empty_like(last).copy_(pooled[:, :, None, None].expand_as(last))
-        residual = gradient
+        arithmetic = arithmetic_of(layers)
+        gradient = residual = arithmetic.unpool(slope @ network.classifier.weight, saved[-1].output)
         for index in reversed(range(len(layers))):
             layer, kept = layers[index], saved[index]
             if layer.closes_residual:
                 residual = gradient
             if layer.relu6:
                 relu6_back_(gradient, kept.output)
-            gradient, scale, shift = _normalise_back(layer, gradient, kept, groups)
-            gradients += [shift, scale, weight_gradient(layer, gradient, kept.x)]
+            gradient, scale, shift = _normalise_back(layer, arithmetic, gradient, kept, groups)
+            gradients += [shift, scale, arithmetic.weight_gradient(layer, gradient, kept.x)]
             if index:
                 turned = flipped(layer, layer.conv.weight) if layer.flips else None
-                gradient = convolve_back(layer, gradient, kept.x, matrices[index], turned)
+                gradient = arithmetic.convolve_back(layer, gradient, kept.x, matrices[index], turned)
             if layer.opens_residual:
                 gradient.add_(residual)
         return None, None, None, None, *gradients[::-1]
 
 
-def _normalise(layer: Layer, z: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch-norm of each batch in `z` by its own statistics, their mean, and 1 / √(σ² + ε); moves the running ones."""
+def _repeated(layers: Sequence[Layer], groups: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """γ and β (C·G,) of all layers, every value once for each batch; together, as tiny calls cost more than work."""
+    sizes = [layer.norm.num_features * groups for layer in layers]
+    together = torch.cat([p for name in ("weight", "bias") for layer in layers for p in [getattr(layer.norm, name)]])
+    pieces = torch.split(together.repeat_interleave(groups), sizes * 2)
+    return pieces[: len(layers)], pieces[len(layers) :]
+
+
+def _normalise(
+    layer: Layer, arithmetic: Arithmetic, z: Tensor, groups: int, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch-norm of each batch in `z` by its own statistics, their mean, and 1 / √(σ² + ε)."""
     norm = layer.norm
-    assert norm.momentum is not None, "batch-norm with a cumulative average was let through"
-    assert norm.num_batches_tracked is not None, "batch-norm without running statistics was let through"
-    norm.num_batches_tracked += groups
     if not layer.channel_major_out:
         assert groups == 1, "batches go through together only where a layer keeps their pixels apart"
-        found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(
-            z, norm.weight, norm.bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
-        )
+        found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(z, weight, bias, None, None, True, 0.0, norm.eps)
         return found
-    pixels = _by_channel(z, groups)
+    pixels = arithmetic.by_channel(z, groups)
     # Statistics by two vectorised passes: torch's own pass over this layout is three times slower.
     mean = pixels.mean((0, 2))
     square = torch.linalg.vector_norm(pixels, dim=(0, 2)).square_().div_(pixels.shape[2])
     variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0)
-    weight, bias = _repeated(norm.weight, groups), _repeated(norm.bias, groups)
     output, _, _ = torch.native_batch_norm(pixels, weight, bias, mean, variance, False, 0.0, norm.eps)
-    _move_statistics_(norm, mean.view(-1, groups), variance.view(-1, groups), pixels.shape[2])
-    inverse_std = torch.rsqrt(variance + norm.eps)
-    return output.view(z.shape[1], *z.transpose(0, 1).shape[1:]).transpose(0, 1), mean, inverse_std
+    return _like(output, z), mean, variance.add_(norm.eps).rsqrt_()
 
 
-def _normalise_back(layer: Layer, gradient: Tensor, kept: _Saved, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+def _normalise_back(
+    layer: Layer, arithmetic: Arithmetic, gradient: Tensor, kept: _Saved, groups: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by z, γ and β from the one by batch-norm's output."""
-    norm, z = layer.norm, kept.z
-    weight: Tensor = norm.weight
+    z = kept.z
     if layer.channel_major_out:
-        gradient, z, weight = _by_channel(gradient, groups), _by_channel(z, groups), _repeated(weight, groups)
+        gradient, z = arithmetic.by_channel(gradient, groups), arithmetic.by_channel(z, groups)
     found, scale, shift = torch.ops.aten.native_batch_norm_backward(
-        gradient, z, weight, None, None, kept.mean, kept.inverse_std, True, norm.eps, [True, True, True]
+        gradient, z, kept.weight, None, None, kept.mean, kept.inverse_std, True, layer.norm.eps, [True, True, True]
     )
     if not layer.channel_major_out:
         return found, scale, shift
-    found = found.view(kept.z.transpose(0, 1).shape).transpose(0, 1)
-    return found, scale.view(-1, groups).sum(1), shift.view(-1, groups).sum(1)
+    return _like(found, kept.z), scale.view(-1, groups).sum(1), shift.view(-1, groups).sum(1)
 
 
-def _by_channel(z: Tensor, groups: int) -> Tensor:
-    """Pixels (1, C·G, M) of channel-major images of G batches: a view."""
-    return z.transpose(0, 1).reshape(1, z.shape[1] * groups, -1)
+def _like(pixels: Tensor, z: Tensor) -> Tensor:
+    """Contiguous channel-major `pixels` in the form of `z`: a view."""
+    return pixels.view(z.shape) if z.dim() == 3 else pixels.view(z.transpose(0, 1).shape).transpose(0, 1)
 
 
-def _repeated(values: Tensor, groups: int) -> Tensor:
-    """(C·G,) of (C,): every value for each batch."""
-    return values if groups == 1 else values.repeat_interleave(groups)
+def _move_statistics_(layers: Sequence[Layer], saved: Sequence[_Saved], groups: int) -> None:
+    """Moves the running statistics of all layers by those of every batch, in turn.
+
+    After batches 1 … G with means μ_g, r becomes (1 − m)^G r + Σ m (1 − m)^(G − g) μ_g; the variances enter
+    unbiased, as in torch.
+    """
+    norms = [layer.norm for layer in layers]
+    momentum = norms[0].momentum
+    assert momentum is not None, "batch-norm with a cumulative average was let through"
+    sizes, counts = [norm.num_features for norm in norms], [kept.z.numel() // kept.mean.numel() for kept in saved]
+    keep = (1 - momentum) ** groups
+    means = torch.split(_shared([kept.mean for kept in saved], momentum, groups), sizes)
+    variances = list(torch.split(_shared([kept.inverse_std.pow(-2) for kept in saved], momentum, groups), sizes))
+    torch._foreach_sub_(variances, [norm.eps * (1 - keep) for norm in norms])
+    torch._foreach_mul_(variances, [count / max(count - 1, 1) for count in counts])
+    for name, moved in (("running_mean", means), ("running_var", variances)):
+        running = [getattr(norm, name) for norm in norms]
+        torch._foreach_mul_(running, keep)
+        torch._foreach_add_(running, moved)
+    torch._foreach_add_([cast(Tensor, norm.num_batches_tracked) for norm in norms], groups)
 
 
-def _move_statistics_(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Running statistics after every batch, in turn: means and variances (C, G) of `count` pixels each."""
-    assert norm.momentum is not None, "batch-norm with a cumulative average was let through"
-    assert norm.running_mean is not None, "batch-norm without running statistics was let through"
-    assert norm.running_var is not None, "batch-norm without running statistics was let through"
-    unbiased = variance * (count / max(count - 1, 1))
-    for batch in range(mean.shape[1]):
-        norm.running_mean.lerp_(mean[:, batch], norm.momentum)
-        norm.running_var.lerp_(unbiased[:, batch], norm.momentum)
+def _shared(values: Sequence[Tensor], momentum: float, groups: int) -> Tensor:
+    """Σ m (1 − m)^(G − g) v_g of values (C·G,) of all layers, one after the other: (ΣC,)."""
+    columns = torch.cat(list(values)).view(-1, groups).unbind(1)
+    shares = [momentum * (1 - momentum) ** (groups - 1 - batch) for batch in range(groups)]
+    found = shares[0] * columns[0]
+    for share, column in zip(shares[1:], columns[1:], strict=True):
+        found.add_(column, alpha=share)
+    return found

@@ -1,0 +1,117 @@
+"""A network as a list of its convolution layers."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.network import Network
+
+DENSE_PIXELS = 64
+DENSE_CHANNELS = 3
+"""Input channels up to which a convolution that mixes channels may be dense (a stem)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One convolution with its batch-norm and what follows."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    relu6: bool
+    opens_residual: bool
+    """Its input is added to the output of the layer that closes the residual."""
+    closes_residual: bool
+    channel_major_in: bool = False
+    channel_major_out: bool = False
+    taps: Tensor | None = None
+    """For a dense window: (k·k, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
+
+    @cached_property
+    def is_pointwise(self) -> bool:
+        """Whether the convolution is one matrix for all pixels."""
+        return _is_pointwise(self.conv)
+
+    @cached_property
+    def is_depthwise(self) -> bool:
+        """Whether every channel has a kernel of its own."""
+        return self.conv.groups > 1
+
+    @cached_property
+    def flips(self) -> bool:
+        """Whether the backward pass by the input is a convolution with the flipped kernel."""
+        conv = self.conv
+        return self.taps is None and conv.stride == (1, 1) and conv.kernel_size[0] == 2 * int(conv.padding[0]) + 1 > 1
+
+
+def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
+    """Layers of `network` in order, or None where it is not made of convolution + batch-norm [+ ReLU6] alone."""
+    if not isinstance(network, Network):
+        return None
+    found: list[Layer] = []
+    for block, module in zip(network.spec.blocks, network.features, strict=True):
+        layers = _layers_of_block(module, block.has_residual)
+        if layers is None or len(layers) != len(block.convolutions):
+            return None
+        found += layers
+    if len({layer.norm.momentum for layer in found}) > 1:
+        return None
+    _, height, width = network.spec.input_shape
+    dense = height * width <= DENSE_PIXELS and all(
+        layer.is_pointwise or layer.is_depthwise or layer.conv.in_channels <= DENSE_CHANNELS for layer in found
+    )
+    return _densely(found, height, width) if dense else _with_bottlenecks(found)
+
+
+def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
+    leaves = [leaf for leaf in block.modules() if not list(leaf.children())]
+    layers: list[Layer] = []
+    while leaves:
+        conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _is_known(conv, norm)):
+            return None
+        relu6 = bool(leaves) and isinstance(leaves[0], nn.ReLU6)
+        leaves = leaves[1:] if relu6 else leaves
+        layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
+    return None if residual and layers[-1].relu6 else layers
+
+
+def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    plain = conv.bias is None and conv.padding_mode == "zeros" and conv.dilation == (1, 1)
+    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+    groups = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
+    return plain and square and groups and norm.affine and norm.track_running_stats and norm.momentum is not None
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and conv.padding == (0, 0)
+
+
+def _with_bottlenecks(layers: list[Layer]) -> tuple[Layer, ...]:
+    pointwise = [False, *(layer.is_pointwise for layer in layers), False]
+    between = [a and b for a, b in pairwise(pointwise)]
+    return tuple(
+        replace(layer, channel_major_in=between[i], channel_major_out=between[i + 1]) for i, layer in enumerate(layers)
+    )
+
+
+def _densely(layers: list[Layer], height: int, width: int) -> tuple[Layer, ...]:
+    found = []
+    for layer in layers:
+        taps = None
+        if not layer.is_pointwise:
+            taps = _taps(layer.conv, height, width)
+            height, width = taps.shape[2:]
+        found.append(replace(layer, channel_major_in=True, channel_major_out=True, taps=taps))
+    return tuple(found)
+
+
+def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
+    """(k·k, H·W, H', W'): the convolution of every unit kernel with every unit image."""
+    (kernel, _), weight = conv.kernel_size, conv.weight.detach()
+    images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
+    kernels = torch.eye(kernel * kernel, dtype=weight.dtype, device=weight.device).view(-1, 1, kernel, kernel)
+    return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
