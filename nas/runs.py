@@ -197,6 +197,10 @@ def check_budget(problem: Problem) -> None:
         )
 
 
+GPU_WORKERS = 4
+"""Candidates at once on a GPU by default: a tiny network fills a fraction of it."""
+
+
 def workers_and_threads(config: RunConfig) -> tuple[int, int]:
     """Number of workers and threads of each; their product never exceeds the cores of this process.
 
@@ -206,7 +210,9 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
     if config.search.executor == "in_process":
         return 1, cores
     on_cpu = resolve_device(config.device).type == "cpu"
-    workers = (cores if on_cpu else 1) if config.search.workers == "auto" else config.search.workers
+    workers = (
+        (cores if on_cpu else min(cores, GPU_WORKERS)) if config.search.workers == "auto" else config.search.workers
+    )
     if not 1 <= workers <= cores:
         raise ConfigError(f"search.workers: must be 1 to {cores} (the cores of this machine) or auto [got {workers}]")
     workers = min(workers, config.search.trials)
@@ -220,7 +226,9 @@ def _executor(config: RunConfig, plan: TrialPlan, workers: int, threads: int) ->
         claim_threads(threads)
         executor = InProcess(plan)
     else:
-        executor = Processes(plan, workers=workers, threads=threads, timeout=config.search.trial_timeout)
+        executor = Processes(
+            plan, workers=workers, threads=threads, timeout=config.search.trial_timeout, device=plan.device
+        )
     try:
         yield executor
     finally:

@@ -15,7 +15,7 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from nas.errors import SearchStopped
-from nas.machine import claim_threads
+from nas.machine import claim_memory, claim_threads
 from nas.processes import METHOD, ctrl_c_blocked
 from nas.records import Candidate, Outcome
 
@@ -74,12 +74,16 @@ class Processes:
     `evaluate` is pickled to each worker once; tensors in it are shared, not copied.
     """
 
-    def __init__(self, evaluate: Evaluate, *, workers: int, threads: int, timeout: float | None) -> None:
+    def __init__(
+        self, evaluate: Evaluate, *, workers: int, threads: int, timeout: float | None, device: str = "cpu"
+    ) -> None:
         self.capacity = workers
         self._timeout = timeout
         self._started: dict[Future[Outcome], tuple[Candidate, float]] = {}
         context = torch.multiprocessing.get_context(METHOD)
-        self._pool = ProcessPool(workers, context=context, initializer=_start_worker, initargs=(evaluate, threads))
+        self._pool = ProcessPool(
+            workers, context=context, initializer=_start_worker, initargs=(evaluate, threads, workers, device)
+        )
 
     def submit(self, candidate: Candidate) -> None:
         """Sends `candidate` to a free worker."""
@@ -116,11 +120,12 @@ class Processes:
 _evaluate: Evaluate | None = None
 
 
-def _start_worker(evaluate: Evaluate, threads: int) -> None:
-    """Set-up of a worker process: its task, its threads, and its end when the search ends or is killed."""
+def _start_worker(evaluate: Evaluate, threads: int, workers: int, device: str) -> None:
+    """Set-up of a worker: its task, its share of the machine, and its end when the search ends or is killed."""
     global _evaluate
     _evaluate = evaluate
     claim_threads(threads)
+    claim_memory(device, workers)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 

@@ -27,7 +27,7 @@ class SearchSettings(Settings):
     seed: int = Field(0, ge=0)
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"
-    """Candidates trained at once; auto: as many as cores on the CPU, one on a GPU."""
+    """Candidates trained at once; auto: as many as cores on the CPU, four on a GPU, which share its memory."""
     executor: Literal["processes", "in_process"] = "processes"
     """Worker processes (isolated crashes, timeouts), or the search's own process, one candidate at a time."""
     trial_timeout: float | None = Field(None, gt=0)
