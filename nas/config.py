@@ -44,6 +44,15 @@ class Retraining(Training):
     """Attack of these validations."""
 
 
+class Sweep(Settings):
+    """A fixed set of networks instead of a search, each trained from several seeds."""
+
+    genotypes: tuple[dict[str, float], ...] = ()
+    """Values of the choices, an entry for each network; the whole grid of the space when left out."""
+    seeds: int = Field(3, ge=1, le=1000)
+    """Trainings of every network."""
+
+
 class RunConfig(Settings):
     """Everything that defines a run. Field names are part of the interface."""
 
@@ -71,6 +80,8 @@ class RunConfig(Settings):
     """Number formats on the device."""
     search: SearchSettings = SearchSettings()
     """Sampler, amount of work, workers."""
+    sweep: Sweep = Sweep()
+    """What `nas sweep` trains."""
     retrain: Retraining = Retraining()
     """Long training of the picked network."""
     device: str = Field("auto", pattern=rf"^({DEVICE_PATTERN})$")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,10 +27,11 @@ from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, processor, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
-from nas.search.engine import Problem, Progress, run_search
+from nas.search.engine import Problem, Progress, run_search, run_sweep
 from nas.search.executors import Executor, InProcess, Processes
 from nas.search.samplers import make_sampler
 from nas.search.study import StudyFile, read_records
+from nas.seeding import derive_seed
 from nas.trial import TrialPlan
 from search_spaces import SPACES, Genotype, SearchSpace
 
@@ -42,6 +44,7 @@ MAY_CHANGE = (
     "search.trial_timeout",
     "search.max_failures",
     "search.reference_point",
+    "sweep.seeds",
     "retrain",
     "device",
 )
@@ -101,6 +104,52 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     trials/ there. Raises RunMismatch where the folder was made with another config, RunLocked where another
     process searches in it, EmptyBudget where no genotype fits.
     """
+    return _work(config, folder, lambda problem, study, executor: run_search(
+        problem, study, executor, config.search, report
+    ))  # fmt: skip
+
+
+def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
+    """Creates or resumes the run in `folder` and trains what `config.sweep` lists, from several seeds each.
+
+    Otherwise as `search`. Raises UsageError where a genotype is not of the space.
+    """
+
+    def work(problem: Problem, study: StudyFile, executor: Executor) -> str:
+        plan = sweep_plan(config, problem.space)
+        for record in study.records():
+            if record.number >= len(plan) or (record.genotype, record.seed) != plan[record.number]:
+                raise RunMismatch(
+                    f"{folder} holds trial {record.number}, which is not of this sweep; use --run NAME for a new run"
+                )
+        return run_sweep(problem, study, executor, config.search, report, plan)
+
+    return _work(config, folder, work)
+
+
+def sweep_plan(config: RunConfig, space: SearchSpace) -> list[tuple[Genotype, int]]:
+    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next."""
+    options = [choice.options for choice in space.choices]
+    grid = (
+        [dict(zip((c.name for c in space.choices), values, strict=True)) for values in product(*options)]
+        if not config.sweep.genotypes and space.size <= MAX_GRID
+        else config.sweep.genotypes
+    )
+    if not grid:
+        raise UsageError(f"sweep.genotypes: needed, as the grid of this space has {space.size:,} networks")
+    try:
+        genotypes = [space.genotype(values) for values in grid]
+    except ValueError as error:
+        raise UsageError(f"sweep.genotypes: {error}") from None
+    repeats = range(config.sweep.seeds)
+    return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
+
+
+MAX_GRID = 1000
+"""Networks of a sweep's grid at most."""
+
+
+def _work(config: RunConfig, folder: Path, work: Callable[[Problem, StudyFile, Executor], str]) -> str:
     workers, threads = workers_and_threads(config)
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
@@ -123,7 +172,7 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
             problem.space, data, config.threat, config.training, config.evaluation, device, run.trials_folder
         )
         with _executor(config, plan, workers, threads) as executor:
-            return run_search(problem, study, executor, config.search, report)
+            return work(problem, study, executor)
 
 
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:

@@ -17,7 +17,7 @@ from nas.data import SearchData, Split
 from nas.errors import Diverged
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import write_atomic, write_json
-from nas.records import Candidate, Outcome, from_json, to_json
+from nas.records import Candidate, Evaluation, Outcome, from_json, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
@@ -68,23 +68,24 @@ class TrialPlan:
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        with (folder / "log.jsonl").open("w") as log:
+        with (folder / "log.jsonl").open("w") as log, (folder / CURVE).open("w") as curve:
             for _ in range(self.training.epochs):
                 epoch = train_epoch(state, data.train, self.training, self.threat)
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()
+                if self.training.track_every_epoch:
+                    evaluation = self._evaluate(scored_network(state, data.train, self.training), data, candidate)
+                    curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
+                    curve.flush()
         scored = scored_network(state, data.train, self.training)
         _check_finite(scored, data.validation)
         save_weights(folder / "model.safetensors", scored)
-        evaluation = evaluate(
-            scored,
-            data.validation,
-            self.threat,
-            self.evaluation,
-            make_generator(seed, "evaluation", device=device),
-            split_name="validation",
-        )
-        return Outcome(evaluation, time.perf_counter() - started)
+        return Outcome(self._evaluate(scored, data, candidate), time.perf_counter() - started)
+
+    def _evaluate(self, network: Network, data: SearchData, candidate: Candidate) -> Evaluation:
+        """Scores on the validation images, with the same noise each time."""
+        generator = make_generator(candidate.seed, "evaluation", device=torch.device(self.device))
+        return evaluate(network, data.validation, self.threat, self.evaluation, generator, split_name="validation")
 
 
 def _check_finite(network: Network, split: Split) -> None:
@@ -97,6 +98,9 @@ def _check_finite(network: Network, split: Split) -> None:
             if not network(batch.images.float() / 255).isfinite().all():
                 raise Diverged("logits of validation images are not finite; lower training.learning_rate")
 
+
+CURVE = "curve.jsonl"
+"""An Evaluation after every epoch, where `track_every_epoch` asks for it."""
 
 RESULT = "evaluation.json"
 """Written last: a trial folder with this file is finished."""

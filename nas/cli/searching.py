@@ -1,6 +1,7 @@
 """Verbs around a search: check, search, bench."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -47,11 +48,43 @@ def search(
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
     start_server("nas.trial")  # imports beside ours, on another core
-    from nas.config import NAME_PATTERN, load_config
-    from nas.report.live import live_progress
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs import search as run_search
+
+    folder, reason = _trained(run_search, config, overrides, run)
+    finished = open_run(folder)
+    if format is PlainFormat.JSON:
+        print_json([front_row(record) for record in finished.front().records])
+    else:
+        print_front(finished, (), ())
+        out.print(f"{reason}; look closer with [bold]nas front {folder}[/bold]", soft_wrap=True)
+
+
+@app.command(epilog="Example: nas sweep configs/paper/mousavi_digits.yaml")
+def sweep(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run: RunName = "",
+    format: PlainFormat = PlainFormat.TABLE,
+) -> None:
+    """Train the networks that a config lists, from several seeds; resumes like a search."""
+    start_server("nas.trial")
+    from nas.report.rows import front_row
+    from nas.runs import open_run
+    from nas.runs import sweep as run_sweep
+
+    folder, reason = _trained(run_sweep, config, overrides, run)
+    if format is PlainFormat.JSON:
+        print_json([front_row(record) for record in open_run(folder).records])
+    else:
+        out.print(f"{reason}; look closer with [bold]nas table {folder}[/bold], curves, insights", soft_wrap=True)
+
+
+def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | None, run: str) -> tuple[Path, str]:
+    """Run folder after `verb` has ended, and why it did."""
+    from nas.config import NAME_PATTERN, load_config
+    from nas.report.live import live_progress
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
@@ -59,16 +92,10 @@ def search(
     folder = Path("runs") / (run or loaded.name)
     try:
         with live_progress(err, folder.name) as report:
-            reason = run_search(loaded, folder, report)
+            return folder, verb(loaded, folder, report)
     except KeyboardInterrupt:
         err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
         raise
-    finished = open_run(folder)
-    if format is PlainFormat.JSON:
-        print_json([front_row(record) for record in finished.front().records])
-    else:
-        print_front(finished, (), ())
-        out.print(f"{reason}; look closer with [bold]nas front {folder}[/bold]", soft_wrap=True)
 
 
 @app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")

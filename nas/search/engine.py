@@ -74,10 +74,27 @@ def run_search(
     trial and about once a second. Raises SearchStopped after `max_failures` failures in a row. The executor
     is left to the caller to close.
     """
-    search = _Search(problem, study, executor, settings, report)
+    return _run(_Search(problem, study, executor, settings, report))
+
+
+def run_sweep(
+    problem: Problem,
+    study: StudyFile,
+    executor: Executor,
+    settings: SearchSettings,
+    report: Callable[[Progress], None],
+    plan: Sequence[tuple[Genotype, int]],
+) -> str:
+    """Trains the genotypes of `plan`, each with its seed; trial n is entry n. Otherwise as `run_search`."""
+    settings = settings.model_copy(update={"trials": len(plan)})
+    return _run(_Sweep(problem, study, executor, settings, report, plan=plan))
+
+
+def _run(search: "_Search") -> str:
+    executor, trials = search.executor, search.settings.trials
     search.resume()
-    while search.trained + search.running < settings.trials or search.running:
-        while search.trained + search.running < settings.trials and search.running < executor.capacity:
+    while search.trained + search.running < trials or search.running:
+        while search.trained + search.running < trials and search.running < executor.capacity:
             if not search.start_next():
                 break
         if not search.running:
@@ -159,8 +176,9 @@ class _Search:
         genotype = candidate.genotype
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
         self.trained_now += 1
-        self._tell(trial, self._record(trial, genotype, state, self.problem.costs(genotype), outcome))
-        for waiting, same in self.waiting.pop(genotype.key):
+        costs = self.problem.costs(genotype)
+        self._tell(trial, self._record(trial, genotype, state, costs, outcome, seed=candidate.seed))
+        for waiting, same in self.waiting.pop(genotype.key, ()):
             self._reuse(waiting, same)
         self.failures = self.failures + 1 if state is TrialState.FAILED else 0
         if self.failures >= self.settings.max_failures:
@@ -209,11 +227,12 @@ class _Search:
         costs: Costs,
         outcome: Outcome | None = None,
         reused_from: int | None = None,
+        seed: int | None = None,
     ) -> TrialRecord:
         record = TrialRecord(
             number=trial.number,
             genotype=genotype,
-            seed=self._seed(genotype),
+            seed=self._seed(genotype) if seed is None else seed,
             state=state,
             costs=costs,
             evaluation=outcome.evaluation if outcome else None,
@@ -303,3 +322,23 @@ class _Search:
             for place in rng.sample(range(len(near)), min(len(near), rng.choice((1, 1, 2, 3)))):
                 near[place] = rng.randrange(len(space.choices[place].options))
             yield space.decode(near)
+
+
+@dataclass
+class _Sweep(_Search):
+    """Trains what is planned: nothing is proposed, rejected or reused."""
+
+    plan: Sequence[tuple[Genotype, int]] = ()
+
+    def start_next(self) -> bool:
+        """Moves the next planned trial into the executor."""
+        if self.pending:
+            trial = self.pending.pop(0)
+        else:
+            self.study.enqueue(self.plan[self.study.num_trials][0])
+            trial = self.study.ask()
+        genotype, seed = self.plan[trial.number]
+        self.study.genotype(trial)  # stores its values with the trial
+        self.live[trial.number] = trial
+        self.executor.submit(Candidate(trial.number, genotype, seed))
+        return True

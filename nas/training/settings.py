@@ -58,6 +58,8 @@ class Training(Settings):
     """Clean training images that batch-norm statistics are re-estimated on before scoring; 0: keep the
     running averages of training."""
 
+    track_every_epoch: bool = False
+    """Score the network on the validation images after every epoch, for `nas curves`."""
     cuda_graphs: bool = True
     """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
 
