@@ -61,7 +61,8 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
         _fill(state.average.state_dict(), tensors, "average.", path)
     for index, parameter in enumerate(_parameters(state)):
         if f"momentum.{index}" in tensors:
-            momentum = tensors[f"momentum.{index}"].to(parameter.device)
+            # The fused optimiser goes through memory in order: the buffer must lie there like its parameter.
+            momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{index}"])
             state.optimizer.state[parameter]["momentum_buffer"] = momentum
     try:
         state.generator.set_state(tensors["generator"])
