@@ -29,10 +29,10 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(DEVICE_PATTERN, name):
         raise ConfigError(f"device: {name} is unknown (allowed: auto, cpu, cuda, cuda:N)")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    kind, _, index = name.partition(":")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():  # torch.device wraps indices from 128 on
         raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices); use auto or cpu")
-    return device
+    return torch.device(name)
 
 
 def claim_threads(threads: int) -> None:
