@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from search_spaces.network import Network
 
@@ -49,7 +50,7 @@ class Layer:
 
 def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
     """Layers of `network` in order, or None where it is not made of convolution + batch-norm [+ ReLU6] alone."""
-    if not isinstance(network, Network):
+    if type(network) is not Network:  # a subclass may do anything, here and below
         return None
     found: list[Layer] = []
     for block, module in zip(network.spec.blocks, network.features, strict=True):
@@ -67,13 +68,18 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
 
 
 def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
-    leaves = [leaf for leaf in block.modules() if not list(leaf.children())]
+    leaves = []
+    for module in block.modules():
+        if not list(module.children()):
+            leaves.append(module)
+        elif type(module).forward not in (nn.Sequential.forward, InvertedResidual.forward):
+            return None
     layers: list[Layer] = []
     while leaves:
         conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
-        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _is_known(conv, norm)):
+        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _is_known(conv, norm):
             return None
-        relu6 = bool(leaves) and isinstance(leaves[0], nn.ReLU6)
+        relu6 = bool(leaves) and type(leaves[0]) is nn.ReLU6
         leaves = leaves[1:] if relu6 else leaves
         layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
     return None if residual and layers[-1].relu6 else layers

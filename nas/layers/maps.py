@@ -46,8 +46,8 @@ def convolve(layer: Layer, h: Tensor, matrix: Tensor, bias: Tensor | None = None
         product = torch.bmm(matrix.transpose(1, 2), h.transpose(1, 2)).transpose(1, 2)
     else:
         return torch.bmm(h, matrix) if bias is None else torch.baddbmm(bias[:, None, None], h, matrix)
-    # Both are transposed views; what follows wants contiguous maps.
-    return product.contiguous() if bias is None else torch.add(product, bias[:, None, None]).contiguous()
+    product = product.contiguous()  # a sum would keep the strides of the turned product
+    return product if bias is None else product.add_(bias[:, None, None])
 
 
 def convolve_back(layer: Layer, gradient: Tensor, h: Tensor, matrix: Tensor, turned: Tensor | None) -> Tensor:

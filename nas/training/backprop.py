@@ -30,25 +30,41 @@ def forward_of(network: nn.Module) -> Forward:
     """
     layers = layers_of(network)
     if layers is None:
-        return lambda *batches: tuple(network(batch) for batch in batches)
+        return _AsItIs(network)
     assert isinstance(network, Network)
-    parameters = [p for layer in layers for p in (layer.conv.weight, layer.norm.weight, layer.norm.bias)]
-    parameters += [network.classifier.weight, network.classifier.bias]
-    together = all(layer.channel_major_out for layer in layers)
+    return _ByHand(network, layers)
 
-    def forward(*batches: Tensor) -> tuple[Tensor, ...]:
-        if not together:
+
+@dataclass(frozen=True)
+class _AsItIs:
+    """One call after the other. A class, as is the other: a copied function would still call the first network."""
+
+    network: nn.Module
+
+    def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.network(batch) for batch in batches)
+
+
+class _ByHand:
+    def __init__(self, network: Network, layers: tuple[Layer, ...]) -> None:
+        self._network, self._layers = network, layers
+        self._parameters = [p for layer in layers for p in (layer.conv.weight, layer.norm.weight, layer.norm.bias)]
+        self._parameters += [network.classifier.weight, network.classifier.bias]
+        self._together = all(layer.channel_major_out for layer in layers)
+
+    def __call__(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        network, layers, parameters = self._network, self._layers, self._parameters
+        if not self._together:
             return tuple(_Pass.apply(network, layers, 1, batch, *parameters) for batch in batches)
         logits: Tensor = _Pass.apply(network, layers, len(batches), torch.cat(batches), *parameters)
         return logits.chunk(len(batches))
-
-    return forward
 
 
 @dataclass(frozen=True)
 class _Saved:
     """What the backward pass of one layer needs."""
 
+    matrix: Tensor
     x: Tensor
     z: Tensor
     """Output of the convolution, before batch-norm."""
@@ -66,33 +82,37 @@ class _Pass(torch.autograd.Function):
         normalization = network.normalization
         arithmetic = arithmetic_of(layers)
         h = residual = arithmetic.enter((x - normalization.mean) / normalization.std)
-        matrices = [arithmetic.matrix_of(layer, layer.conv.weight) for layer in layers]
         weights, biases = _repeated(layers, groups)
-        saved = []
-        for layer, matrix, weight, bias in zip(layers, matrices, weights, biases, strict=True):
+        saved: list[_Saved] = []
+        for layer, weight, bias in zip(layers, weights, biases, strict=True):
             if layer.opens_residual:
                 residual = h
+            matrix = arithmetic.matrix_of(layer, layer.conv.weight.detach())
             z = arithmetic.convolve(layer, h, matrix)
             output, mean, inverse_std = _normalise(layer, arithmetic, z, groups, weight, bias)
             if layer.relu6:
                 output.clamp_(0, 6)
-            saved.append(_Saved(h, z, output, mean, inverse_std, weight))
+            saved.append(_Saved(matrix, h, z, output, mean, inverse_std, weight))
             if layer.closes_residual:
                 output.add_(residual)
             h = output
         _move_statistics_(layers, saved, groups)
-        features = arithmetic.pool(h)
-        ctx.seen = network, layers, groups, matrices, saved, features
-        classifier = network.classifier
+        features, classifier = arithmetic.pool(h), network.classifier
+        ctx.seen = layers, groups
+        tensors = [tensor for kept in saved for tensor in vars(kept).values()]
+        ctx.save_for_backward(*tensors, features, classifier.weight)  # freed by the backward pass, changes are noticed
         return torch.addmm(classifier.bias, features, classifier.weight.t())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        network, layers, groups, matrices, saved, features = ctx.seen
+        layers, groups = ctx.seen
+        *tensors, features, classifier = ctx.saved_tensors
+        size = len(tensors) // len(layers)
+        saved = [_Saved(*tensors[start : start + size]) for start in range(0, len(tensors), size)]
         gradients = [slope.sum(0), slope.t() @ features]
         arithmetic = arithmetic_of(layers)
-        gradient = residual = arithmetic.unpool(slope @ network.classifier.weight, saved[-1].output)
+        gradient = residual = arithmetic.unpool(slope @ classifier, saved[-1].output)
         for index in reversed(range(len(layers))):
             layer, kept = layers[index], saved[index]
             if layer.closes_residual:
@@ -101,9 +121,10 @@ class _Pass(torch.autograd.Function):
                 relu6_back_(gradient, kept.output)
             gradient, scale, shift = _normalise_back(layer, arithmetic, gradient, kept, groups)
             gradients += [shift, scale, arithmetic.weight_gradient(layer, gradient, kept.x)]
-            if index:
-                turned = flipped(layer, layer.conv.weight) if layer.flips else None
-                gradient = arithmetic.convolve_back(layer, gradient, kept.x, matrices[index], turned)
+            if index == 0:  # the images need no gradient
+                break
+            turned = flipped(layer, kept.matrix) if layer.flips else None
+            gradient = arithmetic.convolve_back(layer, gradient, kept.x, kept.matrix, turned)
             if layer.opens_residual:
                 gradient.add_(residual)
         return None, None, None, None, *gradients[::-1]
@@ -127,12 +148,14 @@ def _normalise(
         found: tuple[Tensor, Tensor, Tensor] = torch.native_batch_norm(z, weight, bias, None, None, True, 0.0, norm.eps)
         return found
     pixels = arithmetic.by_channel(z, groups)
-    # Statistics by two vectorised passes: torch's own pass over this layout is three times slower.
+    # By hand and vectorised: torch's own pass over this layout is three times slower. The variance is that of
+    # centred values, as E[z²] − E[z]² loses its digits where a channel lies far from 0.
     mean = pixels.mean((0, 2))
-    square = torch.linalg.vector_norm(pixels, dim=(0, 2)).square_().div_(pixels.shape[2])
-    variance = square.addcmul_(mean, mean, value=-1).clamp_(min=0)
-    output, _, _ = torch.native_batch_norm(pixels, weight, bias, mean, variance, False, 0.0, norm.eps)
-    return _like(output, z), mean, variance.add_(norm.eps).rsqrt_()
+    centred = pixels - mean[:, None]
+    variance = torch.linalg.vector_norm(centred, dim=(0, 2)).square_().div_(pixels.shape[2])
+    inverse_std = variance.add_(norm.eps).rsqrt_()
+    output = centred.mul_((weight * inverse_std)[:, None]).add_(bias[:, None])
+    return _like(output, z), mean, inverse_std
 
 
 def _normalise_back(
