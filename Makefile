@@ -4,7 +4,7 @@ VENV := .venv
 NAS := $(VENV)/bin/nas
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint install clean
+.PHONY: demo test bench lint install clean
 
 demo: $(VENV)/installed
 	$(NAS) search configs/digits.yaml
@@ -13,6 +13,9 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest
+
+bench: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

@@ -1,6 +1,6 @@
 """Small networks, images and records with known answers. All chance comes from generators given a seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,31 @@ TINY_TRAINING = Training(
     batch_norm_images=32,
 )
 
+BLOCKS = {
+    "conv 3x3": [BlockSpec("conv", 1, 4, 6, 6, 3, 1)],
+    "conv 5x5, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 5, 2)],
+    "conv 1x1": [BlockSpec("conv", 1, 4, 6, 6, 1, 1)],
+    "conv 1x1, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 1, 2)],
+    "inverted, residual": [BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1)],
+    "inverted, no residual": [BlockSpec("inverted_residual", 1, 4, 12, 6, 3, 1)],
+    "inverted, no expansion, residual": [BlockSpec("inverted_residual", 1, 4, 4, 4, 3, 1)],
+    "inverted, no expansion, stride 2": [BlockSpec("inverted_residual", 1, 4, 4, 6, 3, 2)],
+    "inverted, stride 2": [BlockSpec("inverted_residual", 1, 4, 12, 8, 3, 2)],
+    "two residuals": [
+        BlockSpec("inverted_residual", 1, 4, 8, 4, 3, 1),
+        BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1),
+    ],
+    "residuals around a stride": [
+        BlockSpec("inverted_residual", 1, 4, 8, 4, 3, 1),
+        BlockSpec("inverted_residual", 2, 4, 8, 6, 3, 2),
+        BlockSpec("inverted_residual", 2, 6, 12, 6, 3, 1),
+        BlockSpec("conv", 3, 6, 10, 10, 1, 1),
+    ],
+}
+"""Every kind of block, behind a stem of four channels."""
+STEMS = {"1x1": (1, 1), "1x1, stride 2": (1, 2), "3x3": (3, 1), "3x3, stride 2": (3, 2), "5x5, stride 2": (5, 2)}
+"""Kernel size and stride of a stem."""
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -48,6 +73,30 @@ def tiny_network(seed: int = 0, input_shape: tuple[int, int, int] = (1, 8, 8), n
     network = build_network(space.spec(space.largest()), generator(seed))
     with torch.no_grad():
         network.classifier.weight.normal_(generator=generator(seed + 1))
+    return network
+
+
+def network_of(
+    blocks: Sequence[BlockSpec], size: int | tuple[int, int] = 9, channels: int = 3, stem: tuple[int, int] = (3, 1)
+) -> Network:
+    """Network of a stem and `blocks`, with settled statistics and affine parameters far from 1 and 0."""
+    height, width = (size, size) if isinstance(size, int) else size
+    first = BlockSpec("conv", 0, channels, 4, 4, *stem)
+    return settled(NetworkSpec((channels, height, width), 5, (first, *blocks)))
+
+
+def settled(spec: NetworkSpec) -> Network:
+    """Network of `spec` as training leaves it: no statistic and no affine parameter at its first value."""
+    channels = spec.input_shape[0]
+    network = build_network(spec, generator(), [0.4] * channels, [0.3, 0.2, 0.5][:channels])
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            for values in (module.weight.data, module.running_var):
+                values.copy_(0.5 + torch.rand(values.shape, generator=generator(1)))
+            for values in (module.bias.data, module.running_mean):
+                values.copy_(torch.randn(values.shape, generator=generator(2)))
     return network
 
 

@@ -1,44 +1,21 @@
 """The folded view is the network in eval mode: logits and gradients, whatever the layout, the threads, the chunks."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nas.attacks import Pgd, in_chunks, view_of
-from nas.attacks.view import AutogradView, FoldedView
+from nas.attacks.view import AutogradView, FoldedView, View
 from nas.threat import ThreatModel
+from nas.training.inner import maximise_kl
+from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from search_spaces.spec import CONVOLUTIONS
-from tests.builders import Broken, generator
-
-BLOCKS = {
-    "conv 3x3": [BlockSpec("conv", 1, 4, 6, 6, 3, 1)],
-    "conv 5x5, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 5, 2)],
-    "conv 1x1": [BlockSpec("conv", 1, 4, 6, 6, 1, 1)],
-    "conv 1x1, stride 2": [BlockSpec("conv", 1, 4, 6, 6, 1, 2)],
-    "inverted, residual": [BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1)],
-    "inverted, no expansion, residual": [BlockSpec("inverted_residual", 1, 4, 4, 4, 3, 1)],
-    "inverted, stride 2": [BlockSpec("inverted_residual", 1, 4, 12, 8, 3, 2)],
-    "two residuals": [
-        BlockSpec("inverted_residual", 1, 4, 8, 4, 3, 1),
-        BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1),
-    ],
-}
-
-
-def network_of(blocks: list[BlockSpec], size: int = 9) -> Network:
-    """Network with settled statistics and affine parameters far from 1 and 0."""
-    stem = BlockSpec("conv", 0, 3, 4, 4, 3, 1)
-    network = build_network(NetworkSpec((3, size, size), 5, (stem, *blocks)), generator(), [0.4] * 3, [0.3, 0.2, 0.5])
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight.data, module.running_var):
-                values.copy_(0.5 + torch.rand(values.shape, generator=generator(1)))
-            for values in (module.bias.data, module.running_mean):
-                values.copy_(torch.randn(values.shape, generator=generator(2)))
-    return network
+from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled
 
 
 def slope(logits: Tensor) -> Tensor:
@@ -64,6 +41,35 @@ def test_every_block_folds_exactly(name: str, size: int, layout: torch.memory_fo
     assert_same(network, x)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 5), (8, 8), (5, 14)], ids=str)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_every_block_folds_exactly_on_small_maps_of_any_shape(name: str, size: tuple[int, int], channels: int) -> None:
+    network = network_of(BLOCKS[name], size, channels)
+    assert_same(network, torch.rand(4, channels, *size, generator=generator(3)))
+
+
+@pytest.mark.parametrize("size", [(7, 5), (8, 8), (9, 9)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_stem_folds_exactly(stem: str, channels: int, size: tuple[int, int]) -> None:
+    network = network_of(BLOCKS["inverted, residual"], size, channels, STEMS[stem])
+    assert_same(network, torch.rand(4, channels, *size, generator=generator(3)))
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(8, "inverted, stride 2"), (9, "conv 3x3")])
+def test_a_view_of_another_number_format_is_as_exact_as_that(size: int, blocks: str) -> None:
+    network = network_of(BLOCKS[blocks], size).double()
+    x = torch.rand(4, 3, size, size, generator=generator(3), dtype=torch.float64)
+    assert_same(network, x, atol=1e-12)
+
+
+def test_a_network_that_begins_with_a_residual_folds_exactly() -> None:
+    for hidden in (3, 9):
+        first = BlockSpec("inverted_residual", 0, 3, hidden, 3, 3, 1)
+        assert_same(settled(NetworkSpec((3, 8, 8), 5, (first,))), torch.rand(4, 3, 8, 8, generator=generator(3)))
+
+
 def test_every_kind_of_block_has_such_a_test() -> None:
     assert {block.kind for blocks in BLOCKS.values() for block in blocks} == set(CONVOLUTIONS)
 
@@ -74,16 +80,21 @@ def test_a_whole_mobilenet_tiny_folds_exactly() -> None:
     assert_same(network, torch.rand(3, 3, 32, 32, generator=generator(2)))
 
 
-def test_refolding_takes_over_new_weights_in_place() -> None:
-    network = network_of(BLOCKS["inverted, residual"])
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("name", ["inverted, residual", "residuals around a stride"])
+def test_refolding_takes_over_new_weights_in_place(name: str, size: int) -> None:
+    network = network_of(BLOCKS[name], size)
     view = view_of(network)
-    x = torch.rand(4, 3, 9, 9, generator=generator(3))
+    assert isinstance(view, FoldedView)
+    x = torch.rand(4, 3, size, size, generator=generator(3))
     before = view.logits(x)
+    addresses = [folded.matrix.data_ptr() for folded in view._folded]
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.1)
     # The linear classifier is not folded and so live; the convolutions are those of the last refolding.
     view.refold_()
+    assert addresses == [folded.matrix.data_ptr() for folded in view._folded]
     assert not torch.allclose(before, view.logits(x))
     assert_same(network, x)
     torch.testing.assert_close(view.logits(x), view_of(network).logits(x), rtol=0, atol=0)
@@ -122,6 +133,31 @@ def test_an_attack_gives_the_same_images_folded_and_by_autograd() -> None:
     plain = Pgd(steps=10).run(Broken(network, lambda z: z), x, labels, ThreatModel(epsilon=0.05), generator(4))
     torch.testing.assert_close(folded.adversarial, plain.adversarial, rtol=0, atol=1e-9)
     assert torch.equal(folded.fooled, plain.fooled)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["conv 3x3", "inverted, stride 2", "two residuals"])
+def test_the_inner_maximisation_is_the_same_folded_and_by_autograd(name: str, norm: str, size: int) -> None:
+    network = network_of(BLOCKS[name], size).double()
+    x = torch.rand(8, 3, size, size, generator=generator(3), dtype=torch.float64)
+    threat = ThreatModel(norm=norm, epsilon=0.1)
+    views: list[View] = [view_of(network), AutogradView(network)]
+    found, expected = (maximise_kl(view, x, threat, InnerAttack(steps=5), generator(4)) for view in views)
+    assert isinstance(views[0], FoldedView)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    assert float(threat.distance(found, x).max()) > 0.01
+
+
+@pytest.mark.parametrize("move", [nn.Module.double, nn.Module.half])
+def test_a_network_that_changes_its_number_format_needs_a_new_view(move: Callable[[nn.Module], nn.Module]) -> None:
+    for size in (8, 9):
+        network = network_of(BLOCKS["inverted, residual"], size)
+        view = view_of(network)
+        x = torch.rand(4, 3, size, size, generator=generator(3))
+        dtype = next(move(network).parameters()).dtype
+        with pytest.raises(RuntimeError):
+            view.gradient(x.to(dtype), slope)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,6 +1,7 @@
-"""Wilson intervals against hand-computed values."""
+"""Wilson intervals against hand-computed values and against scipy's."""
 
 import pytest
+from scipy.stats import binomtest
 
 from nas.evaluation.accuracy import wilson_interval
 
@@ -29,3 +30,11 @@ def test_intervals_hold_their_proportion_and_stay_in_zero_to_one(count: int) -> 
         assert successes / count - 1e-12 <= interval.high <= 1
         mirrored = wilson_interval(count - successes, count)
         assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 97, 360, 1000, 10_000])
+def test_intervals_are_scipys(count: int) -> None:
+    for successes in sorted({0, 1, count // 3, count // 2, count - 1, count}):
+        expected = binomtest(successes, count).proportion_ci(confidence_level=0.95, method="wilson")
+        found = wilson_interval(successes, count)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12, abs=1e-15)

@@ -111,24 +111,41 @@ def test_one_seed_gives_one_training_and_another_seed_another(method: str) -> No
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("channels", [1, 3])
 def test_training_resumed_after_any_epoch_is_the_uninterrupted_training_bit_for_bit(
-    tmp_path: Path, method: str, ema_decay: float
+    tmp_path: Path, method: str, ema_decay: float, channels: int
 ) -> None:
     chosen = settings(method=method, epochs=3, ema_decay=ema_decay)
-    whole = started(chosen)
+    images, shape = tiny_images(40, channels=channels), (channels, 8, 8)
+    whole = start_training(tiny_network(0, shape), chosen, generator())
     logs = []
     for epoch in range(3):
-        logs.append(train_epoch(whole, IMAGES, chosen, THREAT))
+        logs.append(train_epoch(whole, images, chosen, THREAT))
         save_training(tmp_path / f"{epoch + 1}", whole, "print")
     for epoch in (1, 2):
-        resumed = start_training(tiny_network(seed=5), chosen, generator(99))
+        resumed = start_training(tiny_network(5, shape), chosen, generator(99))
         load_training(tmp_path / f"{epoch}", resumed, "print")
         assert (resumed.epoch, resumed.step) == (epoch, 3 * epoch)
-        assert [train_epoch(resumed, IMAGES, chosen, THREAT) for _ in range(3 - epoch)] == logs[epoch:]
+        assert [train_epoch(resumed, images, chosen, THREAT) for _ in range(3 - epoch)] == logs[epoch:]
         expected, found = everything(whole), everything(resumed)
         assert expected.keys() == found.keys()
         for name, tensor in expected.items():
             assert torch.equal(tensor, found[name]), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_copied_state_trains_as_the_original_and_leaves_it_alone(method: str) -> None:
+    chosen = settings(method=method)
+    state = started(chosen)
+    train_epoch(state, IMAGES, chosen, THREAT)
+    before = {name: tensor.clone() for name, tensor in everything(state).items()}
+    copied = copy.deepcopy(state)
+    copied.generator = generator(3)
+    train_epoch(copied, IMAGES, chosen, THREAT)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in everything(state).items())
+    state.generator = generator(3)
+    train_epoch(state, IMAGES, chosen, THREAT)
+    assert all(torch.equal(tensor, everything(copied)[name]) for name, tensor in everything(state).items())
 
 
 def test_a_last_batch_of_one_image_is_skipped() -> None:
