@@ -30,7 +30,7 @@ def front_png(
     """PNG of the front among all feasible trials, one panel per objective over the cost axis."""
     x_axis, panels = _axes(front.objectives)
     shown = [record for record in records if record.is_feasible and record.reused_from is None]
-    figure = _figure(max(len(panels), 1) * 4.6, 4.4)
+    figure = figure_of(max(len(panels), 1) * 4.6, 4.4)
     for index, objective in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         _panel(axes, x_axis, objective, front, shown, picked)
@@ -40,7 +40,7 @@ def front_png(
     if front.records and front.records[0].evaluation is not None:
         figure.text(0.01, 0.005, protocol_text(front.records[0].evaluation), fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
-    return _png(figure)
+    return png_of(figure)
 
 
 def _panel(
@@ -88,7 +88,7 @@ def _log_axis(axes: "Axes", values: Sequence[float]) -> None:
 
 def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int) -> bytes:
     """PNG of a retraining: loss and training accuracy of every epoch, validation where it was measured."""
-    figure = _figure(9.2, 3.9)
+    figure = figure_of(9.2, 3.9)
     left, right = figure.subplots(1, 2)
     epochs = [p["epoch"] for p in points]
     left.plot(epochs, [p["loss"] for p in points], color=FRONT_COLOUR)
@@ -124,7 +124,7 @@ def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int)
     for axes in (left, right):
         axes.grid(alpha=0.25)
     figure.tight_layout()
-    return _png(figure)
+    return png_of(figure)
 
 
 def front_html(
@@ -260,7 +260,7 @@ def _better(objective: Metric) -> str:
     return "less is better" if objective.direction == "minimize" else "more is better"
 
 
-def _figure(width: float, height: float) -> "Figure":
+def figure_of(width: float, height: float) -> "Figure":
     """Figure that belongs to no window and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -270,7 +270,8 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def png_of(figure: "Figure") -> bytes:
+    """PNG of `figure`."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

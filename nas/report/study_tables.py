@@ -1,0 +1,130 @@
+"""The study of a run as text: the paper's table, and what its trials say."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+HEADINGS = {
+    "macs": "MACs", "params": "params", "natural_accuracy": "natural", "robust_accuracy": "robust",
+    "instability_scaled": "instability", "lipschitz_empirical_scaled": "Lipschitz, empirical",
+}  # fmt: skip
+
+
+def paper_table(rows: Sequence[Mapping[str, Any]], source: str) -> RenderableType:
+    """Networks with the paper's columns; below a value, the printed one and the difference."""
+    table = Table(header_style="bold")
+    for heading in ("network", "seeds", *HEADINGS.values()):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for row in rows:
+        table.add_row(row["network"], str(row["seeds"]), *(_cell(row, name) for name in HEADINGS))
+    notes = [
+        "mean ± standard deviation over seeds; instability is KL / l_inf, Lipschitz l1 / l_inf: the paper's scales"
+    ]
+    if any("macs_paper" in row for row in rows):
+        notes.append(f"grey: printed value and difference; {source}")
+    return Group(table, *(Text(note, style="dim") for note in notes))
+
+
+def paper_markdown(rows: Sequence[Mapping[str, Any]], source: str) -> str:
+    """The same as a Markdown table."""
+    printed = any("macs_paper" in row for row in rows)
+    head = ["network", "seeds", *HEADINGS.values()]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in rows:
+        cells = [
+            _value(row, name) + (f" ({_printed(row, name)})" if f"{name}_paper" in row else "") for name in HEADINGS
+        ]
+        lines.append(f"| {' | '.join([row['network'], str(row['seeds']), *cells])} |")
+    note = f"\n\nIn brackets: printed value and difference. {source}" if printed else ""
+    return "\n".join(lines) + note + "\n"
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    below = f"\n[dim]{_printed(row, name)}[/dim]" if f"{name}_paper" in row else ""
+    return _value(row, name) + below
+
+
+def _value(row: Mapping[str, Any], name: str) -> str:
+    spread = row.get(f"{name}_sd")
+    return _number(name, row[name]) + ("" if spread is None else f" ± {_number(name, spread)}")
+
+
+def _printed(row: Mapping[str, Any], name: str) -> str:
+    difference = row[f"{name}_difference"]
+    change = f"{100 * difference:+.1f} %" if name in ("macs", "params") else f"{difference:+.3g}"
+    return f"paper {_number(name, row[f'{name}_paper'])}, {change}"
+
+
+def _number(name: str, value: float) -> str:
+    if name in ("macs", "params"):
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if name.endswith("accuracy") else f"{value:.3g}"
+
+
+def insight_tables(found: Mapping[str, Any]) -> RenderableType:
+    """Answers of `nas insights` in three tables."""
+    parts: list[RenderableType] = [
+        Text(f"{found['trials']} trials of {found['networks']} networks; intervals: 95 % bootstrap over trials"),
+        *(Text(f"warning: {text}", style="yellow") for text in found["warnings"]),
+        _taus("1. What moves with width, expand ratio and depth (Kendall τ)", found["effects"]),
+        _thresholds(found["thresholds"]),
+        _taus("3. What cheap quantities say about measured ones (Kendall τ)", found["predictors"]),
+    ]
+    return Group(*parts)
+
+
+def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("")
+    names = list(dict.fromkeys(name for row in effects.values() for name in row))
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for factor, row in effects.items():
+        table.add_row(factor, *(_tau(row.get(name)) for name in names))
+    return table
+
+
+def _tau(cell: Mapping[str, float | None] | None) -> str:
+    if cell is None or cell["tau"] is None:
+        return "–"
+    if cell["low"] is None or cell["high"] is None:
+        return f"{cell['tau']:+.2f}"
+    certain = cell["low"] > 0 or cell["high"] < 0
+    text = f"{cell['tau']:+.2f} [dim]{cell['low']:+.2f} … {cell['high']:+.2f}[/dim]"
+    return f"[bold]{text}[/bold]" if certain else text
+
+
+def _thresholds(thresholds: Mapping[str, Mapping[str, float | None]]) -> Table:
+    title = "2. Where more of it gains no more robust accuracy (two lines instead of one)"
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for heading in ("", "change point", "95 % interval", "slope before", "slope after", "error removed"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for factor, found in thresholds.items():
+        if found["at"] is None:
+            table.add_row(factor, "–", "fewer than four different values", "", "", "")
+            continue
+        low, high = found["low"], found["high"]
+        interval = "–" if low is None or high is None else f"{low:,.4g} … {high:,.4g}"
+        table.add_row(
+            factor, f"{found['at']:,.4g}", interval, f"{found['before']:+.3g}", f"{found['after']:+.3g}",
+            f"{100 * (found['improvement'] or 0):.0f} %",
+        )  # fmt: skip
+    return table
+
+
+def curve_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, str]]) -> Table:
+    """Scores after the first, the middle and the last epoch, mean over the seeds."""
+    table = Table(header_style="bold")
+    for heading in ("network", "epoch", *(title for _, title in panels)):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    epochs = sorted({row["epoch"] for row in rows})
+    shown = sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]})
+    for network in dict.fromkeys(row["network"] for row in rows):
+        for epoch in shown:
+            same = [row for row in rows if row["network"] == network and row["epoch"] == epoch]
+            means = [sum(row[name] for row in same) / len(same) for name, _ in panels] if same else []
+            table.add_row(network, str(epoch), *(f"{value:.4g}" for value in means))
+    return table

@@ -1,0 +1,8 @@
+"""What a set of trained networks says about width, expand ratio and robustness (Mousavi 2023's questions)."""
+
+from nas.study.curves import curve_rows
+from nas.study.groups import Group, groups_of
+from nas.study.insights import insights
+from nas.study.paper import table_rows
+
+__all__ = ["Group", "curve_rows", "groups_of", "insights", "table_rows"]

@@ -1,0 +1,35 @@
+"""Scores after every epoch: figures 2 to 4 of Mousavi 2023 for any run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.errors import UsageError
+from nas.records import TrialRecord
+from nas.study.groups import groups_of
+from nas.trial import CURVE
+
+CURVES = (
+    ("natural_accuracy", "natural accuracy"),
+    ("robust_accuracy", "robust accuracy"),
+    ("instability_scaled", "perturbation instability (KL / l_inf)"),
+    ("lipschitz_empirical_scaled", "empirical Lipschitz (l1 / l_inf)"),
+)
+"""Panels: the paper's figures 2 and 3, and 4."""
+
+
+def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict[str, Any]]:
+    """One row for each trial and epoch, with its group's label and the scores. Raises UsageError where none is."""
+    rows = []
+    for group in groups_of(records):
+        for record in group.records:
+            path = trials_folder / f"{record.number:05d}" / CURVE
+            for line in path.read_text().splitlines() if path.is_file() else ():
+                scores = json.loads(line)
+                names = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
+                rows.append({"network": group.label, "trial": record.number, "seed": record.seed}
+                            | {name: scores[name] for name in names})  # fmt: skip
+    if not rows:
+        raise UsageError("no trial was scored after every epoch; train with --set training.track_every_epoch=true")
+    return rows
