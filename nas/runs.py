@@ -203,8 +203,9 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
 
     Accuracies 0; costs their limit, else 1.1 times the largest genotype's; the closed-form bound 1.1 times
     the largest genotype's; instability ln(classes) nats, that of a certain prediction becoming uniform
-    (divided by epsilon on the paper's scale). `search.reference_point` overrides; the empirical Lipschitz
-    constants have no natural worst value and need it. Raises ConfigError where it is missing.
+    (divided by epsilon on the paper's scale). `search.reference_point` overrides; the empirical and the
+    certified Lipschitz constants have no worst value known before training and need it. Raises ConfigError
+    where it is missing.
     """
     spec = space.spec(space.largest())
     chance = math.log(space.num_classes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from nas.attacks import AttackSettings, Pgd
 from nas.data import Split
 from nas.evaluation.accuracy import wilson_interval
+from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.instability import instability
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
 from nas.records import Evaluation
@@ -77,6 +78,7 @@ def evaluate(
         instability=_mean(scores.instability),
         instability_scaled=_mean(scores.instability_scaled),
         lipschitz_bound_log10=lipschitz_bound_log10(network.spec),
+        lipschitz_certified_log10=_certified(network),
         lipschitz_empirical=_mean(scores.lipschitz),
         lipschitz_empirical_scaled=_mean(scores.lipschitz_scaled),
         attack=settings.attack.describe(threat),
@@ -114,6 +116,14 @@ def _score(
         finite=finite,
         stuck=result.stuck,
     )
+
+
+def _certified(network: Network) -> float | None:
+    """log10 of the certified Lipschitz constant; None where there is no certificate."""
+    try:
+        return certified_lipschitz(network).log10
+    except ValueError:
+        return None
 
 
 def _mean(values: Tensor) -> float:

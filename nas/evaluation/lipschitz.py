@@ -1,4 +1,7 @@
-"""Lipschitz constants of Mousavi 2023: the closed form of the architecture and the empirical lower bound."""
+"""Lipschitz constants of Mousavi 2023: the closed form of the architecture and the empirical lower bound.
+
+The proved upper bound of the trained network is in `nas.evaluation.certified`.
+"""
 
 from math import log10, sqrt
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import inf
 from typing import Literal
 
 from nas.errors import UsageError
@@ -43,7 +44,11 @@ def _cost(name: str, unit: str, title: str) -> Metric:
 
 
 def _score(name: str, direction: Direction, unit: str, title: str, best: float) -> Metric:
-    return Metric(name, direction, unit, title, best, lambda record: float(getattr(_evaluated(record), name)))
+    def read(record: TrialRecord) -> float:
+        value = getattr(_evaluated(record), name)
+        return inf if value is None else float(value)  # None: a bound that could not be proved
+
+    return Metric(name, direction, unit, title, best, read)
 
 
 def _evaluated(record: TrialRecord) -> Evaluation:
@@ -58,6 +63,7 @@ _METRICS = (
     _score("instability", "minimize", "nats", "instability", 0.0),
     _score("instability_scaled", "minimize", "nats per pixel unit", "instability (paper's scale)", 0.0),
     _score("lipschitz_bound_log10", "minimize", "log10", "Lipschitz bound (log10)", 0.0),
+    _score("lipschitz_certified_log10", "minimize", "log10, l2/l2", "certified Lipschitz (log10)", 0.0),
     _score("lipschitz_empirical", "minimize", "logits per pixel unit, l2/l2", "empirical Lipschitz", 0.0),
     _score(
         "lipschitz_empirical_scaled",

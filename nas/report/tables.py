@@ -67,7 +67,8 @@ def cell(name: str, record: TrialRecord) -> str:
         return bytes_text(getattr(record.costs, name))
     if hasattr(record.costs, name):
         return f"{getattr(record.costs, name):,}"
-    return f"{getattr(evaluation, name):.3g}"
+    value = getattr(evaluation, name)
+    return "none" if value is None else f"{value:.3g}"
 
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
@@ -147,11 +148,12 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
         ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
         ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
         ("Lipschitz, closed form", evaluation.lipschitz_bound_log10, "log10 of eq. 5, of the architecture only"),
+        ("Lipschitz, certified", evaluation.lipschitz_certified_log10, "log10 of a proved upper bound, l2 / l2"),
         ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
         ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
     )
-    for name, value, unit in scores:
-        table.add_row(name, f"{value:.4g}", unit)
+    for name, score, unit in scores:
+        table.add_row(name, "none" if score is None else f"{score:.4g}", unit)
     notes = [Text(protocol_text(evaluation), style="dim")]
     notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
     return Group(table, *notes)

@@ -168,12 +168,13 @@ def test_the_reference_point_of_the_config_wins(tmp_path: Path) -> None:
     assert reference_point(config, space, config.parsed_objectives) == (0.0, 123.0)
 
 
-def test_an_objective_without_a_worst_value_needs_one(tmp_path: Path) -> None:
-    config = _config(tmp_path, "objectives=[lipschitz_empirical]")
+@pytest.mark.parametrize("name", ["lipschitz_empirical", "lipschitz_certified_log10"])
+def test_an_objective_without_a_worst_value_needs_one(tmp_path: Path, name: str) -> None:
+    config = _config(tmp_path, f"objectives=[{name}]")
     data = load_search_data(config.data)
-    with pytest.raises(ConfigError, match=r"search\.reference_point: \{lipschitz_empirical: VALUE\}"):
+    with pytest.raises(ConfigError, match=rf"search\.reference_point: \{{{name}: VALUE\}}"):
         make_problem(config, data)
-    stated = _config(tmp_path, "objectives=[lipschitz_empirical]", "search.reference_point={lipschitz_empirical: 50}")
+    stated = _config(tmp_path, f"objectives=[{name}]", f"search.reference_point={{{name}: 50}}")
     assert make_problem(stated, data).reference_point == (50.0,)
 
 

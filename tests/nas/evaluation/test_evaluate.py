@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nas.attacks import Fgsm, Pgd
 from nas.data import Split
-from nas.evaluation import EvaluationSettings, evaluate
+from nas.evaluation import EvaluationSettings, certified_lipschitz, evaluate
 from nas.evaluation.accuracy import wilson_interval
 from nas.records import Evaluation
 from nas.threat import ThreatModel
@@ -80,6 +80,18 @@ def test_an_evaluation_names_its_protocol() -> None:
     assert found.attack == attack.describe(threat)
     assert found.threat == {"norm": "l2", "epsilon": 0.3}
     assert found.lipschitz_bound_log10 > 0
+    assert found.lipschitz_certified_log10 == certified_lipschitz(network).log10
+    assert 0 < found.lipschitz_empirical <= 10**found.lipschitz_certified_log10
+
+
+def test_a_network_of_unknown_layers_or_broken_weights_has_no_certificate() -> None:
+    network, _ = linear_network()
+    threat = ThreatModel(epsilon=0.01)
+    assert score(network, grey_images(10), threat, attack=Fgsm()).lipschitz_certified_log10 is None
+    broken = tiny_network()
+    with torch.no_grad():
+        broken.classifier.weight.fill_(float("nan"))
+    assert score(broken, tiny_images(10), threat, attack=Fgsm()).lipschitz_certified_log10 is None
 
 
 def test_max_images_takes_the_first_ones() -> None:

@@ -43,6 +43,11 @@ def test_scores_of_untrained_trials_are_refused_and_their_costs_are_not(state: T
     assert METRICS["params"].read(record) == 1000
 
 
+def test_a_bound_that_could_not_be_proved_is_infinite() -> None:
+    unproved = trial(3, lipschitz_certified_log10=None)  # type: ignore[arg-type]
+    assert METRICS["lipschitz_certified_log10"].read(unproved) == float("inf")
+
+
 def test_an_unknown_metric_is_refused_with_the_nearest_name_and_all_names() -> None:
     with pytest.raises(UsageError, match="did you mean robust_accuracy") as refused:
         metric("robust_acuracy")

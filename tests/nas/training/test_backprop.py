@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.layers import convolve, layers_of
+from nas.layers import arithmetic_of, images, layers_of, maps
 from nas.training.backprop import Forward, _Pass, forward_of
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
@@ -97,11 +97,18 @@ def test_every_stem_trains_as_by_autograd(stem: str, channels: int, size: int) -
     assert_same(network_of(BLOCKS["residuals around a stride"], size, channels, STEMS[stem]).double())
 
 
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_network_without_any_window_trains_as_by_autograd(size: int) -> None:
+    assert_same(network_of(BLOCKS["conv 1x1"], size, stem=(1, 1)).double())
+
+
 def test_maps_are_dense_up_to_64_pixels_where_channels_mix_in_the_stem_only() -> None:
     def dense(name: str, size: int | tuple[int, int]) -> bool:
         layers = layers_of(network_of(BLOCKS[name], size))
         assert layers is not None
-        return any(layer.taps is not None for layer in layers)
+        windows = {layer.taps is not None for layer in layers if not layer.is_pointwise}
+        assert windows == {arithmetic_of(layers) == maps}
+        return windows == {True}
 
     assert dense("two residuals", 8)
     assert dense("two residuals", (4, 16))
@@ -282,14 +289,15 @@ def test_weights_that_changed_before_the_backward_pass_are_noticed(size: int) ->
 @pytest.mark.parametrize("size", [8, 9])
 def test_activations_live_no_longer_than_the_backward_pass(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     network = network_of(BLOCKS["inverted, residual"], size)
-    alive: list[weakref.ref[Tensor]] = []
+    arithmetic = maps if size == 8 else images
+    convolve, alive = arithmetic.convolve, list[weakref.ref[Tensor]]()
 
     def watched(*args: Any) -> Tensor:
         z = convolve(*args)
         alive.append(weakref.ref(z))
         return z
 
-    monkeypatch.setattr("nas.training.backprop.convolve", watched)
+    monkeypatch.setattr(arithmetic, "convolve", watched)
     logits = forward_of(network)(*batches_for(network, 2))
     assert all(ref() is not None for ref in alive)
     loss = loss_of(logits)
