@@ -62,9 +62,6 @@ class Evaluation:
     """Mean of KL / ‖x − x̂‖_inf: the scale of the paper's tables, as far as it could be inferred."""
     lipschitz_bound_log10: float
     """log10 of the closed form of eq. 5, product over blocks: of the architecture, not of the weights."""
-    lipschitz_certified_log10: float | None
-    """log10 of a proved upper bound of ‖f(x) − f(x')‖₂ / ‖x − x'‖₂ for all pairs of images, of the trained weights
-    (nas/evaluation/certified.py); None where the network has layers whose norms are not known."""
     lipschitz_empirical: float
     """Mean of ‖f(x) − f(x̂)‖₂ / ‖x − x̂‖₂ (eq. 6): a lower bound."""
     lipschitz_empirical_scaled: float
@@ -72,6 +69,9 @@ class Evaluation:
     attack: Mapping[str, Any]
     threat: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    lipschitz_certified_log10: float | None = None
+    """log10 of a proved upper bound of ‖f(x) − f(x')‖₂ / ‖x − x'‖₂ for all pairs of images, of the trained weights
+    (nas/evaluation/certified.py); None where the network has layers whose norms are not known."""
 
 
 class TrialState(StrEnum):

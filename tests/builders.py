@@ -97,6 +97,9 @@ def settled(spec: NetworkSpec) -> Network:
                 values.copy_(0.5 + torch.rand(values.shape, generator=generator(1)))
             for values in (module.bias.data, module.running_mean):
                 values.copy_(torch.randn(values.shape, generator=generator(2)))
+    return network
+
+
 def with_random_statistics(network: Network, seed: int = 0) -> Network:
     """`network` with batch-norms unlike fresh ones: scales of both signs; ReLU6 cuts off some pixels, not most."""
     g = generator(seed)

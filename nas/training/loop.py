@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from nas.attacks import View, view_of
 from nas.data import Split, augment
 from nas.errors import Diverged
+from nas.norms import spectral_penalty
 from nas.threat import ThreatModel
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
 from nas.training.backprop import Forward, forward_of
@@ -80,7 +81,8 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
     """One pass over `data`; `state` moves on by one epoch.
 
-    Raises Diverged when the mean loss is not finite. The device is waited for once, at the end.
+    Raises Diverged when the mean loss, or a penalised layer, is not finite. Without a Lipschitz penalty, the device
+    is waited for once, at the end.
     """
     device = data.images.device
     order = torch.randperm(len(data), device=device, generator=state.generator)
@@ -121,7 +123,8 @@ class _Steps:
         self._average = None if state.average is None else Tensors.of(state.average)
         self._moved = torch.ones((), device=device)
         """Share of the live weights in the next average."""
-        replays = device.type == "cuda" and settings.cuda_graphs
+        # A graph cannot hold the penalty's singular values: their library waits for the device.
+        replays = device.type == "cuda" and settings.cuda_graphs and not settings.lipschitz_penalty
         self._step = Replayed(self._work, recorder(state.generator)) if replays else self._work
 
     def take(self, batch: Tensor) -> None:
@@ -134,6 +137,8 @@ class _Steps:
         x = to_pixels(augment(self.data.images[batch], settings.augmentation, state.generator))
         y = self.data.labels[batch]
         loss, logits = METHODS[settings.method](state, x, y, settings, self._threat)
+        if settings.lipschitz_penalty:
+            loss = loss + settings.lipschitz_penalty * _lipschitz_penalty(state.network)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
@@ -141,6 +146,13 @@ class _Steps:
         if self._average is not None:
             update_average_(self._average, self._live, self._moved)
         self.sums += torch.stack([loss.detach().double(), (logits.argmax(1) == y).sum()])
+
+
+def _lipschitz_penalty(network: Network) -> Tensor:
+    try:
+        return spectral_penalty(network)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise Diverged("weights are not finite and have no norms; lower training.learning_rate") from error
 
 
 Step = Callable[[TrainingState, Tensor, Tensor, Training, ThreatModel], tuple[Tensor, Tensor]]

@@ -46,6 +46,9 @@ class Training(Settings):
     """Nesterov momentum of SGD (0: none)."""
     weight_decay: float = Field(5e-4, ge=0, le=1)
     """L2 penalty on convolution and linear weights; biases and batch-norm have none."""
+    lipschitz_penalty: float = Field(0.0, ge=0, le=100)
+    """Weight λ of ln L in the loss, L the product of layer norms that certifies the Lipschitz constant
+    (nas/norms.py); 0: none. Needs a network whose layers are known."""
     schedule: Schedule = "cosine"
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)

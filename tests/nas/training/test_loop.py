@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from nas.attacks import view_of
 from nas.data import Augmentation, augment
 from nas.errors import Diverged
+from nas.norms import spectral_penalty
 from nas.threat import ThreatModel
 from nas.training import Training, TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, save_training
@@ -69,6 +70,28 @@ def test_one_trades_step_is_the_formula_of_nesterov_sgd() -> None:
         # the first momentum buffer is the gradient itself; Nesterov looks ahead by momentum times it
         torch.testing.assert_close(found, before - 0.05 * (full + 0.5 * full), rtol=1e-4, atol=1e-6)
     assert log.loss == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_lipschitz_penalty_adds_its_gradient_to_the_one_of_the_method(method: str) -> None:
+    chosen = settings(
+        method=method, batch_size=40, epochs=1, schedule="constant", weight_decay=0.0, momentum=0.0, ema_decay=0.0
+    )
+    without, with_it, plain = started(chosen), started(chosen), tiny_network()
+    log = train_epoch(without, IMAGES, chosen, THREAT)
+    penalised = train_epoch(with_it, IMAGES, chosen.model_copy(update={"lipschitz_penalty": 0.3}), THREAT)
+    # The penalty of a step uses the running statistics that the forward passes of that step have moved.
+    plain.load_state_dict({
+        name: tensor if "running" in name else dict(plain.named_parameters()).get(name, tensor)
+        for name, tensor in without.network.state_dict().items()
+    })  # fmt: skip
+    penalty = spectral_penalty(plain)
+    assert penalised.loss == pytest.approx(log.loss + 0.3 * penalty.item(), rel=1e-5)
+    gradients = torch.autograd.grad(penalty, list(plain.parameters()), allow_unused=True, materialize_grads=True)
+    for found, base, gradient in zip(
+        with_it.network.parameters(), without.network.parameters(), gradients, strict=True
+    ):
+        torch.testing.assert_close(found, base - 0.05 * 0.3 * gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("method", "forwards"), [("trades", 2), ("madry", 1), ("natural", 1)])
@@ -187,6 +210,15 @@ def test_a_loss_that_is_not_finite_is_a_divergence_with_what_to_do(value: float)
         state.network.classifier.weight.fill_(value)
     with pytest.raises(Diverged, match=r"epoch 1 is nan; lower training\.learning_rate"):
         train_epoch(state, IMAGES, settings(), THREAT)
+
+
+def test_weights_without_norms_are_a_divergence_too() -> None:
+    chosen = settings(lipschitz_penalty=0.1)
+    state = started(chosen)
+    with torch.no_grad():
+        state.network.classifier.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"not finite and have no norms; lower training\.learning_rate"):
+        train_epoch(state, IMAGES, chosen, THREAT)
 
 
 def test_the_scored_network_is_the_average_with_statistics_of_clean_images() -> None:
