@@ -1,5 +1,7 @@
-"""How long a search will take on this machine: measured on a few of its own networks."""
+"""What a search would cover, and how long it will take on this machine, measured on a few of its own networks."""
 
+import dataclasses
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -7,8 +9,43 @@ from nas.bench import Workload, worker_pool
 from nas.config import RunConfig
 from nas.data import SearchData
 from nas.machine import resolve_device
-from nas.runs import make_problem, workers_and_threads
+from nas.records import Costs
+from nas.runs import check_budget, make_problem, workers_and_threads
 from search_spaces import NetworkSpec
+
+
+def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Mapping[str, Any]:
+    """What a search of `config` would cover, JSON-ready (see `nas check`)."""
+    problem = make_problem(config, data)
+    check_budget(problem)
+    rng = Random(0)
+    space = problem.space
+    drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(sample_size))]
+    costs = [problem.costs(genotype) for genotype in drawn]
+    within = [c for c in costs[2:] if problem.budget.allows(c)]
+    ranges = {
+        f.name: [min(getattr(c, f.name) for c in costs), max(getattr(c, f.name) for c in costs)]
+        for f in dataclasses.fields(Costs)
+    }
+    workers, threads = workers_and_threads(config)
+    typical = sorted(c.params for c in within or costs[:1])[len(within or costs[:1]) // 2]
+    return {
+        "name": config.name,
+        "data": {"train": len(data.train), "validation": len(data.validation), "classes": data.num_classes,
+                 "input_shape": data.input_shape},
+        "genotypes": space.size,
+        "choices": {choice.name: list(choice.options) for choice in space.choices},
+        "costs": ranges,
+        "within_budget": len(within) / sample_size,
+        "sampled": sample_size,
+        "objectives": {o.name: o.direction for o in problem.objectives},
+        "reference_point": dict(zip((o.name for o in problem.objectives), problem.reference_point, strict=True)),
+        "trials": config.search.trials,
+        "workers": workers,
+        "threads_per_worker": threads,
+        "device": str(resolve_device(config.device)),
+        "disk_bytes": config.search.trials * (4 * typical + 20_000),
+    }  # fmt: skip
 
 
 def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:

@@ -68,15 +68,16 @@ class TrialPlan:
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        with (folder / "log.jsonl").open("w") as log, (folder / CURVE).open("w") as curve:
+        (folder / CURVE).unlink(missing_ok=True)
+        with (folder / "log.jsonl").open("w") as log:
             for _ in range(self.training.epochs):
                 epoch = train_epoch(state, data.train, self.training, self.threat)
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()
                 if self.training.track_every_epoch:
                     evaluation = self._evaluate(scored_network(state, data.train, self.training), data, candidate)
-                    curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
-                    curve.flush()
+                    with (folder / CURVE).open("a") as curve:
+                        curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
         scored = scored_network(state, data.train, self.training)
         _check_finite(scored, data.validation)
         save_weights(folder / "model.safetensors", scored)

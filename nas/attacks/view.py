@@ -72,22 +72,26 @@ class FoldedView:
 
     def __init__(self, network: Network, layers: Sequence[Layer], dtype: torch.dtype) -> None:
         self._network = network
-        self._arithmetic = arithmetic_of(layers)
-        self._folded = [_fold(layer, self._arithmetic, dtype) for layer in layers]
+        self._folded = [_fold(layer, arithmetic_of(layers), dtype) for layer in layers]
         self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
         self.refold_()
 
+    @property
+    def _arithmetic(self) -> Arithmetic:  # not an attribute: a view can be copied, a module cannot
+        return arithmetic_of([folded.layer for folded in self._folded])
+
     @torch.no_grad()
     def refold_(self) -> None:
         """W ← w · γ / √(σ² + ε) and b ← β − μ · γ / √(σ² + ε), in place."""
+        arithmetic = self._arithmetic
         for folded in self._folded:
             norm = folded.layer.norm
             assert norm.running_var is not None, "batch-norm without running statistics was let through"
             assert norm.running_mean is not None, "batch-norm without running statistics was let through"
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = folded.layer.conv.weight * scale[:, None, None, None]
-            folded.matrix.copy_(self._arithmetic.matrix_of(folded.layer, weight))
+            folded.matrix.copy_(arithmetic.matrix_of(folded.layer, weight))
             folded.bias.copy_(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1))
             if folded.turned is not None:
                 folded.turned.copy_(flipped(folded.layer, weight))
@@ -108,7 +112,8 @@ class FoldedView:
         """Input of every layer, then the output of the last one."""
         normalization = self._network.normalization
         h = (x - normalization.mean) / normalization.std
-        h, convolve = self._arithmetic.enter(h.to(self._dtype)), self._arithmetic.convolve
+        arithmetic = self._arithmetic
+        h, convolve = arithmetic.enter(h.to(self._dtype)), arithmetic.convolve
         outputs, residual = [h], h
         for folded in self._folded:
             layer = folded.layer

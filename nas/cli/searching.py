@@ -26,9 +26,8 @@ def check(
         start_server("nas.bench")  # imports beside ours, on another core
     from nas.config import load_config
     from nas.data import load_search_data
-    from nas.estimate import search_time
+    from nas.estimate import coverage, search_time
     from nas.report.tables import coverage_table
-    from nas.runs import coverage
 
     loaded = load_config(config, overrides or ())
     data = load_search_data(loaded.data)

@@ -46,7 +46,7 @@ class Arithmetic(Protocol):
 
 def arithmetic_of(layers: Sequence[Layer]) -> Arithmetic:
     """`maps` where all windows are dense, `images` otherwise."""
-    return maps if any(layer.taps is not None for layer in layers) else images
+    return maps if layers[0].channel_major_in else images  # only dense networks begin so
 
 
 def relu6_back_(gradient: Tensor, output: Tensor) -> None:

@@ -172,9 +172,9 @@ def test_the_matrix_of_a_dense_window_holds_the_output_for_every_unit_image(wind
     _, stride, padding = window
     depthwise, mixing = (layer_of(maps, 3, out, window, groups, (4, 5)) for out, groups in ((3, 3), (2, 1)))
     units = torch.eye(20, dtype=torch.float64).view(20, 1, 4, 5)
-    found, weight = (f(depthwise, depthwise.conv.weight.detach()) for f in (maps.matrix_of, lambda _, w: w))
+    weight = depthwise.conv.weight.detach()
     expected = F.conv2d(units.expand(-1, 3, -1, -1), weight, None, stride, padding, groups=3)
-    torch.testing.assert_close(found, expected.flatten(2).transpose(0, 1))
+    torch.testing.assert_close(maps.matrix_of(depthwise, weight), expected.flatten(2).transpose(0, 1))
     units = torch.eye(60, dtype=torch.float64).view(60, 3, 4, 5)
     weight = mixing.conv.weight.detach()
     expected = F.conv2d(units, weight, None, stride, padding)
@@ -229,7 +229,7 @@ def test_pooling_is_torchs_mean(
     assert torch.equal(h, before[0])
 
 
-@pytest.mark.parametrize("arithmetic", [images, maps], ids=["images", "maps"])
+@each_arithmetic
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("groups", [1, 2, 3])
@@ -261,7 +261,6 @@ def test_maps_are_for_dense_windows_and_images_for_all_others() -> None:
     for arithmetic in (images, maps):
         layers = [layer_of(arithmetic, 4, 4, *each, (4, 5)) for each in (matrix, window, matrix)]
         assert arithmetic_of(layers) == arithmetic
-        assert arithmetic_of(layers[:1]) == images
 
 
 def test_relu6_lets_through_where_it_is_not_at_an_end() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.layers import arithmetic_of, images, layers_of, maps
+from nas.layers import Arithmetic, arithmetic_of, images, layers_of, maps
 from nas.training.backprop import Forward, _Pass, forward_of
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
@@ -150,8 +150,8 @@ def test_gradients_add_up_over_several_steps(size: int) -> None:
     network = network_of(BLOCKS["two residuals"], size).double()
     other = copy.deepcopy(network)
     forward = forward_of(network)
-    for images in (4, 6):
-        batches = batches_for(network, 2, images)
+    for count in (4, 6):
+        batches = batches_for(network, 2, count)
         assert_equal(step(forward, network, batches), step(plain(other), other, batches))
 
 
@@ -289,8 +289,9 @@ def test_weights_that_changed_before_the_backward_pass_are_noticed(size: int) ->
 @pytest.mark.parametrize("size", [8, 9])
 def test_activations_live_no_longer_than_the_backward_pass(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     network = network_of(BLOCKS["inverted, residual"], size)
-    arithmetic = maps if size == 8 else images
-    convolve, alive = arithmetic.convolve, list[weakref.ref[Tensor]]()
+    arithmetic: Arithmetic = maps if size == 8 else images
+    convolve = arithmetic.convolve
+    alive: list[weakref.ref[Tensor]] = []
 
     def watched(*args: Any) -> Tensor:
         z = convolve(*args)
