@@ -106,6 +106,13 @@ class RunConfig(Settings):
         return value
 
     @model_validator(mode="after")
+    def _wanted_scores_are_measured(self) -> "RunConfig":
+        wanted = {*self.objectives, *(condition.metric.name for condition in self.parsed_constraints)}
+        if "lipschitz_maximised" in wanted and not self.evaluation.lipschitz_steps:
+            raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
+        return self
+
+    @model_validator(mode="after")
     def _inner_attacks_reach_the_border(self) -> "RunConfig":
         for name, training in (("training", self.training), ("retrain", self.retrain)):
             attack = training.attack

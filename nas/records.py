@@ -69,6 +69,8 @@ class Evaluation:
     attack: Mapping[str, Any]
     threat: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    lipschitz_maximised: float | None = None
+    """Mean of the largest ratio of eq. 6 that an ascent of the ratio itself found; None where it was not asked for."""
     lipschitz_certified_log10: float | None = None
     """log10 of a proved upper bound of ‖f(x) − f(x')‖₂ / ‖x − x'‖₂ for all pairs of images, of the trained weights
     (nas/evaluation/certified.py); None where the network has layers whose norms are not known."""

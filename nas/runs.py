@@ -31,9 +31,11 @@ from nas.search.engine import Problem, Progress, run_search, run_sweep
 from nas.search.executors import Executor, InProcess, Processes
 from nas.search.samplers import make_sampler
 from nas.search.study import StudyFile, read_records
-from nas.seeding import derive_seed
+from nas.seeding import derive_seed, make_generator
+from nas.training.checkpoint import load_weights
 from nas.trial import TrialPlan
 from search_spaces import SPACES, Genotype, SearchSpace
+from search_spaces.network import Network, build_network
 
 MAY_CHANGE = (
     "data.root",
@@ -87,6 +89,17 @@ class Run:
     def reference_point(self, objectives: Sequence[Metric] = ()) -> tuple[float, ...]:
         """Worst value of each objective, in its own direction."""
         return reference_point(self.config, self.space, objectives or self.config.parsed_objectives)
+
+
+def trained_network(run: Run, record: TrialRecord) -> Network:
+    """Network of a trial with the weights that were scored, in eval mode, on the CPU.
+
+    Raises CheckpointError where the trial left none.
+    """
+    number = record.number if record.reused_from is None else record.reused_from
+    network = build_network(run.space.spec(record.genotype), make_generator(0, "weights"))
+    load_weights(run.trials_folder / f"{number:05d}" / "model.safetensors", network)
+    return network.eval()
 
 
 def open_run(folder: Path) -> Run:

@@ -1,5 +1,6 @@
 """Verbs that look at a run: front, show."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,13 +67,15 @@ def front(
 def show(
     run: RunPath,
     pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, weights:METRIC=W,…")],
+    lipschitz: Annotated[bool, typer.Option(help="Add the factors of the certified Lipschitz constant.")] = False,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
+    from nas.evaluation import certified_lipschitz
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
-    from nas.report.tables import block_table, bytes_text, evaluation_view, genotype_text
-    from nas.runs import open_run
+    from nas.report.tables import block_table, bytes_text, certified_table, evaluation_view, genotype_text
+    from nas.runs import open_run, trained_network
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]
@@ -80,8 +83,9 @@ def show(
     record = found.record if found else numbered[0]
     if found:
         err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
+    bound = certified_lipschitz(trained_network(opened, record)) if lipschitz else None
     if format is PlainFormat.JSON:
-        return print_json(to_json(record))
+        return print_json(to_json(record) | ({"certified": dataclasses.asdict(bound)} if bound else {}))
     costs = record.costs
     out.print(f"[bold]trial {record.number}[/bold] {record.state.value}, architecture {record.genotype.key}")
     out.print(genotype_text(record.genotype.values), highlight=False)
@@ -93,6 +97,8 @@ def show(
     )
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
+    if bound:
+        out.print(certified_table(bound))
     broken = {name: value for name, value in record.violations.items() if value > 0}
     for name, value in broken.items():
         out.print(f"[yellow]beyond {name} by {100 * value:.1f} %[/yellow]")

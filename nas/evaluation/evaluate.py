@@ -15,6 +15,7 @@ from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.instability import instability
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
+from nas.evaluation.steepest import steepest_slopes
 from nas.records import Evaluation
 from nas.settings import Settings
 from nas.threat import ThreatModel
@@ -30,6 +31,10 @@ class EvaluationSettings(Settings):
     """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
     max_images: int | None = Field(None, ge=10)
     """Score on the first so many images only (the splits are shuffled within classes); all when left out."""
+    lipschitz_steps: int = Field(0, ge=0, le=10_000)
+    """Steps that ascend the ratio of eq. 6 itself, for `lipschitz_maximised`; 0: not measured."""
+    lipschitz_restarts: int = Field(1, ge=0, le=100)
+    """Random starts of it, beside the one from the attack's last iterate."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class _Scores:
     instability_scaled: Tensor
     lipschitz: Tensor
     lipschitz_scaled: Tensor
+    steepest: Tensor
     finite: Tensor
     stuck: Tensor
 
@@ -79,6 +85,7 @@ def evaluate(
         instability_scaled=_mean(scores.instability_scaled),
         lipschitz_bound_log10=lipschitz_bound_log10(network.spec),
         lipschitz_certified_log10=_certified(network),
+        lipschitz_maximised=_mean(scores.steepest) if settings.lipschitz_steps else None,
         lipschitz_empirical=_mean(scores.lipschitz),
         lipschitz_empirical_scaled=_mean(scores.lipschitz_scaled),
         attack=settings.attack.describe(threat),
@@ -113,6 +120,11 @@ def _score(
         instability_scaled=torch.where(distance > 0, kl / distance.clamp_min(1e-12), 0.0),
         lipschitz=slopes(logits, logits_adv, x, x_adv, 2, 2),
         lipschitz_scaled=slopes(logits, logits_adv, x, x_adv, 1, torch.inf),
+        steepest=steepest_slopes(
+            network, x, x_adv, threat, settings.lipschitz_steps, settings.lipschitz_restarts, generator
+        )
+        if settings.lipschitz_steps
+        else torch.zeros_like(kl),
         finite=finite,
         stuck=result.stuck,
     )

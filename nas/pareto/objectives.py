@@ -63,6 +63,7 @@ _METRICS = (
     _score("instability", "minimize", "nats", "instability", 0.0),
     _score("instability_scaled", "minimize", "nats per pixel unit", "instability (paper's scale)", 0.0),
     _score("lipschitz_bound_log10", "minimize", "log10", "Lipschitz bound (log10)", 0.0),
+    _score("lipschitz_maximised", "minimize", "logits per pixel unit, l2/l2", "empirical Lipschitz, maximised", 0.0),
     _score("lipschitz_certified_log10", "minimize", "log10, l2/l2", "certified Lipschitz (log10)", 0.0),
     _score("lipschitz_empirical", "minimize", "logits per pixel unit, l2/l2", "empirical Lipschitz", 0.0),
     _score(

@@ -24,7 +24,7 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
 EVALUATION_FIELDS = (
     "natural_accuracy", "natural_interval", "robust_accuracy", "robust_interval", "instability",
     "instability_scaled", "lipschitz_bound_log10", "lipschitz_certified_log10", "lipschitz_empirical",
-    "lipschitz_empirical_scaled", "split", "num_images", "attack", "threat", "warnings",
+    "lipschitz_empirical_scaled", "lipschitz_maximised", "split", "num_images", "attack", "threat", "warnings",
 )  # fmt: skip
 
 

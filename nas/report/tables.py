@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.budgets import Deployment, count_costs
+from nas.evaluation import CertifiedBound
 from nas.pareto import ParetoFront
 from nas.records import Evaluation, Interval, TrialRecord
 from nas.search.engine import Progress
@@ -151,12 +152,25 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
         ("Lipschitz, certified", evaluation.lipschitz_certified_log10, "log10 of a proved upper bound, l2 / l2"),
         ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
         ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
+        ("", evaluation.lipschitz_maximised, "eq. 6, the ratio itself maximised, l2 / l2"),
     )
     for name, score, unit in scores:
         table.add_row(name, "none" if score is None else f"{score:.4g}", unit)
     notes = [Text(protocol_text(evaluation), style="dim")]
     notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
     return Group(table, *notes)
+
+
+def certified_table(bound: CertifiedBound) -> RenderableType:
+    """Factors of the certified Lipschitz constant in the order of the network; the largest is marked."""
+    table = Table(header_style="bold", title="certified Lipschitz constant", title_justify="left")
+    for heading in ("part", "factor", "norms of its layers"):
+        table.add_column(heading, justify="right" if heading == "factor" else "left")
+    for factor in bound.factors:
+        layers = ", ".join(f"{kind} {norm:.3g}" for kind, norm in factor.norms)
+        mark = " ◀ largest" if factor is bound.dominant else ""
+        table.add_row(factor.name, f"{factor.value:.3g}", f"{'1 + ' if factor.residual else ''}{layers}{mark}")
+    return Group(table, Text(f"product: 10^{bound.log10:.2f}, proved for l2 / l2; residual blocks: 1 + product", "dim"))
 
 
 def coverage_table(facts: Mapping[str, Any]) -> Table:

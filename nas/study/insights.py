@@ -17,8 +17,11 @@ from search_spaces import NetworkSpec
 
 Vector = NDArray[np.float64]
 
-MEASURED = ("natural_accuracy", "robust_accuracy", "instability", "lipschitz_bound_log10", "lipschitz_empirical")
-"""Scores of an evaluation; `lipschitz_certified_log10` is added where a run has it."""
+MEASURED = (
+    "natural_accuracy", "robust_accuracy", "instability", "lipschitz_bound_log10", "lipschitz_empirical",
+    "lipschitz_maximised", "lipschitz_certified_log10",
+)  # fmt: skip
+"""Scores of an evaluation; those that some trial lacks are left out."""
 RESAMPLES = 1000
 MIN_TRIALS = 5
 
@@ -58,8 +61,7 @@ def insights(records: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], Ne
 
 
 def _measured(trials: Sequence[TrialRecord]) -> list[str]:
-    certified = "lipschitz_certified_log10"
-    return [*MEASURED, certified] if hasattr(trials[0].evaluation, certified) else list(MEASURED)
+    return [name for name in MEASURED if all(getattr(record.evaluation, name) is not None for record in trials)]
 
 
 def _scores(trials: Sequence[TrialRecord], name: str) -> Vector:
