@@ -8,13 +8,13 @@ from nas.runs import costs_of, make_space
 from search_spaces.network import build_network
 from tests.conftest import ROOT
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "svhn": ((3, 32, 32), 10),
           "image_folder": ((3, 32, 32), 10)}  # fmt: skip
 
 
 def test_there_are_configs() -> None:
-    assert {"digits.yaml", "cifar10.yaml"} <= {path.name for path in CONFIGS}
+    assert {"digits.yaml", "cifar10.yaml", "mousavi_width.yaml"} <= {path.name for path in CONFIGS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nas.errors import ConfigError
-from nas.machine import available_cores, claim_threads, resolve_device
+from nas.machine import available_cores, claim_memory, claim_threads, resolve_device
 
 
 @pytest.fixture
@@ -119,3 +119,23 @@ def test_without_a_gpu_none_can_be_named(monkeypatch: pytest.MonkeyPatch) -> Non
             resolve_device(name)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_worker_claims_its_share_of_the_memory_of_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, index: int, workers: int
+) -> None:
+    claimed: list[tuple[float, int]] = []
+
+    def claim(fraction: float, device: str | int | torch.device) -> None:
+        claimed.append((fraction, torch.cuda._utils._get_device_index(device)))  # as torch does; refuses a bare "cuda"
+
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", claim)
+    claim_memory(device, workers)
+    assert claimed == [(pytest.approx(0.9 / workers), index)]
+
+
+def test_a_cpu_has_no_memory_to_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cuda, "set_per_process_memory_fraction")
+    claim_memory("cpu", 4)

@@ -197,6 +197,18 @@ def test_workers_times_threads_never_exceed_the_cores(
         assert chosen == min(5, cores if workers == "auto" else int(workers))
 
 
+@pytest.mark.parametrize(("cores", "workers", "expected"), [
+    (16, "auto", (4, 4)), (2, "auto", (2, 1)), (1, "auto", (1, 1)), (16, "8", (8, 2)), (9, "2", (2, 4)),
+])  # fmt: skip
+def test_a_gpu_is_shared_by_four_workers_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, workers: str, expected: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("nas.runs.available_cores", lambda: cores)
+    monkeypatch.setattr("nas.runs.resolve_device", lambda _: torch.device("cuda"))
+    config = _config(tmp_path, f"search.workers={workers}", "search.executor=processes", "search.trials=32")
+    assert workers_and_threads(config) == expected
+
+
 def test_cores_are_those_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {3, 5, 6} if pid == 0 else set())
     assert available_cores() == 3

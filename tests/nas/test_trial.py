@@ -15,7 +15,7 @@ from nas.attacks import Pgd
 from nas.data import DATASETS, load_search_data
 from nas.data.sources import Digits, SourceEntry
 from nas.evaluation import EvaluationSettings, evaluate
-from nas.records import Candidate
+from nas.records import Candidate, Evaluation, from_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training.checkpoint import load_weights
@@ -59,6 +59,20 @@ def test_the_stored_weights_have_the_stored_scores(plan: TrialPlan) -> None:
     g = make_generator(77, "evaluation")
     found = evaluate(network.eval(), plan.data.validation, plan.threat, plan.evaluation, g, split_name="validation")
     assert found == outcome.evaluation
+
+
+def test_a_tracked_trial_is_scored_after_every_epoch_and_trains_the_same(plan: TrialPlan, tmp_path: Path) -> None:
+    tracked = plan.training.model_copy(update={"track_every_epoch": True})
+    other = dataclasses.replace(plan, training=tracked, folder=tmp_path / "tracked")
+    curve = other.folder / "00003" / "curve.jsonl"
+    curve.parent.mkdir(parents=True)
+    curve.write_text("left by a trial that was killed")
+    assert other(CANDIDATE).evaluation == plan(CANDIDATE).evaluation
+    lines = [json.loads(line) for line in curve.read_text().splitlines()]
+    assert [line.pop("epoch") for line in lines] == [1, 2]
+    scores = [from_json(Evaluation, line) for line in lines]
+    assert scores[-1] == other(CANDIDATE).evaluation
+    assert scores[0] != scores[-1]
 
 
 def test_the_same_candidate_gives_the_same_outcome_and_another_seed_another(plan: TrialPlan, tmp_path: Path) -> None:

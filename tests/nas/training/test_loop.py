@@ -251,3 +251,21 @@ def test_the_natural_method_uses_no_chance_for_an_attack() -> None:
     train_epoch(first, IMAGES, chosen, THREAT)
     train_epoch(second, IMAGES, other, ThreatModel(epsilon=0.3))
     assert same(first.network, second.network)
+
+
+@pytest.mark.parametrize("method", ["trades", "madry"])
+def test_an_attack_in_bfloat16_changes_only_the_attack(method: str) -> None:
+    attack = InnerAttack(steps=2, step_size=0.05, precision="bfloat16")
+    chosen = settings(method=method, epochs=1, batch_size=40)
+    coarse, fine = started(chosen.model_copy(update={"attack": attack})), started(chosen)
+    x = to_pixels(IMAGES.images)
+    torch.testing.assert_close(coarse.view.logits(x), fine.view.logits(x), rtol=0.05, atol=0.05)
+    assert not torch.equal(coarse.view.logits(x), fine.view.logits(x))
+    x_adv = maximise_kl(coarse.view, x, THREAT, attack, generator())
+    assert x_adv.dtype == torch.float32
+    assert (x_adv - x).abs().max() <= THREAT.epsilon + 1e-6
+    logs = [train_epoch(state, IMAGES, chosen, THREAT) for state in (coarse, fine)]
+    assert logs[0] != logs[1]
+    assert logs[0].loss == pytest.approx(logs[1].loss, rel=0.02)
+    assert {tensor.dtype for tensor in coarse.network.parameters()} == {torch.float32}
+    assert torch.equal(coarse.generator.get_state(), fine.generator.get_state())

@@ -1,0 +1,131 @@
+"""How long a search takes: the arithmetic from measured speeds, and the verbs that print it."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nas import estimate
+from nas.bench import Speed, Workload, _engine_once
+from nas.config import load_config
+from nas.data import load_search_data
+from nas.estimate import coverage, search_time
+from tests.tiny_run import nas, write_config
+
+Capture = pytest.CaptureFixture[str]
+
+
+def _fixed(workload: Workload) -> Speed:
+    """100 images a second in training, 400 in scoring."""
+    return {"training": 100.0, "scoring": 400.0, "memory_bytes": 5e6}
+
+
+def _quick(workload: Workload) -> Speed:
+    return _engine_once(dataclasses.replace(workload, seconds=0.01))
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Workload], Speed]], list[Workload]]:
+    """Measures in this process with a given function; returns the list of what is measured."""
+
+    def use(measure: Callable[[Workload], Speed]) -> list[Workload]:
+        seen: list[Workload] = []
+
+        @contextmanager
+        def pool(workers: int, threads: int) -> Iterator[Callable[[Workload], list[Speed]]]:
+            def measured(workload: Workload) -> list[Speed]:
+                seen.append(workload)
+                return [measure(workload)] * workers
+
+            yield measured
+
+        monkeypatch.setattr(estimate, "worker_pool", pool)
+        return seen
+
+    return use
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_the_time_follows_from_the_speeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: Callable[..., list[Workload]], workers: int, tracked: bool
+) -> None:
+    monkeypatch.setattr("nas.runs.available_cores", lambda: 2)
+    overrides = ["training.epochs=5", f"training.track_every_epoch={str(tracked).lower()}", "search.trials=6",
+                 "search.executor=processes", f"search.workers={workers}"]  # fmt: skip
+    config = load_config(write_config(tmp_path), overrides)
+    data = load_search_data(config.data)
+    workloads = pools(_fixed)
+    found = search_time(config, data)
+    scorings = 1 + 5 * tracked
+    seconds = 5 * 160 / 100 + scorings * 40 / 400
+    assert found["seconds_per_candidate"] == pytest.approx(seconds)
+    assert found["candidates_per_hour"] == pytest.approx(3600 * workers / seconds)
+    assert found["search_seconds"] == pytest.approx(6 * seconds / workers)
+    assert found["memory_bytes"] == workers * 5e6
+    assert (found["workers"], found["threads_per_worker"], found["device"]) == (workers, 2 // workers, "cpu")
+    macs = [one["macs"] for one in found["networks"]]
+    assert len(workloads) == len(macs) == 3
+    low, high = coverage(config, data)["costs"]["macs"]
+    assert low <= macs[0] < macs[1] < macs[2] <= high
+    assert {w.training.attack.steps for w in workloads} == {2}
+
+
+def test_a_real_measurement_has_the_same_keys(tmp_path: Path, pools: Callable[..., list[Workload]]) -> None:
+    config = load_config(write_config(tmp_path))
+    pools(_quick)
+    found = search_time(config, load_search_data(config.data))
+    assert found.keys() == {
+        "seconds_per_candidate", "candidates_per_hour", "search_seconds", "memory_bytes", "workers",
+        "threads_per_worker", "device", "networks",
+    }  # fmt: skip
+    for one in found["networks"]:
+        assert one.keys() == {"macs", "training", "scoring", "seconds", "memory_bytes"}
+        assert min(one.values()) > 0
+    mean = sum(one["seconds"] for one in found["networks"]) / 3
+    assert found["seconds_per_candidate"] == pytest.approx(mean)
+
+
+def test_check_measures_unless_told_not_to(here: Path, capsys: Capture, pools: Callable[..., list[Workload]]) -> None:
+    measured = pools(_fixed)
+    plain = nas(capsys, "check", "tiny.yaml", "--no-time", "--format", "json")
+    assert (plain.code, measured) == (0, [])
+    timed = nas(capsys, "check", "tiny.yaml", "--time", "--format", "json")
+    time = json.loads(timed.out).pop("time")
+    assert json.loads(timed.out) == {**json.loads(plain.out), "time": time}
+    assert time["candidates_per_hour"] == pytest.approx(3600 / 1.7)
+    assert "candidates an hour" not in nas(capsys, "check", "tiny.yaml", "--no-time").out
+    assert "2,118 candidates an hour" in nas(capsys, "check", "tiny.yaml").out
+
+
+def test_bench_of_a_config(here: Path, capsys: Capture, pools: Callable[..., list[Workload]]) -> None:
+    pools(_fixed)
+    found = json.loads(nas(capsys, "bench", "--config", "tiny.yaml", "--format", "json").out)
+    assert found["candidates_per_hour"] == pytest.approx(3600 / 1.7)
+    printed = nas(capsys, "bench", "--config", "tiny.yaml")
+    assert (printed.code, "2,118 candidates an hour" in printed.out) == (0, True)
+    for one in found["networks"]:
+        assert f"{one['macs']:,}" in printed.out
+    missing = nas(capsys, "bench", "--config", "none.yaml")
+    assert (missing.code, "none.yaml" in missing.message) == (2, True)
+
+
+def test_bench_of_several_networks(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def compare(workload: Workload, *_: object) -> dict[str, object]:
+        seen.append(workload.spec.blocks[3].hidden_channels)
+        return {"steps": workload.training.attack.steps}
+
+    monkeypatch.setattr("nas.bench.compare", compare)
+    names = ["mousavi_w0.35_e10", "mousavi_w0.35_e6"]
+    options = [word for name in names for word in ("--network", name)]
+    ended = nas(capsys, "bench", *options, "--steps", "3", "--format", "json")
+    assert json.loads(ended.out) == [{"network": name, "steps": 3} for name in names]
+    assert seen == sorted(seen, reverse=True)
+    assert len(set(seen)) == 2
+    unknown = nas(capsys, "bench", "--network", "mousavi_w9_e9")
+    assert (unknown.code, "mousavi_w0.35_e6" in unknown.message) == (2, True)
