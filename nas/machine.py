@@ -56,7 +56,8 @@ def claim_memory(device: str, workers: int) -> None:
     A candidate that wants more fails alone, with torch's message, instead of taking its neighbours with it.
     """
     if torch.device(device).type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(0.9 / workers, device)
+        # A bare "cuda" is refused by torch: it wants an index.
+        torch.cuda.set_per_process_memory_fraction(0.9 / workers, torch.device(device).index or 0)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
