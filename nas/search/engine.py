@@ -335,7 +335,8 @@ class _Sweep(_Search):
         if self.pending:
             trial = self.pending.pop(0)
         else:
-            self.study.enqueue(self.plan[self.study.num_trials][0])
+            if not self.study.has_queued:  # as after a kill between the two
+                self.study.enqueue(self.plan[self.study.num_trials][0])
             trial = self.study.ask()
         genotype, seed = self.plan[trial.number]
         self.study.genotype(trial)  # stores its values with the trial
