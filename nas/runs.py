@@ -6,7 +6,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -21,7 +21,7 @@ import torch
 from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.data import SearchData, load_search_data
-from nas.errors import ConfigError, EmptyBudget, RunMismatch, UsageError
+from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, processor, resolve_device
@@ -117,7 +117,7 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     trials/ there. Raises RunMismatch where the folder was made with another config, RunLocked where another
     process searches in it, EmptyBudget where no genotype fits.
     """
-    return _work(config, folder, lambda problem, study, executor: run_search(
+    return _work(config, folder, lambda problem: lambda study, executor: run_search(
         problem, study, executor, config.search, report
     ))  # fmt: skip
 
@@ -128,20 +128,26 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
     Otherwise as `search`. Raises UsageError where a genotype is not of the space.
     """
 
-    def work(problem: Problem, study: StudyFile, executor: Executor) -> str:
+    def planned(problem: Problem) -> Work:
         plan = sweep_plan(config, problem.space)
-        for record in study.records():
+        found: Sequence[TrialRecord] = ()
+        with suppress(StudyCorrupt):  # none yet, or to be repaired or refused when it is opened to write
+            found = Run(folder, config).records
+        for record in found:
             if record.number >= len(plan) or (record.genotype, record.seed) != plan[record.number]:
                 raise RunMismatch(
                     f"{folder} holds trial {record.number}, which is not of this sweep; use --run NAME for a new run"
                 )
-        return run_sweep(problem, study, executor, config.search, report, plan)
+        return lambda study, executor: run_sweep(problem, study, executor, config.search, report, plan)
 
-    return _work(config, folder, work)
+    return _work(config, folder, planned)
 
 
 def sweep_plan(config: RunConfig, space: SearchSpace) -> list[tuple[Genotype, int]]:
-    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next."""
+    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next.
+
+    An architecture is planned once for each seed, also where several genotypes round to it.
+    """
     options = [choice.options for choice in space.choices]
     grid = (
         [dict(zip((c.name for c in space.choices), values, strict=True)) for values in product(*options)]
@@ -151,9 +157,11 @@ def sweep_plan(config: RunConfig, space: SearchSpace) -> list[tuple[Genotype, in
     if not grid:
         raise UsageError(f"sweep.genotypes: needed, as the grid of this space has {space.size:,} networks")
     try:
-        genotypes = [space.genotype(values) for values in grid]
+        listed = [space.genotype(values) for values in grid]
     except ValueError as error:
         raise UsageError(f"sweep.genotypes: {error}") from None
+    first = {genotype.key: genotype for genotype in reversed(listed)}
+    genotypes = [genotype for genotype in listed if first[genotype.key] is genotype]
     repeats = range(config.sweep.seeds)
     return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
 
@@ -162,7 +170,12 @@ MAX_GRID = 1000
 """Networks of a sweep's grid at most."""
 
 
-def _work(config: RunConfig, folder: Path, work: Callable[[Problem, StudyFile, Executor], str]) -> str:
+Work = Callable[[StudyFile, Executor], str]
+"""What is done in an open run; returns in words why it ended."""
+
+
+def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
+    """Does what `planned` says of the problem. What it refuses leaves the folder as it was."""
     workers, threads = workers_and_threads(config)
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
@@ -170,6 +183,7 @@ def _work(config: RunConfig, folder: Path, work: Callable[[Problem, StudyFile, E
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
+    work = planned(problem)
     try:
         run.trials_folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -185,7 +199,7 @@ def _work(config: RunConfig, folder: Path, work: Callable[[Problem, StudyFile, E
             problem.space, data, config.threat, config.training, config.evaluation, device, run.trials_folder
         )
         with _executor(config, plan, workers, threads) as executor:
-            return work(problem, study, executor)
+            return work(study, executor)
 
 
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:

@@ -136,6 +136,17 @@ def test_a_sweep_is_resumed_and_prolonged(swept_copy: Path) -> None:
     assert {name: content for name, content in _contents(folder / "trials").items() if name in files} == files
 
 
+@pytest.mark.parametrize("kept", [0, 10, 0.3, 0.7])
+def test_a_sweep_killed_while_it_wrote_takes_its_results_from_the_folders(swept_copy: Path, kept: float) -> None:
+    journal = swept_copy / RUN / "study.journal"
+    before, content = read_records(journal), journal.read_bytes()
+    journal.write_bytes(content[: int(kept if kept >= 1 else kept * len(content))])
+    weights = {path: path.stat().st_mtime_ns for path in swept_copy.rglob("model.safetensors")}
+    sweep(load_config(swept_copy / "tiny.yaml"), swept_copy / RUN, _ignore)
+    assert read_records(journal) == before
+    assert {path: path.stat().st_mtime_ns for path in swept_copy.rglob("model.safetensors")} == weights
+
+
 def test_the_verb_trains_the_plan(swept: Path, capsys: Capture) -> None:
     run = open_run(Path(RUN))
     assert [(record.genotype, record.seed) for record in run.records] == _plan(run.config)
