@@ -97,10 +97,11 @@ def threshold(x: Vector, y: Vector) -> dict[str, float | None]:
     """Change point t of y ≈ a + b · min(x, t) + c · max(x − t, 0) by least squares, with its interval.
 
     `before` and `after` are the slopes b and c; `improvement` the share of the squared error of one straight line
-    that the break removes. None with fewer than four different x: a break could not be told from a line.
+    that the break removes. None with fewer than four different x, or a constant y: a break could not be told from a
+    line.
     """
     nothing = dict.fromkeys(("at", "low", "high", "before", "after", "improvement"))
-    if len(set(x)) < 4 or len(x) < MIN_TRIALS:
+    if len(set(x)) < 4 or len(x) < MIN_TRIALS or np.ptp(y) == 0:
         return nothing
     at, before, after, improvement = _break(x, y)
     low, high = _bootstrap(lambda chosen: _break(x[chosen], y[chosen])[0] if len(set(x[chosen])) > 3 else None, len(x))
@@ -109,7 +110,7 @@ def threshold(x: Vector, y: Vector) -> dict[str, float | None]:
 
 def _break(x: Vector, y: Vector) -> tuple[float, float, float, float]:
     line = np.stack([np.ones_like(x), x], 1)
-    straight = _error(line, y)[1]
+    straight, rounding = _error(line, y)[1], 1e-20 * float((y**2).sum())
     best: tuple[float, Vector, float] | None = None
     for t in np.unique(x)[1:-1]:
         bent = np.stack([np.ones_like(x), np.minimum(x, t), np.maximum(x - t, 0)], 1)
@@ -117,7 +118,7 @@ def _break(x: Vector, y: Vector) -> tuple[float, float, float, float]:
         if best is None or error < best[2]:
             best = float(t), coefficients, error
     assert best is not None, "at least three different values"
-    return best[0], float(best[1][1]), float(best[1][2]), 1 - best[2] / straight if straight > 0 else 0.0
+    return best[0], float(best[1][1]), float(best[1][2]), 1 - best[2] / straight if straight > rounding else 0.0
 
 
 def _error(columns: Vector, y: Vector) -> tuple[Vector, float]:
