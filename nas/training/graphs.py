@@ -14,7 +14,7 @@ Work = Callable[..., None]
 """Takes tensors, changes others in place, never waits for the device, always does the same for the same shapes."""
 
 WARM_UP = 3
-"""Calls before the recording: libraries choose their algorithms, the optimiser makes its buffers."""
+"""Calls of these shapes before the recording: libraries choose their algorithms, the optimiser makes its buffers."""
 
 
 class Graph(Protocol):
@@ -25,7 +25,7 @@ class Graph(Protocol):
 
 
 class Replayed:
-    """`work`, replayed from the graph that `record` makes of its fourth call, for inputs of that call's shapes.
+    """`work`, replayed from the fourth call of the first call's shapes on, from the graph that `record` makes of it.
 
     Other shapes (the last, smaller batch) run as they are.
     """
@@ -34,19 +34,22 @@ class Replayed:
         self._work = work
         self._record = record
         self._calls = 0
+        self._shapes: list[torch.Size] = []
         self._inputs: list[Tensor] = []
         self._graph: Graph | None = None
 
     def __call__(self, *inputs: Tensor) -> None:
         """Does the work once."""
+        shapes = [tensor.shape for tensor in inputs]
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            return self._work(*inputs)
         self._calls += 1
+        if self._calls <= WARM_UP:
+            return self._work(*inputs)
         if self._graph is None:
-            if self._calls <= WARM_UP:
-                return self._work(*inputs)
             self._inputs = [tensor.clone() for tensor in inputs]
             self._graph = self._record(self._work, self._inputs)
-        elif any(kept.shape != new.shape for kept, new in zip(self._inputs, inputs, strict=True)):
-            return self._work(*inputs)
         for kept, new in zip(self._inputs, inputs, strict=True):
             kept.copy_(new)
         return self._graph.replay()
