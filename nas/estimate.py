@@ -62,7 +62,8 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         for spec, macs in _typical(config, data):
             found = speeds(_workload(config, spec, macs))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
-            seconds = config.training.epochs * len(data.train) / training + images / scoring
+            scorings = 1 + config.training.epochs * config.training.track_every_epoch
+            seconds = config.training.epochs * len(data.train) / training + scorings * images / scoring
             measured.append({"macs": macs, "training": training, "scoring": scoring, "seconds": seconds,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
     mean = sum(one["seconds"] for one in measured) / len(measured)
