@@ -29,7 +29,8 @@ def _random_trials(count: int, seed: int = 0, **fixed: object) -> list[TrialReco
     return [
         trained(number, float(rng.choice(WIDTHS)), float(rng.choice((1, 2, 4))), **{
             "robust": round(rng.uniform(0.1, 0.6), 1), "natural": rng.uniform(0.6, 0.9), "bound": rng.uniform(3, 9),
-            "instability": rng.uniform(0, 1), "lipschitz_empirical": rng.uniform(1, 9), **fixed,
+            "instability": rng.uniform(0, 1), "lipschitz_empirical": rng.uniform(1, 9),
+            "lipschitz_maximised": rng.uniform(1, 9), "lipschitz_certified_log10": rng.uniform(1, 9), **fixed,
         }) for number in range(count)
     ]  # fmt: skip
 
