@@ -87,7 +87,7 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     device = data.images.device
     order = torch.randperm(len(data), device=device, generator=state.generator)
     batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
-    if state.steps is None or state.steps.data is not data:
+    if state.steps is None or not state.steps.fit(data, settings, threat):
         state.steps = _Steps(state, data, settings, threat)
     sums = state.steps.sums.zero_()
     state.network.train()
@@ -115,7 +115,7 @@ class _Steps:
 
     def __init__(self, state: "TrainingState", data: Split, settings: Training, threat: ThreatModel) -> None:
         device = data.images.device
-        self.data = data
+        self._data = data
         self.sums = torch.zeros(2, device=device, dtype=torch.float64)
         """Losses of the steps, correctly classified images."""
         self._state, self._settings, self._threat = state, settings, threat
@@ -127,6 +127,10 @@ class _Steps:
         replays = device.type == "cuda" and settings.cuda_graphs and not settings.lipschitz_penalty
         self._step = Replayed(self._work, recorder(state.generator)) if replays else self._work
 
+    def fit(self, data: Split, settings: Training, threat: ThreatModel) -> bool:
+        """Whether they were made for these."""
+        return self._data is data and (self._settings, self._threat) == (settings, threat)
+
     def take(self, batch: Tensor) -> None:
         """One step on the images of `batch` (N,): attack, loss, optimiser, average."""
         self._moved.fill_(1 - keep_of(self._settings.ema_decay, self._state.step))
@@ -134,8 +138,8 @@ class _Steps:
 
     def _work(self, batch: Tensor) -> None:
         state, settings = self._state, self._settings
-        x = to_pixels(augment(self.data.images[batch], settings.augmentation, state.generator))
-        y = self.data.labels[batch]
+        x = to_pixels(augment(self._data.images[batch], settings.augmentation, state.generator))
+        y = self._data.labels[batch]
         loss, logits = METHODS[settings.method](state, x, y, settings, self._threat)
         if settings.lipschitz_penalty:
             loss = loss + settings.lipschitz_penalty * _lipschitz_penalty(state.network)

@@ -269,3 +269,13 @@ def test_an_attack_in_bfloat16_changes_only_the_attack(method: str) -> None:
     assert logs[0].loss == pytest.approx(logs[1].loss, rel=0.02)
     assert {tensor.dtype for tensor in coarse.network.parameters()} == {torch.float32}
     assert torch.equal(coarse.generator.get_state(), fine.generator.get_state())
+
+
+def test_an_epoch_takes_the_settings_it_is_given_not_those_of_the_epoch_before() -> None:
+    changed, afresh = started(settings()), started(settings())
+    for state in (changed, afresh):
+        train_epoch(state, IMAGES, settings(), THREAT)
+    afresh.steps = None
+    logs = [train_epoch(state, IMAGES, settings(method="natural"), THREAT) for state in (changed, afresh)]
+    assert logs[0] == logs[1]
+    assert same(changed.network, afresh.network)
