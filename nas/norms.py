@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.layers import Layer, layers_of
+from nas.layers import Layer, folded_weight, layers_of
 from search_spaces.network import Network
 
 DENSE_ROWS = 16
@@ -174,10 +174,7 @@ def factors_of(network: nn.Module) -> tuple[Factor, ...]:
 
 def _folded(layer: Layer, size: tuple[int, int]) -> tuple[LinearMap, tuple[int, int]]:
     """A convolution and its batch-norm as one map of images of `size`, and the size of its outputs."""
-    conv, norm = layer.conv, layer.norm
-    assert norm.running_var is not None, "batch-norm without running statistics was let through"
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight = conv.weight * scale[:, None, None, None]
+    conv, (weight, _) = layer.conv, folded_weight(layer)
     stride, padding = (conv.stride[0], conv.stride[1]), (int(conv.padding[0]), int(conv.padding[1]))
     outputs = [_outputs(*numbers) for numbers in zip(weight.shape[2:], stride, padding, size, strict=True)]
     kind = "pointwise" if layer.is_pointwise else "depthwise" if layer.is_depthwise else "convolution"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.attacks.mode import evaluation_mode
-from nas.layers import Arithmetic, Layer, arithmetic_of, layers_of, relu6_back_
+from nas.layers import Arithmetic, Layer, arithmetic_of, folded_weight, layers_of, relu6_back_
 from nas.layers.images import flipped
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
@@ -71,7 +71,7 @@ class FoldedView:
     """View of a `Network` whose blocks are convolution, batch-norm and ReLU6, with residuals."""
 
     def __init__(self, network: Network, layers: Sequence[Layer], dtype: torch.dtype) -> None:
-        self._network = network
+        self._network, self._layers = network, layers
         self._folded = [_fold(layer, arithmetic_of(layers), dtype) for layer in layers]
         self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
@@ -79,7 +79,7 @@ class FoldedView:
 
     @property
     def _arithmetic(self) -> Arithmetic:  # not an attribute: a view can be copied, a module cannot
-        return arithmetic_of([folded.layer for folded in self._folded])
+        return arithmetic_of(self._layers)
 
     @torch.no_grad()
     def refold_(self) -> None:
@@ -87,10 +87,8 @@ class FoldedView:
         arithmetic = self._arithmetic
         for folded in self._folded:
             norm = folded.layer.norm
-            assert norm.running_var is not None, "batch-norm without running statistics was let through"
             assert norm.running_mean is not None, "batch-norm without running statistics was let through"
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            weight = folded.layer.conv.weight * scale[:, None, None, None]
+            weight, scale = folded_weight(folded.layer)
             folded.matrix.copy_(arithmetic.matrix_of(folded.layer, weight))
             folded.bias.copy_(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1))
             if folded.turned is not None:

@@ -6,6 +6,6 @@ is built, and what is a matrix product is computed as one. There are two arithme
 """
 
 from nas.layers.arithmetic import Arithmetic, arithmetic_of, relu6_back_
-from nas.layers.layer import Layer, layers_of
+from nas.layers.layer import Layer, folded_weight, layers_of
 
-__all__ = ["Arithmetic", "Layer", "arithmetic_of", "layers_of", "relu6_back_"]
+__all__ = ["Arithmetic", "Layer", "arithmetic_of", "folded_weight", "layers_of", "relu6_back_"]

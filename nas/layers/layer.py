@@ -121,3 +121,14 @@ def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
     images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
     kernels = torch.eye(kernel * kernel, dtype=weight.dtype, device=weight.device).view(-1, 1, kernel, kernel)
     return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
+
+
+def folded_weight(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Weight (O, I/groups, k, k) with batch-norm in eval mode folded in, and the factor of every output channel (O,).
+
+    w · γ / √(σ² + ε) with the running variance σ², differentiable by w and γ.
+    """
+    norm = layer.norm
+    assert norm.running_var is not None, "batch-norm without running statistics was let through"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return layer.conv.weight * scale[:, None, None, None], scale
