@@ -83,14 +83,22 @@ def _factors(
 
 def _kendall(x: Vector, y: Vector) -> dict[str, float | None]:
     """τ-b of two columns with its interval; None where one of them does not vary."""
-    low, high = _bootstrap(lambda chosen: _tau(x[chosen], y[chosen]), len(x))
-    return {"tau": _tau(x, y), "low": low, "high": high}
+    (tau,) = _taus(x, y, np.ones((1, len(x))))
+    taus = _taus(x, y, np.stack([np.bincount(chosen, minlength=len(x)) for chosen in _resamples(len(x))]))
+    low, high = _interval(taus[np.isfinite(taus)], len(x))
+    return {"tau": float(tau) if np.isfinite(tau) else None, "low": low, "high": high}
 
 
-def _tau(x: Vector, y: Vector) -> float | None:
+def _taus(x: Vector, y: Vector, weights: NDArray[Any]) -> Vector:
+    """τ-b (B,) of two columns (n,) for B times n weights: how often each trial counts. NaN where it is not defined.
+
+    All B at once, as sums over pairs are quadratic forms of the weights: scipy's τ of one column takes a millisecond.
+    """
     dx, dy = (np.sign(v[:, None] - v[None, :]) for v in (x, y))
-    norm = float(np.sqrt((dx**2).sum() * (dy**2).sum()))
-    return float((dx * dy).sum() / norm) if norm else None
+    both, of_x, of_y = (((weights @ pairs) * weights).sum(1) for pairs in (dx * dy, dx**2, dy**2))
+    with np.errstate(invalid="ignore"):
+        found: Vector = both / np.sqrt(of_x * of_y)
+    return found
 
 
 def threshold(x: Vector, y: Vector) -> dict[str, float | None]:
@@ -104,7 +112,8 @@ def threshold(x: Vector, y: Vector) -> dict[str, float | None]:
     if len(set(x)) < 4 or len(x) < MIN_TRIALS or np.ptp(y) == 0:
         return nothing
     at, before, after, improvement = _break(x, y)
-    low, high = _bootstrap(lambda chosen: _break(x[chosen], y[chosen])[0] if len(set(x[chosen])) > 3 else None, len(x))
+    resampled = [chosen for chosen in _resamples(len(x)) if len(set(x[chosen])) > 3]
+    low, high = _interval(np.array([_break(x[chosen], y[chosen])[0] for chosen in resampled]), len(x))
     return {"at": at, "low": low, "high": high, "before": before, "after": after, "improvement": improvement}
 
 
@@ -126,11 +135,13 @@ def _error(columns: Vector, y: Vector) -> tuple[Vector, float]:
     return coefficients.astype(np.float64), float(((columns @ coefficients - y) ** 2).sum())
 
 
-def _bootstrap(statistic: Callable[[NDArray[np.int64]], float | None], count: int) -> tuple[float | None, float | None]:
-    """95 % percentile interval of `statistic` of resampled indices."""
-    rng = np.random.default_rng(0)
-    found = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
-    values = [value for value in found if value is not None]
+def _resamples(count: int) -> NDArray[np.int64]:
+    """Indices (RESAMPLES, count) of trials drawn with replacement, always the same."""
+    return np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
+
+
+def _interval(values: Vector, count: int) -> tuple[float | None, float | None]:
+    """95 % percentile interval of a statistic of the resamples; None where too few of them, or trials, have one."""
     if count < MIN_TRIALS or len(values) < RESAMPLES / 2:
         return None, None
     low, high = np.percentile(values, [2.5, 97.5])
