@@ -4,28 +4,37 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nas.attacks.apgd import Apgd
 from nas.attacks.chunks import in_chunks
 from nas.attacks.fgsm import Fgsm
-from nas.attacks.gradient import AttackResult, cross_entropy, cross_entropy_slope, kl_divergence, projected_gradient
+from nas.attacks.gradient import projected_gradient
+from nas.attacks.losses import LOSSES, Loss, cross_entropy, cross_entropy_slope, kl_divergence, misclassified
 from nas.attacks.mode import evaluation_mode
 from nas.attacks.pgd import Pgd
-from nas.attacks.view import View, view_of
+from nas.attacks.result import Attack, AttackResult
+from nas.attacks.view import Scaled, View, view_of
 
-ATTACKS: dict[str, type[Pgd] | type[Fgsm]] = {"pgd": Pgd, "fgsm": Fgsm}
-AttackSettings = Annotated[Pgd | Fgsm, Field(discriminator="name")]
+ATTACKS: dict[str, type[Pgd] | type[Fgsm] | type[Apgd]] = {"pgd": Pgd, "fgsm": Fgsm, "apgd": Apgd}
+AttackSettings = Annotated[Pgd | Fgsm | Apgd, Field(discriminator="name")]
 
 __all__ = [
     "ATTACKS",
+    "LOSSES",
+    "Apgd",
+    "Attack",
     "AttackResult",
     "AttackSettings",
     "Fgsm",
+    "Loss",
     "Pgd",
+    "Scaled",
     "View",
     "cross_entropy",
     "cross_entropy_slope",
     "evaluation_mode",
     "in_chunks",
     "kl_divergence",
+    "misclassified",
     "projected_gradient",
     "view_of",
 ]

@@ -5,8 +5,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks.gradient import AttackResult, misclassified, projected_gradient, watched_cross_entropy
-from nas.attacks.view import view_of
+from nas.attacks.gradient import projected_gradient, watched_gradient
+from nas.attacks.losses import LOSSES, misclassified
+from nas.attacks.result import AttackResult
+from nas.attacks.view import View, view_of
 from nas.settings import Settings
 from nas.threat import ThreatModel
 
@@ -21,11 +23,11 @@ class Fgsm(Settings):
         return {"name": self.name, "step_size": threat.epsilon, "convention": "clean start, cross-entropy"}
 
     def run(
-        self, network: nn.Module, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
         """The adversarial images and whether they (or the clean ones) are misclassified. Uses no chance."""
         view = view_of(network)
-        gradient, clean, stuck = watched_cross_entropy(view, labels)
+        gradient, clean, stuck = watched_gradient(view, labels, LOSSES["cross_entropy"])
         x_adv = projected_gradient(gradient, x, x, threat, steps=1, step_size=threat.epsilon)
         fooled = clean | misclassified(view.logits(x_adv), labels)
         return AttackResult(x_adv, fooled, stuck & ~fooled)

@@ -43,11 +43,13 @@ class View(Protocol):
         """Images whose activations stay in a core's cache together; None: any number."""
 
 
-def view_of(network: nn.Module, dtype: torch.dtype | None = None) -> View:
-    """The fastest view of `network`: folded where every layer can be folded, else by autograd.
+def view_of(network: nn.Module | View, dtype: torch.dtype | None = None) -> View:
+    """The fastest view of `network`: folded where every layer can be folded, else by autograd; a view as it is.
 
     A folded view computes in `dtype` (the network's when left out), apart from normalisation and classifier.
     """
+    if not isinstance(network, nn.Module):
+        return network
     layers = layers_of(network)
     if layers is None:
         return AutogradView(network)
@@ -190,9 +192,37 @@ class AutogradView:
         return logits
 
     def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
-        """Logits, and the gradient of the loss by the pixels."""
+        """Logits, and the gradient of the loss by the pixels; zero where the logits do not depend on them smoothly."""
         with evaluation_mode(self._network), torch.enable_grad():
             x = x.detach().requires_grad_()
             logits: Tensor = self._network(x)
-            (gradient,) = torch.autograd.grad(logits, x, slope(logits.detach()))
+            if not logits.requires_grad:  # the network detaches, rounds or calls code of its own
+                return logits, torch.zeros_like(x).detach()
+            (gradient,) = torch.autograd.grad(logits, x, slope(logits.detach()), materialize_grads=True)
         return logits.detach(), gradient
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`view` with its logits times `factor`. It classifies alike, so a sound attack must fool the same images."""
+
+    view: View
+    factor: float
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of pixels (N, C, H, W), scaled."""
+        return self.factor * self.view.logits(x)
+
+    def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
+        """Scaled logits, and the gradient of the loss of the scaled logits by the pixels."""
+        logits, gradient = self.view.gradient(x, lambda logits: self.factor * slope(self.factor * logits))
+        return self.factor * logits, gradient
+
+    def refold_(self) -> None:
+        """Takes over the network's present weights and statistics."""
+        self.view.refold_()
+
+    @property
+    def chunk_size(self) -> int | None:
+        """That of `view`."""
+        return self.view.chunk_size

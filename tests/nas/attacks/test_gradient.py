@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import cross_entropy, evaluation_mode, projected_gradient
-from nas.attacks.gradient import misclassified
+from nas.attacks import cross_entropy, evaluation_mode, misclassified, projected_gradient
 from nas.threat import ThreatModel
 from tests.builders import generator, tiny_network
 

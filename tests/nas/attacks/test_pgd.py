@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import Fgsm, Pgd
+from nas.attacks import Fgsm, Pgd, Scaled, view_of
 from nas.threat import ThreatModel
 from tests.builders import Broken, generator, tiny_network
 
@@ -90,6 +90,26 @@ def test_more_epsilon_fools_more() -> None:
 def test_the_step_is_a_quarter_of_epsilon_unless_set(step_size: str | None, expected: float) -> None:
     threat = ThreatModel(epsilon="8/255")
     assert Pgd(step_size=step_size).describe(threat)["step_size"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(1, 2.5), (5, 0.5), (10, 0.25), (20, 0.25), (100, 0.25)])
+def test_few_steps_are_long_enough_to_cross_the_ball(steps: int, share: float) -> None:
+    threat = ThreatModel(epsilon="8/255")
+    assert Pgd(steps=steps).describe(threat)["step_size"] == pytest.approx(share * threat.epsilon)
+    assert Pgd(steps=steps).reach(threat) >= 1
+
+
+@pytest.mark.parametrize("loss", ["margin", "dlr"])
+def test_a_scaled_network_is_attacked_alike_where_the_loss_does_not_depend_on_scale(loss: str) -> None:
+    x, labels = some_images()
+    view = view_of(tiny_network().double().eval())
+    attack = Pgd(steps=10, loss=loss)
+    plain, *scaled = (
+        attack.run(Scaled(view, factor), x.double(), labels, THREAT, generator()) for factor in (1, 1e-2, 1e2)
+    )
+    for result in scaled:
+        assert torch.equal(result.fooled, plain.fooled)
+        torch.testing.assert_close(result.adversarial, plain.adversarial, rtol=0, atol=1e-9)
 
 
 def test_the_step_size_in_the_description_is_the_one_that_is_run() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import Pgd, in_chunks, view_of
+from nas.attacks import Pgd, Scaled, in_chunks, view_of
 from nas.attacks.view import AutogradView, FoldedView, View
 from nas.threat import ThreatModel
 from nas.training.inner import maximise_kl
@@ -197,3 +197,37 @@ def test_a_chunk_fits_the_cache_and_is_never_too_small_to_be_worth_it() -> None:
     assert small is not None
     assert large is not None
     assert small > 64 > large >= 8
+
+
+def test_a_view_of_a_view_is_that_view() -> None:
+    view = view_of(network_of(BLOCKS["conv 3x3"]))
+    assert view_of(view) is view
+
+
+@pytest.mark.parametrize("factor", [1e-2, 1.0, 1e2])
+def test_a_scaled_view_is_the_network_with_its_logits_times_the_factor(factor: float) -> None:
+    network = network_of(BLOCKS["inverted, residual"]).double()
+    x = torch.rand(4, 3, 9, 9, generator=generator(3), dtype=torch.float64)
+    scaled = Scaled(view_of(network), factor)
+    logits, gradient = scaled.gradient(x, slope)
+    expected_logits, expected = AutogradView(Broken(network, lambda z: factor * z)).gradient(x, slope)
+    torch.testing.assert_close(logits, expected_logits, rtol=0, atol=1e-12)
+    torch.testing.assert_close(scaled.logits(x), expected_logits, rtol=0, atol=1e-12)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-12)
+    assert scaled.chunk_size == view_of(network).chunk_size
+
+
+@pytest.mark.parametrize(
+    "change",
+    [torch.Tensor.detach, lambda z: z.detach() + torch.zeros(1, requires_grad=True), torch.round],
+    ids=["detached", "another leaf", "rounded"],
+)
+def test_logits_that_do_not_depend_smoothly_on_the_pixels_give_a_zero_gradient(change: object) -> None:
+    network = Broken(network_of(BLOCKS["conv 3x3"]), change)  # type: ignore[arg-type]
+    x = torch.rand(4, 3, 9, 9, generator=generator(3))
+    logits, gradient = view_of(network).gradient(x, slope)
+    assert torch.equal(gradient, torch.zeros_like(x))
+    assert not gradient.requires_grad
+    assert not logits.requires_grad
+    result = Pgd(steps=2).run(network, x, network.eval()(x).argmax(1), ThreatModel(epsilon=1e-6), generator())
+    assert result.stuck.all()
