@@ -8,15 +8,44 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AttackResult
+from nas.attacks import AttackResult, view_of
 from nas.threat import ThreatModel
 from tests.builders import Broken, generator, tiny_network
 
 LABELS = torch.tensor([0, 3, 9, 5, 1, 1])
 
 
+def predicted(network: nn.Module, x: Tensor) -> Tensor:
+    """Labels that `network` gives the images in eval mode."""
+    return copy.deepcopy(network).eval()(x).argmax(1)
+
+
 def flags(network: nn.Module) -> tuple[list[bool], list[bool]]:
     return [m.training for m in network.modules()], [p.requires_grad for p in network.parameters()]
+
+
+class BrokenWhereBright(nn.Module):
+    """Adds `hole` (K,) to the logits of images whose mean is above 0.72, which no perturbation here changes."""
+
+    def __init__(self, network: nn.Module, hole: Tensor) -> None:
+        super().__init__()
+        self.network, self.hole = network, hole
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.mean((1, 2, 3)) > 0.72
+        return self.network(x) + torch.where(bright[:, None], self.hole, 0.0)
+
+
+class BrokenOffTheGrid(nn.Module):
+    """Gives NaN logits to every image with a pixel that is no multiple of 1/8."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        off = ((8 * x).detach().round() != 8 * x.detach()).flatten(1).any(1)
+        return self.network(x).masked_fill(off[:, None], torch.nan)
 
 
 class AttackContract:
@@ -24,6 +53,10 @@ class AttackContract:
 
     registered: str
     attack: Any
+    images_are_independent = True
+    """Whether the course of an image depends on nothing but the image and the generator."""
+    moves_what_stands = True
+    """Whether images that are not fooled come back perturbed."""
 
     @pytest.fixture(params=["linf", "l2"])
     def threat(self, request: pytest.FixtureRequest) -> ThreatModel:
@@ -55,7 +88,30 @@ class AttackContract:
         assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
         assert result.adversarial.min() >= 0
         assert result.adversarial.max() <= 1
-        assert (threat.distance(result.adversarial, x) > 0.2 * threat.epsilon).all(), "it hardly moved"
+
+    def test_correctly_classified_images_are_moved(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+        result = self.attack.run(network, x, predicted(network, x), threat, generator())
+        tried = torch.ones(6, dtype=torch.bool) if self.moves_what_stands else result.fooled
+        least = 0.2 * threat.epsilon if self.moves_what_stands else 0
+        assert (threat.distance(result.adversarial, x)[tried] > least).all(), "it hardly moved"
+
+    def test_adversarial_images_of_fooled_ones_are_misclassified(
+        self, network: nn.Module, x: Tensor, threat: ThreatModel
+    ) -> None:
+        labels = predicted(network, x)
+        result = self.attack.run(network, x, labels, threat, generator())
+        wrong = predicted(network, result.adversarial) != labels
+        assert not (wrong & ~result.fooled).any()
+        if self.registered not in ("pgd", "fgsm"):  # those give the last iterate, fooled or not
+            assert torch.equal(wrong, result.fooled)
+
+    def test_a_view_is_attacked_like_its_network(self, x: Tensor, threat: ThreatModel) -> None:
+        network = tiny_network().eval()
+        labels = predicted(network, x)
+        one = self.attack.run(network, x, labels, threat, generator())
+        other = self.attack.run(view_of(network), x, labels, threat, generator())
+        assert torch.equal(one.adversarial, other.adversarial)
+        assert torch.equal(one.fooled, other.fooled)
 
     def test_fooled_is_one_flag_per_image(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
         fooled = self.run(network, x, threat).fooled
@@ -114,9 +170,12 @@ class AttackContract:
     def test_images_do_not_depend_on_the_labels_of_others(
         self, network: nn.Module, x: Tensor, threat: ThreatModel
     ) -> None:
-        others = LABELS.clone()
+        if not self.images_are_independent:
+            pytest.skip("the attack draws its noise for standing images only")
+        labels = predicted(network, x)
+        others = labels.clone()
         others[3:] = (others[3:] + 1) % 10
-        one = self.run(network, x, threat).adversarial
+        one = self.attack.run(network, x, labels, threat, generator()).adversarial
         other = self.attack.run(network, x, others, threat, generator()).adversarial
         torch.testing.assert_close(one[:3], other[:3])
         assert not torch.allclose(one[3:], other[3:])
@@ -139,22 +198,38 @@ class AttackContract:
     def test_logits_that_are_not_finite_count_as_fooled_and_pixels_stay_valid(
         self, network: nn.Module, x: Tensor, threat: ThreatModel, value: float
     ) -> None:
-        hole = torch.zeros(6, 10)
-        hole[2, 4] = value
-        result = self.attack.run(Broken(network, lambda logits: logits + hole), x, LABELS, threat, generator())
+        hole = torch.zeros(10)
+        hole[4] = value
+        x[2] = x[2] * 0.02 + 0.95
+        result = self.attack.run(BrokenWhereBright(network, hole), x, LABELS, threat, generator())
         assert result.fooled[2]
         assert result.adversarial.isfinite().all()
         assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
 
+    def test_points_whose_logits_are_nan_fool_and_their_pixels_stay_valid(self, x: Tensor, threat: ThreatModel) -> None:
+        x = (8 * x).round() / 8
+        network = tiny_network().eval()
+        result = self.attack.run(BrokenOffTheGrid(network), x, predicted(network, x), threat, generator())
+        assert result.fooled.all()
+        assert result.adversarial.isfinite().all()
+        assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
+
     def test_a_constant_network_gives_valid_pixels_and_fools_nobody(self, x: Tensor, threat: ThreatModel) -> None:
-        constant = Broken(tiny_network(), lambda logits: logits * 0 + nn.functional.one_hot(LABELS, 10))
-        result = self.attack.run(constant, x, LABELS, threat, generator())
+        constant = Broken(tiny_network(), lambda logits: logits * 0 + torch.eye(10)[3])
+        result = self.attack.run(constant, x, torch.full((6,), 3), threat, generator())
         assert result.adversarial.isfinite().all()
         assert (threat.distance(result.adversarial, x) <= threat.epsilon + 1e-6).all()
         assert not result.fooled.any()
 
-    def test_the_description_is_json_and_states_the_step_as_run(self, threat: ThreatModel) -> None:
+    def test_the_description_is_json_and_says_what_is_run(self, threat: ThreatModel) -> None:
         described = self.attack.describe(threat)
         assert json.loads(json.dumps(described)) == described
         assert described["name"] == self.registered
-        assert 0 < described["step_size"] <= threat.epsilon
+        assert described["convention"]
+        if "step_size" in described:
+            assert 0 < described["step_size"] <= 2.5 * threat.epsilon
+        for name, value in self.attack.model_dump().items():
+            assert name not in described or described[name] == value or value is None
+
+    def test_its_points_can_reach_the_whole_ball(self, threat: ThreatModel) -> None:
+        assert self.attack.reach(threat) >= 1

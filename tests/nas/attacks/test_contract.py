@@ -2,7 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from nas.attacks import ATTACKS, AttackSettings, Fgsm, Pgd
+from nas.attacks import ATTACKS, Apgd, AttackSettings, Fgsm, Pgd
 from tests.contracts.attack_contract import AttackContract
 
 
@@ -14,6 +14,26 @@ class TestPgd(AttackContract):
 class TestPgdWithRestarts(AttackContract):
     registered = "pgd"
     attack = Pgd(steps=3, restarts=2)
+
+
+class TestPgdOnTheMargin(AttackContract):
+    registered = "pgd"
+    attack = Pgd(steps=4, loss="margin")
+
+
+class TestApgd(AttackContract):
+    registered = "apgd"
+    attack = Apgd(steps=8)
+
+
+class TestApgdOnDlr(AttackContract):
+    registered = "apgd"
+    attack = Apgd(steps=5, loss="dlr", restarts=2)
+
+
+class TestTargetedApgd(AttackContract):
+    registered = "apgd"
+    attack = Apgd(steps=5, loss="targeted_dlr", targets=3)
 
 
 class TestFgsm(AttackContract):
