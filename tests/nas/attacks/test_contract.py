@@ -2,7 +2,7 @@
 
 from pydantic import TypeAdapter
 
-from nas.attacks import ATTACKS, Apgd, AttackSettings, Fgsm, Pgd
+from nas.attacks import ATTACKS, Apgd, AttackSettings, AutoAttack, Fgsm, Noise, Pgd, Square
 from tests.contracts.attack_contract import AttackContract
 
 
@@ -34,6 +34,23 @@ class TestApgdOnDlr(AttackContract):
 class TestTargetedApgd(AttackContract):
     registered = "apgd"
     attack = Apgd(steps=5, loss="targeted_dlr", targets=3)
+
+
+class TestSquare(AttackContract):
+    registered = "square"
+    attack = Square(queries=30, restarts=2)
+
+
+class TestNoise(AttackContract):
+    registered = "noise"
+    attack = Noise()
+
+
+class TestAutoAttack(AttackContract):
+    registered = "autoattack"
+    attack = AutoAttack(steps=4, queries=10)
+    images_are_independent = False
+    moves_what_stands = False
 
 
 class TestFgsm(AttackContract):
