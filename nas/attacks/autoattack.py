@@ -150,7 +150,10 @@ def _their_tiles_fit(height: int, width: int) -> bool:
 
 @contextmanager
 def _global_random_states_kept(device: torch.device) -> Iterator[None]:
-    """The states of Python's, NumPy's and torch's global generators come back after."""
+    """The states of Python's, NumPy's and torch's global generators come back after.
+
+    Those of GPUs only where CUDA is in use; it is not started for this.
+    """
     cuda = device.type == "cuda" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     states = torch.cuda.get_rng_state_all() if cuda else []
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002

@@ -19,8 +19,8 @@ from nas.threat import ThreatModel
 class AttackResult:
     """What an attack found for each image.
 
-    `fooled` (N,) bool: the image, or a point of its ball that the attack looked at, is misclassified; a logit that
-    is not finite counts as misclassified. `adversarial` (N, C, H, W) pixels in the ball. PGD and FGSM give the last
+    `fooled` (N,) bool: a point of its ball that the attack looked at is misclassified; a logit that is not finite
+    counts as misclassified. All but PGD look at the image itself, too. `adversarial` (N, C, H, W) pixels in the ball. PGD and FGSM give the last
     iterate, fooled or not. All others attack an image only until it is fooled: there `adversarial` is the image
     itself where it was misclassified from the start, the point that fooled the network where one did, and else the
     point of highest loss. `stuck` (N,) bool: not fooled, and at some iterate the gradient was zero at every pixel

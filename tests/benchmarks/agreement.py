@@ -3,7 +3,7 @@
 Digits networks of four sizes and three training methods are attacked by both sides with the same parameters, on the
 same images: PGD against torchattacks, Auto-PGD and AutoAttack against pyautoattack. torchattacks counts the last
 iterate only, so that accuracy of ours is compared; the stricter one, over all iterates, stands beside it. Noise comes
-from one seed on both sides; Auto-PGD draws it for all images here, there for standing ones.
+from one seed on both sides; after the first target, APGD-T draws it for all images here, there for standing ones.
 """
 
 import argparse
@@ -68,12 +68,15 @@ def accuracies(subject: Subject, images: Split, steps: int, queries: int, seed: 
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
     network, threat = subject.network.eval(), subject.threat
-    x, labels = images.images.float() / 255, images.labels
+    everything, classes = images.images.float() / 255, images.labels
+    with torch.no_grad():  # their noise is drawn for correctly classified images only: those alone are attacked
+        correct = network(everything).argmax(1) == classes
+    x, labels = everything[correct], classes[correct]
     radius = {"norm": "Linf", "eps": threat.epsilon}
     pgd = Pgd(steps=20, step_size=threat.epsilon / 10)
 
     def accuracy(fooled: Tensor) -> float:
-        return 100 * float((~fooled).double().mean())
+        return 100 * int((~fooled).sum()) / len(images)
 
     def wrong(adversarial: Tensor) -> Tensor:
         with torch.no_grad():
