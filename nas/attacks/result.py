@@ -20,11 +20,12 @@ class AttackResult:
     """What an attack found for each image.
 
     `fooled` (N,) bool: a point of its ball that the attack looked at is misclassified; a logit that is not finite
-    counts as misclassified. All but PGD look at the image itself, too. `adversarial` (N, C, H, W) pixels in the ball. PGD and FGSM give the last
-    iterate, fooled or not. All others attack an image only until it is fooled: there `adversarial` is the image
-    itself where it was misclassified from the start, the point that fooled the network where one did, and else the
-    point of highest loss. `stuck` (N,) bool: not fooled, and at some iterate the gradient was zero at every pixel
-    or not finite, so the attack could not climb; never for attacks that use no gradient.
+    counts as misclassified. All but PGD look at the image itself, too. `adversarial` (N, C, H, W) pixels in the
+    ball: of PGD and FGSM the last iterate, fooled or not. All others attack an image only until it is fooled, and
+    give the image itself where it was misclassified from the start, the point that fooled the network where one
+    did, and else the point of highest loss (AutoAttack: the image itself). `stuck` (N,) bool: not
+    fooled, and at some iterate the gradient was zero at every pixel or not finite, so the attack could not climb;
+    never for attacks that use no gradient.
     """
 
     adversarial: Tensor

@@ -43,25 +43,25 @@ def seed_of(used: torch.Generator) -> int:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_one_seed_fools_the_images_of_the_authors_evaluation(norm: str) -> None:
     network = Exact()
-    x, labels = images(network, 96)
+    x, labels = images(network, 40)
     labels[::10] = (labels[::10] + 1) % 10  # some are misclassified from the start
     ours = AutoAttack(steps=10, queries=100).run(network, x, labels, THREATS[norm], generator(3)).fooled
     theirs = standard_evaluation(Broken(network, Tensor.float), x, labels, norm, seed_of(generator(3)))
-    assert 20 < theirs.sum() < 90
+    assert 10 < theirs.sum() < 38
     assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_folded_view_and_the_module_lose_the_same_images(norm: str) -> None:
-    network = tiny_network().eval()
-    x, labels = images(network, 64)
+    network = tiny_network().double().eval()  # in float32, rounding may decide over an image
+    x, labels = images(network, 24)
     threat = THREATS[norm].model_copy(update={"epsilon": THREATS[norm].epsilon * 4})
     view = view_of(network)
     assert isinstance(view, FoldedView)
     attack = AutoAttack(steps=10, queries=50)
     folded = attack.run(view, x, labels, threat, generator()).fooled
     plain = attack.run(AutogradView(network), x, labels, threat, generator()).fooled
-    assert 3 < folded.sum() < 61
+    assert 3 < folded.sum() < 22
     assert torch.equal(folded, plain)
 
 

@@ -29,7 +29,7 @@ def both(network: Exact, x: Tensor, labels: Tensor, norm: str, queries: int, see
 def test_for_linf_a_batch_of_one_seed_gives_the_authors_points(seed: int) -> None:
     network = Exact()
     x, labels = images(network)
-    ours, adversarial = both(network, x, labels, "linf", 600, seed)
+    ours, adversarial = both(network, x, labels, "linf", 250, seed)
     fooled = network(adversarial).argmax(1) != labels
     assert 10 < fooled.sum() < 40
     assert torch.equal(ours.fooled, fooled)
@@ -41,21 +41,21 @@ def test_for_l2_an_image_and_a_seed_give_the_authors_point() -> None:
     network = Exact()
     x, labels = images(network)
     count = 0
-    for row in range(16):
-        ours, adversarial = both(network, x[row, None], labels[row, None], "l2", 150, row)
+    for row in range(12):
+        ours, adversarial = both(network, x[row, None], labels[row, None], "l2", 100, row)
         fooled = network(adversarial).argmax(1) != labels[row, None]
         assert torch.equal(ours.fooled, fooled)
         torch.testing.assert_close(ours.adversarial[fooled], adversarial[fooled], rtol=0, atol=1e-6)
         count += int(fooled)
-    assert 3 < count < 14
+    assert 2 < count < 11
 
 
 def test_for_l2_batches_lose_as_many_images() -> None:
     network = Exact()
     x, labels = images(network)
-    results = [both(network, x, labels, "l2", 200, seed) for seed in range(4)]
-    ours = sum(int(result.fooled.sum()) for result, _ in results) / 4
-    theirs = sum(int((network(adversarial).argmax(1) != labels).sum()) for _, adversarial in results) / 4
+    results = [both(network, x, labels, "l2", 200, seed) for seed in range(2)]
+    ours = sum(int(result.fooled.sum()) for result, _ in results) / 2
+    theirs = sum(int((network(adversarial).argmax(1) != labels).sum()) for _, adversarial in results) / 2
     assert abs(ours - theirs) <= 2  # of 48
 
 
