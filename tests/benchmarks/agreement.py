@@ -132,7 +132,7 @@ def table(rows: list[tuple[Subject, dict[str, list[float]]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--steps", type=int, default=100, help="of Auto-PGD and FAB")
     parser.add_argument("--queries", type=int, default=5000, help="of Square")
     parser.add_argument("--threads", type=int, default=1)
