@@ -15,7 +15,7 @@ from nas.data import DataSettings, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import write_json
-from nas.records import Evaluation
+from nas.records import Evaluation, Fidelity
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training.checkpoint import load_weights, save_weights
@@ -92,7 +92,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def evaluate_checkpoint(
     checkpoint: Checkpoint, *, split_name: str, attack: AttackSettings | None, device: torch.device
 ) -> Evaluation:
-    """Scores on the "test" or "validation" images, by the checkpoint's own protocol or with another attack.
+    """Scores on the "test" or "validation" images: the ladder's last rung, or one other attack alone.
 
     The same checkpoint gives the same numbers every time (on one device type).
     """
@@ -103,7 +103,10 @@ def evaluate_checkpoint(
     split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
-    return evaluate(network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name)
+    fidelity: Fidelity = "final" if attack is None else "attack"
+    return evaluate(
+        network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
+    )
 
 
 def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> AttackSettings | None:

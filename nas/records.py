@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -24,6 +24,10 @@ class Costs:
     """Largest working set of activations at batch 1 (execution model: nas/budgets/costs.py)."""
 
 
+Fidelity = Literal["screen", "attack", "front", "final"]
+"""How hard a network was attacked: the rungs of the attack ladder (nas/evaluation/ladder.py), weakest first."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A genotype to be trained as trial `number`; `seed` decides all chance in its training and scoring."""
@@ -31,6 +35,8 @@ class Candidate:
     number: int
     genotype: Genotype
     seed: int
+    fidelity: Fidelity = "attack"
+    """Rung of the ladder to be climbed now."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,37 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """One attack of the ladder, made on the images that still stood."""
+
+    attack: Mapping[str, Any]
+    """Full description of the attack as it was run."""
+    num_images: int
+    """Images attacked; all others were misclassified before."""
+    broken: int
+    """Of these, images that it misclassified."""
+    robust_accuracy: float
+    """Share of all images that stand after this attack and all before it."""
+    robust_interval: Interval
+
+
+@dataclass(frozen=True)
+class Check:
+    """Verdict of one question to a robustness number: may it be believed (nas/evaluation/trust)."""
+
+    name: str
+    passed: bool
+    words: str
+    """What was found."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What the verdict rests on."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores of one trained network. Accuracies are fractions in [0, 1].
 
-    A number here means nothing without `attack`, `threat`, `num_images` and `warnings`.
+    A number here means nothing without `attack`, `threat`, `num_images`, `ladder` and `warnings`.
     """
 
     split: str
@@ -54,26 +87,40 @@ class Evaluation:
     natural_accuracy: float
     natural_interval: Interval
     robust_accuracy: float
-    """Share of images that are classified correctly at every iterate of the attack (eq. 2)."""
+    """Share of images that are classified correctly at every iterate of every attack of `ladder` (eq. 2)."""
     robust_interval: Interval
     instability: float
     """Mean KL(f(x) ‖ f(x̂)) in nats, x̂ the attack's last iterate (Mousavi 2023, eq. 3)."""
     instability_scaled: float
     """Mean of KL / ‖x − x̂‖_inf: the scale of the paper's tables, as far as it could be inferred."""
-    lipschitz_bound_log10: float
-    """log10 of the closed form of eq. 5, product over blocks: of the architecture, not of the weights."""
+    lipschitz_bound_log10: float | None
+    """log10 of the closed form of eq. 5, product over blocks: of the architecture, not of the weights; None for a
+    network that is not built of a NetworkSpec."""
     lipschitz_empirical: float
     """Mean of ‖f(x) − f(x̂)‖₂ / ‖x − x̂‖₂ (eq. 6): a lower bound."""
     lipschitz_empirical_scaled: float
     """Mean of ‖f(x) − f(x̂)‖₁ / ‖x − x̂‖_inf: the scale of the paper's tables, as far as inferred."""
     attack: Mapping[str, Any]
+    """The attack that x̂ comes from; robust accuracy is the worst case over all attacks of `ladder`."""
     threat: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    """Reasons to doubt the numbers, failed checks among them."""
     lipschitz_maximised: float | None = None
     """Mean of the largest ratio of eq. 6 that an ascent of the ratio itself found; None where it was not asked for."""
     lipschitz_certified_log10: float | None = None
     """log10 of a proved upper bound of ‖f(x) − f(x')‖₂ / ‖x − x'‖₂ for all pairs of images, of the trained weights
     (nas/evaluation/certified.py); None where the network has layers whose norms are not known."""
+    fidelity: Fidelity = "attack"
+    """Highest rung of the attack ladder behind robust accuracy."""
+    ladder: tuple[Rung, ...] = ()
+    """Every attack that was made, in order."""
+    checks: tuple[Check, ...] = ()
+    """Verdicts on whether the robust accuracy may be believed; a stronger rung asks more questions."""
+
+    @property
+    def failed_checks(self) -> tuple[Check, ...]:
+        """Checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
 
 
 class TrialState(StrEnum):
@@ -93,7 +140,10 @@ class Outcome:
 
     evaluation: Evaluation | None
     seconds: float
+    """Wall time of training and of all scoring so far."""
     error: str | None = None
+    scoring_seconds: float = 0.0
+    """Share of `seconds` that went into scoring."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +160,8 @@ class TrialRecord:
     """Relative violation of every limit by name; feasible where all are <= 0."""
     seconds: float = 0.0
     """Wall time of training and scoring."""
+    scoring_seconds: float = 0.0
+    """Share of `seconds` that went into scoring."""
     error: str | None = None
     reused_from: int | None = None
     """Number of the earlier trial of the same architecture whose result this is."""

@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "search.trial_timeout",
     "search.max_failures",
     "search.reference_point",
+    "evaluation.ladder.final",
     "sweep.seeds",
     "retrain",
     "device",
@@ -138,7 +139,8 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
                 raise RunMismatch(
                     f"{folder} holds trial {record.number}, which is not of this sweep; use --run NAME for a new run"
                 )
-        return lambda study, executor: run_sweep(problem, study, executor, config.search, report, plan)
+        same = dataclasses.replace(problem, rungs=("attack",))  # every network of a study meets the same attack
+        return lambda study, executor: run_sweep(same, study, executor, config.search, report, plan)
 
     return _work(config, folder, planned)
 
@@ -217,6 +219,8 @@ def make_problem(config: RunConfig, data: SearchData) -> Problem:
         objectives=config.parsed_objectives,
         constraints=config.parsed_constraints,
         reference_point=reference_point(config, space, config.parsed_objectives),
+        rungs=config.evaluation.ladder.search_rungs,
+        reject_untrusted=config.search.reject_untrusted,
     )
 
 

@@ -15,13 +15,14 @@ import torch
 
 from nas.data import SearchData, Split
 from nas.errors import Diverged
-from nas.evaluation import EvaluationSettings, evaluate
+from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
+from nas.evaluation.ladder import RUNGS
 from nas.files import write_atomic, write_json
-from nas.records import Candidate, Evaluation, Outcome, from_json, to_json
+from nas.records import Candidate, Fidelity, Outcome, from_json, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
-from nas.training.checkpoint import save_weights
+from nas.training.checkpoint import load_weights, save_weights
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -42,17 +43,18 @@ class TrialPlan:
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; its own failures are outcomes too.
 
-        A candidate whose results already lie in its folder (the search was killed before it was told) is
-        not trained again. Raises OSError where the folder cannot be written.
+        A candidate whose results already lie in its folder is not trained again: they are the outcome (the search
+        was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
+        Raises OSError where the folder cannot be written.
         """
         folder = self.folder / f"{candidate.number:05d}"
         finished = _finished(folder, candidate)
-        if finished is not None:
+        if finished is not None and _reaches(finished, candidate.fidelity):
             return finished
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         try:
-            outcome = self._run(candidate, folder, started)
+            outcome = self._climb(candidate, folder, finished) if finished else self._run(candidate, folder, started)
         except OSError:
             raise
         except Exception:
@@ -75,18 +77,42 @@ class TrialPlan:
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()
                 if self.training.track_every_epoch:
-                    evaluation = self._evaluate(scored_network(state, data.train, self.training), data, candidate)
+                    tracked = dataclasses.replace(candidate, fidelity="attack")
+                    evaluation = self._score(scored_network(state, data.train, self.training), data, tracked).evaluation
                     with (folder / CURVE).open("a") as curve:
                         curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
-        scored = scored_network(state, data.train, self.training)
-        _check_finite(scored, data.validation)
-        save_weights(folder / "model.safetensors", scored)
-        return Outcome(self._evaluate(scored, data, candidate), time.perf_counter() - started)
+        network = scored_network(state, data.train, self.training)
+        _check_finite(network, data.validation)
+        save_weights(folder / WEIGHTS, network)
+        scoring = time.perf_counter()
+        scored = self._score(network, data, candidate)
+        save_scores(folder / IMAGES, scored.images)
+        ended = time.perf_counter()
+        return Outcome(scored.evaluation, ended - started, scoring_seconds=ended - scoring)
 
-    def _evaluate(self, network: Network, data: SearchData, candidate: Candidate) -> Evaluation:
+    def _climb(self, candidate: Candidate, folder: Path, reached: Outcome) -> Outcome:
+        """Outcome after the next rung of the attack ladder, on the network as it was trained."""
+        assert reached.evaluation is not None, "only a scored candidate climbs"
+        started = time.perf_counter()
+        network = build_network(self.space.spec(candidate.genotype), make_generator(candidate.seed, "weights"))
+        load_weights(folder / WEIGHTS, network)
+        network = network.eval().to(self.device)
+        data = self.data.to(torch.device(self.device))
+        scored = self._score(network, data, candidate, Scored(reached.evaluation, load_scores(folder / IMAGES)))
+        save_scores(folder / IMAGES, scored.images)
+        spent = time.perf_counter() - started
+        return Outcome(
+            scored.evaluation, reached.seconds + spent, scoring_seconds=reached.scoring_seconds + spent
+        )  # fmt: skip
+
+    def _score(self, network: Network, data: SearchData, candidate: Candidate, before: Scored | None = None) -> Scored:
         """Scores on the validation images, with the same noise each time."""
-        generator = make_generator(candidate.seed, "evaluation", device=torch.device(self.device))
-        return evaluate(network, data.validation, self.threat, self.evaluation, generator, split_name="validation")
+        fidelity, device = candidate.fidelity, torch.device(self.device)
+        generator = make_generator(candidate.seed, "evaluation", fidelity, device=device)
+        return score(
+            network, data.validation, self.threat, self.evaluation, generator, split_name="validation",
+            fidelity=fidelity, before=before,
+        )  # fmt: skip
 
 
 def _check_finite(network: Network, split: Split) -> None:
@@ -103,15 +129,25 @@ def _check_finite(network: Network, split: Split) -> None:
 CURVE = "curve.jsonl"
 """An Evaluation after every epoch, where `track_every_epoch` asks for it."""
 
+WEIGHTS, IMAGES = "model.safetensors", "images.safetensors"
+"""The network that was scored, and its results image by image (nas/evaluation/scores.py)."""
+
 RESULT = "evaluation.json"
 """Written last: a trial folder with this file is finished."""
 
 
+def _reaches(outcome: Outcome, fidelity: Fidelity) -> bool:
+    """Whether `outcome` is of this rung of the attack ladder or a higher one."""
+    found = outcome.evaluation
+    return found is None or RUNGS.index(found.fidelity) >= RUNGS.index(fidelity)
+
+
 def _finished(folder: Path, candidate: Candidate) -> Outcome | None:
-    """Outcome stored in `folder`, if it is of the same candidate."""
+    """Outcome stored in `folder`, on whatever rung, if it is of the same candidate."""
     try:
         stored = json.loads((folder / RESULT).read_text())
-        same = from_json(Candidate, stored["candidate"]) == candidate
+        found = from_json(Candidate, stored["candidate"])
+        same = dataclasses.replace(found, fidelity=candidate.fidelity) == candidate
         return from_json(Outcome, stored["outcome"]) if same else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
     "nas.trial": 5,
     "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5,
     "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6,
-    "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.study": 6,
+    "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.study": 6,
     "nas.cli": 8, "nas.__main__": 8,
 }  # fmt: skip
 """Floor of every part; a module belongs to the longest name that starts its own."""

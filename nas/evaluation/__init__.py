@@ -1,7 +1,22 @@
-"""Scores of one trained network: accuracy under attack, instability, Lipschitz constants, with warnings."""
+"""Scores of one trained network: accuracy under attack, instability, Lipschitz constants, checks and warnings."""
 
 from nas.evaluation.certified import CertifiedBound, certified_lipschitz
-from nas.evaluation.evaluate import EvaluationSettings, evaluate
+from nas.evaluation.evaluate import Scored, evaluate, score
+from nas.evaluation.ladder import Ladder
 from nas.evaluation.lipschitz import lipschitz_bound_log10
+from nas.evaluation.scores import ImageScores, load_scores, save_scores
+from nas.evaluation.settings import EvaluationSettings
 
-__all__ = ["CertifiedBound", "EvaluationSettings", "certified_lipschitz", "evaluate", "lipschitz_bound_log10"]
+__all__ = [
+    "CertifiedBound",
+    "EvaluationSettings",
+    "ImageScores",
+    "Ladder",
+    "Scored",
+    "certified_lipschitz",
+    "evaluate",
+    "lipschitz_bound_log10",
+    "load_scores",
+    "save_scores",
+    "score",
+]

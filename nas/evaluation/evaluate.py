@@ -3,137 +3,247 @@
 Letters: N images, K classes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from nas.attacks import AttackSettings, Pgd
+from nas.attacks import AttackResult, AttackSettings, Transfer, View, evaluation_mode, view_of
 from nas.data import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.instability import instability
+from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
+from nas.evaluation.scores import ImageScores, joined
+from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
-from nas.records import Evaluation
-from nas.settings import Settings
+from nas.evaluation.trust import DEEP, SHALLOW, Probe
+from nas.records import Check, Evaluation, Fidelity, Rung
 from nas.threat import ThreatModel
 from search_spaces.network import Network
 
-
-class EvaluationSettings(Settings):
-    """How a trained network is scored."""
-
-    attack: AttackSettings = Pgd()
-    """The attack behind robust accuracy, instability and the empirical Lipschitz constant."""
-    batch_size: int = Field(256, ge=1, le=65_536)
-    """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
-    max_images: int | None = Field(None, ge=10)
-    """Score on the first so many images only (the splits are shuffled within classes); all when left out."""
-    lipschitz_steps: int = Field(0, ge=0, le=10_000)
-    """Steps that ascend the ratio of eq. 6 itself, for `lipschitz_maximised`; 0: not measured."""
-    lipschitz_restarts: int = Field(1, ge=0, le=100)
-    """Random starts of it, beside the one from the attack's last iterate."""
+Attack = AttackSettings | Transfer
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """Per-image results; every field has shape (N,)."""
+class Scored:
+    """What scoring a network gave: means, and the images they are the means of."""
 
-    natural: Tensor
-    robust: Tensor
-    instability: Tensor
-    instability_scaled: Tensor
-    lipschitz: Tensor
-    lipschitz_scaled: Tensor
-    steepest: Tensor
-    finite: Tensor
-    stuck: Tensor
+    evaluation: Evaluation
+    images: ImageScores
 
 
 def evaluate(
-    network: Network,
+    network: nn.Module,
     split: Split,
     threat: ThreatModel,
     settings: EvaluationSettings,
     generator: torch.Generator,
     *,
     split_name: str,
+    fidelity: Fidelity = "attack",
 ) -> Evaluation:
-    """Scores of `network` (in eval mode, float32) on the images of `split`.
-
-    All attack noise comes from `generator`, on the device of the images. Raises ValueError for a network
-    in training mode: its batch-norm would make images depend on each other.
-    """
-    if any(module.training for module in network.modules()):
-        raise ValueError("a network is scored in eval mode; call .eval() first")
-    chosen = split[: settings.max_images] if settings.max_images else split
-    batches = [_score(network, b, threat, settings, generator) for b in chosen.batches(settings.batch_size)]
-    columns = {name: torch.cat([getattr(b, name) for b in batches]).cpu() for name in _Scores.__annotations__}
-    scores = _Scores(**columns)
-    count = len(chosen)
-    natural, robust = int(scores.natural.sum()), int(scores.robust.sum())
-    return Evaluation(
-        split=split_name,
-        num_images=count,
-        natural_accuracy=natural / count,
-        natural_interval=wilson_interval(natural, count),
-        robust_accuracy=robust / count,
-        robust_interval=wilson_interval(robust, count),
-        instability=_mean(scores.instability),
-        instability_scaled=_mean(scores.instability_scaled),
-        lipschitz_bound_log10=lipschitz_bound_log10(network.spec),
-        lipschitz_certified_log10=_certified(network),
-        lipschitz_maximised=_mean(scores.steepest) if settings.lipschitz_steps else None,
-        lipschitz_empirical=_mean(scores.lipschitz),
-        lipschitz_empirical_scaled=_mean(scores.lipschitz_scaled),
-        attack=settings.attack.describe(threat),
-        threat=threat.model_dump(),
-        warnings=tuple(_warnings(scores, network.spec.num_classes, settings.attack.reach(threat))),
-    )
+    """Scores of `network` after one rung of the attack ladder; see `score`."""
+    return score(network, split, threat, settings, generator, split_name=split_name, fidelity=fidelity).evaluation
 
 
-def _score(
-    network: Network,
-    batch: Split,
+def score(
+    network: nn.Module,
+    split: Split,
     threat: ThreatModel,
     settings: EvaluationSettings,
     generator: torch.Generator,
-) -> _Scores:
-    x, y = batch.images.float() / 255, batch.labels
-    result = settings.attack.run(network, x, y, threat, generator)
-    x_adv = result.adversarial
-    excess = float((threat.distance(x_adv, x) - threat.epsilon).max())
-    assert excess <= 1e-5 * max(1.0, threat.epsilon), f"the attack left the ball by {excess}"
-    assert 0 <= float(x_adv.min()) <= float(x_adv.max()) <= 1, "the attack left [0, 1]"
-    with torch.no_grad():
-        logits, logits_adv = network(x), network(x_adv)
-    finite = logits.isfinite().all(1) & logits_adv.isfinite().all(1)
-    natural = (logits.argmax(1) == y) & logits.isfinite().all(1)
-    kl = instability(logits, logits_adv)
-    distance = (x_adv - x).abs().amax(dim=(1, 2, 3))
-    return _Scores(
-        natural=natural,
-        robust=natural & ~result.fooled & finite,
-        instability=kl,
-        instability_scaled=torch.where(distance > 0, kl / distance.clamp_min(1e-12), 0.0),
-        lipschitz=slopes(logits, logits_adv, x, x_adv, 2, 2),
-        lipschitz_scaled=slopes(logits, logits_adv, x, x_adv, 1, torch.inf),
-        steepest=steepest_slopes(
-            network, x, x_adv, threat, settings.lipschitz_steps, settings.lipschitz_restarts, generator
+    *,
+    split_name: str,
+    fidelity: Fidelity = "attack",
+    before: Scored | None = None,
+    transfers: tuple[Transfer, ...] = (),
+) -> Scored:
+    """Scores of `network` in eval mode and float32 on the images of `split`, after the rung `fidelity`.
+
+    `before` is what the same network reached on the same images on a lower rung: its attacks count, too. `transfers`
+    are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
+    it was handed over in.
+    """
+    chosen = split[: settings.max_images] if settings.max_images else split
+    training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
+    with evaluation_mode(network), _full_precision(chosen.images.device):
+        return _Scoring(network, view_of(network), chosen, threat, settings, generator).run(
+            fidelity, before, transfers, split_name, training
         )
-        if settings.lipschitz_steps
-        else torch.zeros_like(kl),
-        finite=finite,
-        stuck=result.stuck,
-    )
 
 
-def _certified(network: Network) -> float | None:
+class _Scoring:
+    """One pass over the rung's attacks, with what the checks want to know of them."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        view: View,
+        split: Split,
+        threat: ThreatModel,
+        settings: EvaluationSettings,
+        generator: torch.Generator,
+    ) -> None:
+        self.network, self.view, self.split, self.threat = network, view, split, threat
+        self.settings, self.generator = settings, generator
+        self.rungs: list[Rung] = []
+        self.excess, self.outside = -threat.epsilon, -1.0  # nothing moved yet
+
+    def run(
+        self,
+        fidelity: Fidelity,
+        before: Scored | None,
+        transfers: tuple[Transfer, ...],
+        split_name: str,
+        training: tuple[str, ...],
+    ) -> Scored:
+        x, y = _pixels(self.split[: max(self.settings.ladder.trust_images, 8)])
+        with torch.no_grad():
+            logits = self.network(x)
+        first, others = attacks_of(self.settings.ladder, self.settings.attack, fidelity, logits.shape[1])
+        if first is None and before is None:
+            first = self.settings.attack
+        if before is not None:
+            self.rungs += before.evaluation.ladder
+        images = before.images if before else None
+        if first is not None:
+            images = self._attacked(first, images)
+        assert images is not None, "either the rung has an attack of its own or there is a rung below"
+        for attack in (*others, *transfers):
+            images = self._climbed(attack, images)
+        primary = first or self.settings.attack
+        probe = Probe(
+            self.network, self.view, training, x, y, logits, images, primary, self.threat, tuple(self.rungs),
+            self.excess, self.outside, self.generator, steps=20 if fidelity == "final" else 10,
+        )  # fmt: skip
+        is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
+        asked = SHALLOW | DEEP if is_deep else SHALLOW
+        checks = _merged(before, [ask(probe) for ask in asked.values()])
+        return Scored(self._evaluation(images, primary, fidelity, checks, split_name, logits.shape[1], before), images)
+
+    def _attacked(self, attack: AttackSettings, before: ImageScores | None) -> ImageScores:
+        """Scores of all images under `attack`, whose last iterates give instability and slopes."""
+        parts = [self._batch(attack, batch) for batch in self.split.batches(self.settings.batch_size)]
+        found = joined(parts)
+        standing = before.robust if before is not None else found.natural
+        scores = found if before is None else found.after(before)
+        self._add_rung(attack, standing, scores.robust)
+        return scores
+
+    def _climbed(self, attack: Attack, images: ImageScores) -> ImageScores:
+        """`images` after `attack` on those that still stand."""
+        robust, stuck = images.robust.clone(), images.stuck.clone()
+        standing = robust.nonzero().flatten()
+        for part in torch.split(standing, self.settings.batch_size):
+            if len(part):
+                x, y = _pixels(self.split[part.to(self.split.labels.device)])
+                result = self._run(attack, x, y)
+                robust[part] = ~result.fooled.cpu()
+                stuck[part] |= result.stuck.cpu()
+        self._add_rung(attack, images.robust, robust)
+        return replace(images, robust=robust, stuck=stuck)
+
+    def _run(self, attack: Attack, x: Tensor, y: Tensor) -> AttackResult:
+        result = attack.run(self.view, x, y, self.threat, self.generator)
+        x_adv = result.adversarial
+        excess = (self.threat.distance(x_adv, x) - self.threat.epsilon).nan_to_num(torch.inf)
+        outside = torch.maximum(-x_adv, x_adv - 1).nan_to_num(torch.inf)
+        self.excess, self.outside = max(self.excess, float(excess.max())), max(self.outside, float(outside.max()))
+        return result
+
+    def _add_rung(self, attack: Attack, before: Tensor, after: Tensor) -> None:
+        count, standing = len(after), int(after.sum())
+        attacked = int(before.sum())
+        self.rungs.append(
+            Rung(attack.describe(self.threat), attacked, attacked - standing, standing / count,
+                 wilson_interval(standing, count))
+        )  # fmt: skip
+
+    def _batch(self, attack: AttackSettings, batch: Split) -> ImageScores:
+        x, y = _pixels(batch)
+        result = self._run(attack, x, y)
+        x_adv = result.adversarial
+        with torch.no_grad():
+            logits, logits_adv = self.network(x), self.network(x_adv)
+        finite = logits.isfinite().all(1) & logits_adv.isfinite().all(1)
+        natural = (logits.argmax(1) == y) & logits.isfinite().all(1)
+        kl = instability(logits, logits_adv)
+        distance = (x_adv - x).abs().amax(dim=(1, 2, 3))
+        steps, restarts = self.settings.lipschitz_steps, self.settings.lipschitz_restarts
+        return ImageScores(
+            natural=natural,
+            robust=natural & ~result.fooled & finite,
+            fell=result.fooled | ~finite,
+            stuck=result.stuck,
+            finite=finite,
+            instability=kl,
+            instability_scaled=torch.where(distance > 0, kl / distance.clamp_min(1e-12), 0.0),
+            lipschitz=slopes(logits, logits_adv, x, x_adv, 2, 2),
+            lipschitz_scaled=slopes(logits, logits_adv, x, x_adv, 1, torch.inf),
+            steepest=steepest_slopes(self.view, x, x_adv, self.threat, steps, restarts, self.generator)
+            if steps
+            else torch.zeros_like(kl),
+        )
+
+    def _evaluation(
+        self,
+        images: ImageScores,
+        attack: AttackSettings,
+        fidelity: Fidelity,
+        checks: tuple[Check, ...],
+        split_name: str,
+        num_classes: int,
+        before: Scored | None,
+    ) -> Evaluation:
+        count = len(images.natural)
+        natural, robust = int(images.natural.sum()), int(images.robust.sum())
+        doubts = [check.words for check in checks if not check.passed]
+        ours = isinstance(self.network, nn.Module) and hasattr(self.network, "spec")
+        return Evaluation(
+            split=split_name,
+            num_images=count,
+            natural_accuracy=natural / count,
+            natural_interval=wilson_interval(natural, count),
+            robust_accuracy=robust / count,
+            robust_interval=wilson_interval(robust, count),
+            instability=_mean(images.instability),
+            instability_scaled=_mean(images.instability_scaled),
+            lipschitz_bound_log10=lipschitz_bound_log10(self.network.spec) if ours else None,  # type: ignore[arg-type]
+            lipschitz_certified_log10=before.evaluation.lipschitz_certified_log10
+            if before
+            else _certified(self.network),
+            lipschitz_maximised=_mean(images.steepest) if self.settings.lipschitz_steps else None,
+            lipschitz_empirical=_mean(images.lipschitz),
+            lipschitz_empirical_scaled=_mean(images.lipschitz_scaled),
+            attack=attack.describe(self.threat),
+            threat=self.threat.model_dump(),
+            warnings=(*doubts, *_warnings(images, num_classes)),
+            fidelity=fidelity,
+            ladder=tuple(self.rungs),
+            checks=checks,
+        )
+
+
+def _pixels(split: Split) -> tuple[Tensor, Tensor]:
+    return split.images.float() / 255, split.labels
+
+
+def _merged(before: Scored | None, checks: list[Check]) -> tuple[Check, ...]:
+    """Checks of this rung; one that failed on a rung below has failed."""
+    failed = {check.name: check for check in before.evaluation.failed_checks} if before else {}
+    # What the attack of a lower rung could not do, the one that replaced it may.
+    lasting = {name: check for name, check in failed.items() if name not in ("reach", "gradients", "black_box")}
+    return tuple(lasting.get(check.name, check) if check.passed else check for check in checks)
+
+
+def _certified(network: nn.Module) -> float | None:
     """log10 of the certified Lipschitz constant; None where there is no certificate."""
     try:
-        return certified_lipschitz(network).log10
+        return certified_lipschitz(network).log10 if isinstance(network, Network) else None
     except ValueError:
         return None
 
@@ -144,26 +254,24 @@ def _mean(values: Tensor) -> float:
     return float(finite.double().mean()) if len(finite) else 0.0
 
 
-def _warnings(scores: _Scores, num_classes: int, reach: float) -> list[str]:
-    """Reasons to doubt the scores, in words."""
-    count = len(scores.natural)
+def _warnings(images: ImageScores, num_classes: int) -> list[str]:
+    """Reasons to doubt the scores that are no fault of the network or the attack."""
+    count = len(images.natural)
     warnings = []
-    if not scores.finite.all():
-        broken = int((~scores.finite).sum())
-        warnings.append(f"logits of {broken} of {count} images are not finite; these count as not robust")
-    if scores.stuck.any():
-        stuck = int(scores.stuck.sum())
-        warnings.append(
-            f"gradients of {stuck} of {count} unfooled images vanish or are not finite: the attack could not "
-            f"climb there, robust accuracy may be masked"
-        )
-    if reach < 1:
-        warnings.append(
-            f"the attack's steps reach only {100 * reach:.0f} % of the ball's diameter: it is too weak; raise its "
-            f"steps or step size"
-        )
-    if scores.natural.double().mean() <= 1.5 / num_classes:
+    if images.natural.double().mean() <= 1.5 / num_classes:
         warnings.append("natural accuracy is near chance: the network has hardly learned")
     if count < 100:
         warnings.append(f"only {count} images: the intervals are wide")
     return warnings
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast and, on a GPU, no TensorFloat-32 in convolutions, whose 10 bits round small gradients away."""
+    cudnn = torch.backends.cudnn
+    with torch.autocast(device.type, enabled=False):
+        if device.type != "cuda":
+            yield
+            return
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, cudnn.benchmark_limit, cudnn.deterministic, allow_tf32=False):
+            yield

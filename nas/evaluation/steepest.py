@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from nas.attacks import View, in_chunks, view_of
+from nas.attacks import View, in_chunks
 from nas.evaluation.lipschitz import slopes
 from nas.threat import ThreatModel
-from search_spaces.network import Network
 
 
 def steepest_slopes(
-    network: Network,
+    view: View,
     x: Tensor,
     x_adv: Tensor,
     threat: ThreatModel,
@@ -24,7 +23,6 @@ def steepest_slopes(
     ε/4 to ε/40, first from `x_adv` (the attack that was made already, so the result is never below its ratio), then
     from `restarts` random points. The best of all iterates counts.
     """
-    view = view_of(network)
     best = torch.zeros(len(x), device=x.device)
     starts = [x_adv, *(threat.random_start(x, generator) for _ in range(restarts))]
     for start in starts:

@@ -6,7 +6,7 @@ executor, and runs on a toy function in milliseconds.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
 from time import monotonic
@@ -16,7 +16,7 @@ import optuna
 from nas.budgets import Budget
 from nas.errors import SearchStopped
 from nas.pareto import Condition, Metric, front_of, hypervolume
-from nas.records import Candidate, Costs, Outcome, TrialRecord, TrialState
+from nas.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.executors import Executor
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile, is_trained
@@ -40,6 +40,10 @@ class Problem:
     constraints: tuple[Condition, ...]
     reference_point: tuple[float, ...]
     """Worst value of each objective, in its own direction."""
+    rungs: tuple[Fidelity, ...] = ("attack",)
+    """Rungs of the attack ladder: all candidates meet the first, those that belong to the front climb on."""
+    reject_untrusted: bool = False
+    """Whether a failed check of trust is a violated constraint."""
 
 
 @dataclass(frozen=True)
@@ -165,19 +169,28 @@ class _Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            self.executor.submit(Candidate(trial.number, genotype, self._seed(genotype)))
+            self.executor.submit(Candidate(trial.number, genotype, self._seed(genotype), self.problem.rungs[0]))
             return True
         self.barren += 1
         return True
 
     def finish(self, candidate: Candidate, outcome: Outcome) -> None:
-        """Tells the study the outcome of `candidate`, and of the trials that waited for the same architecture."""
-        trial = self.live.pop(candidate.number)
-        genotype = candidate.genotype
+        """Tells the study the outcome of `candidate`, and of the trials that waited for the same architecture.
+
+        Or sends it on to the next rung of the attack ladder. A candidate that is dominated although its attack was
+        weak would be dominated under a stronger one, so it is told with the number it has. Whatever is on the front
+        has met every rung.
+        """
+        trial, genotype = self.live[candidate.number], candidate.genotype
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
-        self.trained_now += 1
         costs = self.problem.costs(genotype)
-        self._tell(trial, self._record(trial, genotype, state, costs, outcome, seed=candidate.seed))
+        record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
+        rung = self._next_rung(record)
+        if rung is not None:
+            return self.executor.submit(replace(candidate, fidelity=rung))
+        del self.live[candidate.number]
+        self.trained_now += 1
+        self._tell(trial, record)
         for waiting, same in self.waiting.pop(genotype.key, ()):
             self._reuse(waiting, same)
         self.failures = self.failures + 1 if state is TrialState.FAILED else 0
@@ -186,6 +199,14 @@ class _Search:
                 f"{self.failures} candidates failed in a row (search.max_failures); the last one, trial "
                 f"{candidate.number}: {(outcome.error or '').strip().splitlines()[-1]}"
             )
+
+    def _next_rung(self, record: TrialRecord) -> Fidelity | None:
+        """Rung that `record` is to climb before it is told: the next one, where it would join the front."""
+        if record.evaluation is None or not record.is_feasible or record.evaluation.fidelity not in self.problem.rungs:
+            return None
+        above = self.problem.rungs[self.problem.rungs.index(record.evaluation.fidelity) + 1 :]
+        joins = above and record in front_of([*self.front, record], self.problem.objectives).records
+        return above[0] if joins else None
 
     def tick(self, latest: TrialRecord | None = None) -> None:
         """Reports the progress."""
@@ -238,6 +259,7 @@ class _Search:
             evaluation=outcome.evaluation if outcome else None,
             violations={f"budget.{name}": value for name, value in self.problem.budget.overrun(costs).items()},
             seconds=outcome.seconds if outcome else 0.0,
+            scoring_seconds=outcome.scoring_seconds if outcome else 0.0,
             error=outcome.error if outcome else None,
             reused_from=reused_from,
         )
@@ -246,7 +268,9 @@ class _Search:
             str(condition): 1.0 if record.evaluation is None else condition.violation(record)
             for condition in self.problem.constraints
         }
-        return TrialRecord(**{**vars(record), "violations": {**record.violations, **measured}})
+        if self.problem.reject_untrusted:
+            measured["trusted"] = float(len(record.evaluation.failed_checks)) if record.evaluation else 1.0
+        return replace(record, violations={**record.violations, **measured})
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
         if record.state is TrialState.COMPLETE:
@@ -341,5 +365,5 @@ class _Sweep(_Search):
         genotype, seed = self.plan[trial.number]
         self.study.genotype(trial)  # stores its values with the trial
         self.live[trial.number] = trial
-        self.executor.submit(Candidate(trial.number, genotype, seed))
+        self.executor.submit(Candidate(trial.number, genotype, seed, self.problem.rungs[0]))
         return True

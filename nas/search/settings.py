@@ -34,5 +34,7 @@ class SearchSettings(Settings):
     """Seconds after which a candidate is stopped and failed (worker processes only)."""
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
+    reject_untrusted: bool = False
+    """Treat a candidate whose robust accuracy fails a check of trust as one that violates a constraint."""
     reference_point: dict[str, float] = Field({})
     """Worst value of metrics for the hypervolume, where the default is not wanted."""

@@ -66,7 +66,7 @@ def test_front_as_csv_agrees_with_json(here: Path, capsys: Capture) -> None:
 
 def test_front_as_a_table_states_the_protocol_and_the_reference_point(here: Path, capsys: Capture) -> None:
     text = nas(capsys, "front", RUN).out
-    assert "40 validation images, linf ε = 0.1, pgd (steps 2" in text
+    assert "40 validation images, linf ε = 0.1, worst case of pgd (steps 5" in text
     assert "hypervolume" in text
     assert "reference point" in text
 

@@ -14,8 +14,8 @@ import nas.trial
 from nas.attacks import Pgd
 from nas.data import DATASETS, load_search_data
 from nas.data.sources import Digits, SourceEntry
-from nas.evaluation import EvaluationSettings, evaluate
-from nas.records import Candidate, Evaluation, from_json
+from nas.evaluation import EvaluationSettings, evaluate, load_scores
+from nas.records import Candidate, Evaluation, Fidelity, Outcome, from_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training.checkpoint import load_weights
@@ -47,16 +47,45 @@ def test_a_trial_leaves_its_log_its_weights_and_its_evaluation(plan: TrialPlan) 
     assert outcome.evaluation.split == "validation"
     assert outcome.evaluation.num_images == len(plan.data.validation)
     folder = plan.folder / "00003"
-    assert {path.name for path in folder.iterdir()} == {"log.jsonl", "model.safetensors", "evaluation.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "log.jsonl",
+        "model.safetensors",
+        "images.safetensors",
+        "evaluation.json",
+    }
     epochs = [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert epochs == [1, 2]
+    assert 0 < outcome.scoring_seconds < outcome.seconds
+
+
+def test_a_candidate_climbs_the_ladder_without_another_training(
+    plan: TrialPlan, no_training: Callable[[], None]
+) -> None:
+    def at(fidelity: Fidelity) -> Outcome:
+        return plan(dataclasses.replace(CANDIDATE, fidelity=fidelity))
+
+    screened = at("screen")
+    no_training()
+    outcomes = [screened, at("attack"), at("front")]
+    found = [outcome.evaluation for outcome in outcomes if outcome.evaluation is not None]
+    assert [evaluation.fidelity for evaluation in found] == ["screen", "attack", "front"]
+    assert [len(evaluation.ladder) for evaluation in found] == [1, 2, 2 + len(plan.evaluation.ladder.front)]
+    assert found[2].ladder[:2] == found[1].ladder
+    robust = [evaluation.robust_accuracy for evaluation in found]
+    assert robust == sorted(robust, reverse=True)
+    assert found[1].attack == found[2].attack != found[0].attack
+    assert found[1].instability == found[2].instability
+    assert [o.seconds for o in outcomes] == sorted(o.seconds for o in outcomes)
+    assert at("screen") == at("attack") == outcomes[2], "what is finished is returned, however low the rung asked for"
+    images = load_scores(plan.folder / "00003" / "images.safetensors")
+    assert images.robust.double().mean().item() == pytest.approx(robust[2])
 
 
 def test_the_stored_weights_have_the_stored_scores(plan: TrialPlan) -> None:
     outcome = plan(CANDIDATE)
     network = build_network(plan.space.spec(CANDIDATE.genotype), generator(5))
     load_weights(plan.folder / "00003" / "model.safetensors", network)
-    g = make_generator(77, "evaluation")
+    g = make_generator(77, "evaluation", "attack")
     found = evaluate(network.eval(), plan.data.validation, plan.threat, plan.evaluation, g, split_name="validation")
     assert found == outcome.evaluation
 

@@ -1,5 +1,6 @@
 """The protocol: known scores of linear networks, warnings, repeatability."""
 
+import copy
 from math import exp, log
 
 import pytest
@@ -117,11 +118,19 @@ def test_the_same_generator_state_gives_the_same_evaluation() -> None:
     assert score(tiny_network(), split, threat) == score(tiny_network(), split, threat)
 
 
-def test_a_network_in_training_mode_is_refused_even_in_one_module() -> None:
+def test_a_network_in_training_mode_is_scored_in_eval_mode_and_warned_about_even_in_one_module() -> None:
     network = tiny_network().eval()
     network.features[1].train()
-    with pytest.raises(ValueError, match=r"\.eval\(\)"):
-        evaluate(network, tiny_images(), ThreatModel(epsilon=0.1), EvaluationSettings(), generator(), split_name="test")
+    before = copy.deepcopy(network.state_dict())
+    arguments = (tiny_images(), ThreatModel(epsilon=0.1), EvaluationSettings(), generator())
+    found = evaluate(network, *arguments, split_name="test")
+    assert [check.name for check in found.failed_checks] == ["eval_mode"]
+    assert any("training mode" in warning for warning in found.warnings)
+    assert network.features[1].training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    honest = evaluate(network.eval(), *arguments[:3], generator(), split_name="test")
+    assert honest.robust_accuracy == found.robust_accuracy
+    assert honest.instability == found.instability
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -1,0 +1,66 @@
+"""The attack ladder: how hard a network is attacked before its robust accuracy is believed.
+
+Every candidate meets a cheap attack. Those that matter (within every limit, and not dominated even by this
+optimistic number) meet the full one, those that still belong to the front meet stronger ones of other kinds, and a
+retrained network the strongest. Robust accuracy is the worst case over all of them, image by image.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from nas.attacks import Apgd, AttackSettings, Pgd, Square
+from nas.records import Fidelity
+from nas.settings import Settings
+
+
+class Ladder(Settings):
+    """Attacks below and above `evaluation.attack`. Each is made on the images that still stand."""
+
+    screen: AttackSettings | None = Pgd(steps=5)
+    """Of every candidate of a search; `evaluation.attack` for all of them where it is null."""
+    front: tuple[AttackSettings, ...] = (Apgd(loss="dlr", steps=20), Square(queries=50))
+    """Of candidates that belong to the front, after `evaluation.attack`."""
+    final: tuple[AttackSettings, ...] = (
+        Apgd(loss="cross_entropy"), Apgd(loss="targeted_dlr"), Square(queries=5000),
+    )  # fmt: skip
+    """Of a retrained network, after `evaluation.attack`: AutoAttack's own without FAB when left out."""
+    trust_images: int = Field(64, ge=0)
+    """Images on which the front's and the retrained networks' numbers are questioned (nas/evaluation/trust)."""
+
+    @property
+    def search_rungs(self) -> tuple[Fidelity, ...]:
+        """Rungs that a search climbs, from the bottom."""
+        screen: tuple[Fidelity, ...] = ("screen",) if self.screen is not None else ()
+        front: tuple[Fidelity, ...] = ("front",) if self.front or self.trust_images else ()
+        return (*screen, "attack", *front)
+
+
+RUNGS: tuple[Fidelity, ...] = ("screen", "attack", "front", "final")
+"""Weakest first."""
+
+
+def attacks_of(
+    ladder: Ladder, attack: AttackSettings, fidelity: Fidelity, num_classes: int
+) -> tuple[AttackSettings | None, tuple[AttackSettings, ...]]:
+    """The attack that x̂ comes from (None: that of the rung below), and those made after it.
+
+    DLR needs three classes and targeted DLR four (Croce & Hein 2020); below that their margin loss takes the place.
+    """
+    if fidelity == "screen":
+        return ladder.screen or attack, ()
+    if fidelity == "attack":
+        return attack, ()
+    if fidelity == "front":
+        return None, _for_classes(ladder.front, num_classes)
+    return attack, _for_classes(ladder.final, num_classes)
+
+
+def _for_classes(attacks: Sequence[AttackSettings], num_classes: int) -> tuple[AttackSettings, ...]:
+    needed = {"dlr": 3, "targeted_dlr": 4}
+    return tuple(
+        attack.model_copy(update={"loss": "margin"})
+        if isinstance(attack, Apgd) and num_classes < needed.get(attack.loss, 0)
+        else attack
+        for attack in attacks
+    )

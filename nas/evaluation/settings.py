@@ -1,0 +1,24 @@
+"""Every knob of scoring."""
+
+from pydantic import Field
+
+from nas.attacks import AttackSettings, Pgd
+from nas.evaluation.ladder import Ladder
+from nas.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """How a trained network is scored."""
+
+    attack: AttackSettings = Pgd()
+    """The attack behind instability and the empirical Lipschitz constant; robust accuracy adds those of `ladder`."""
+    ladder: Ladder = Ladder()
+    """Attacks below and above it."""
+    batch_size: int = Field(256, ge=1, le=65_536)
+    """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
+    max_images: int | None = Field(None, ge=10)
+    """Score on the first so many images only (the splits are shuffled within classes); all when left out."""
+    lipschitz_steps: int = Field(0, ge=0, le=10_000)
+    """Steps that ascend the ratio of eq. 6 itself, for `lipschitz_maximised`; 0: not measured."""
+    lipschitz_restarts: int = Field(1, ge=0, le=100)
+    """Random starts of it, beside the one from the attack's last iterate."""

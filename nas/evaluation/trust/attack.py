@@ -1,0 +1,131 @@
+"""Checks of the attack: it kept to the threat model, and others would not have found more."""
+
+from nas.attacks import Fgsm, Noise, Pgd, Scaled, Square
+from nas.evaluation.trust.probe import Probe, exceeds, verdict
+from nas.records import Check
+from nas.threat import ThreatModel
+
+QUERIES = 100
+"""Of the black-box attack, where the ladder has none."""
+
+
+def threat_model(probe: Probe) -> Check:
+    """Every adversarial image lies in the ball and in [0, 1]."""
+    within = probe.excess <= 1e-5 * max(1.0, probe.threat.epsilon) and probe.outside <= 0
+    return verdict(
+        "threat_model", within,
+        "every adversarial image is within epsilon and in [0, 1]",
+        f"adversarial images left the threat model: by {probe.excess:.3g} beyond epsilon, {probe.outside:.3g} beyond "
+        f"[0, 1]",
+        {"beyond_epsilon": min(probe.excess, 1e30), "beyond_box": min(probe.outside, 1e30)},
+    )  # fmt: skip
+
+
+def reach(probe: Probe) -> Check:
+    """The attack's steps can cross the ball."""
+    share = probe.attack.reach(probe.threat)
+    return verdict(
+        "reach", share >= 1,
+        "the attack's steps can cross the ball",
+        f"the attack's steps reach only {100 * share:.0f} % of the ball's diameter: it is too weak; raise its "
+        f"steps or step size",
+        {"diameters": share},
+    )  # fmt: skip
+
+
+def monotone(probe: Probe) -> Check:
+    """A weaker attack does not break more images: FGSM, a quarter of the steps, then the attack."""
+    natural = probe.head(probe.scores.natural)
+    ladder = {"fgsm": probe.fooled(Fgsm(), natural)}
+    if isinstance(probe.attack, Pgd):
+        weaker = probe.attack.model_copy(update={"steps": max(2, probe.attack.steps // 4), "step_size": None})
+        ladder["quarter"] = probe.fooled(weaker, natural)
+    ladder["attack"] = probe.head(probe.scores.fell) & natural
+    counts = {name: int(fooled.sum()) for name, fooled in ladder.items()}
+    surplus = max(counts[name] - counts["attack"] for name in counts)
+    return verdict(
+        "monotone", not exceeds(surplus, len(probe.x)),
+        "no weaker attack breaks more images",
+        f"a weaker attack breaks {surplus} images of {len(probe.x)} more than the attack, which is broken or masked",
+        {f"broken_by_{name}": count for name, count in counts.items()},
+    )  # fmt: skip
+
+
+def converged(probe: Probe) -> Check:
+    """Many more steps, of a tenth of epsilon, break hardly more than the attack (Carlini 2019)."""
+    standing = probe.head(probe.scores.natural & ~probe.scores.fell)
+    longer = Pgd(steps=5 * probe.steps, step_size=probe.threat.epsilon / 10)
+    more = probe.broken(longer, standing)
+    return verdict(
+        "converged", not exceeds(more, len(probe.x), 0.02),
+        "more steps break hardly more images",
+        f"{longer.steps} steps break {more} images of {len(probe.x)} more than the attack: it has not converged",
+        {"broken_by_more_steps": more, "images": len(probe.x)},
+    )  # fmt: skip
+
+
+def logit_scale(probe: Probe) -> Check:
+    """Multiplying the logits by 1/100 or 100, or a loss that ignores their scale, uncovers nothing.
+
+    Some gap is usual: a margin loss is the better attack on many honest networks (Croce & Hein 2020). 5 points
+    beyond doubt are not.
+    """
+    standing = probe.head(probe.scores.robust)
+    more = {
+        "logits_divided": probe.broken(probe.usual(), standing, Scaled(probe.view, 0.01)),
+        "logits_multiplied": probe.broken(probe.usual(), standing, Scaled(probe.view, 100.0)),
+        "margin_loss": probe.broken(probe.usual("margin"), standing),
+    }
+    largest = max(more, key=lambda name: more[name])
+    return verdict(
+        "logit_scale", not exceeds(more[largest], len(probe.x), 0.05),
+        "the result does not depend on the scale of the logits",
+        f"{largest.replace('_', ' ')}: {more[largest]} images of {len(probe.x)} more are broken; the logits' scale "
+        f"masks gradients",
+        dict(more),
+    )  # fmt: skip
+
+
+def large_epsilon(probe: Probe) -> Check:
+    """In a ball that reaches uniform grey, accuracy falls to chance (Carlini 2019)."""
+    pixels, classes = probe.x[0].numel(), probe.logits.shape[1]
+    epsilon = 0.5 if probe.threat.norm == "linf" else 0.5 * pixels**0.5
+    natural = probe.head(probe.scores.natural)
+    everything = ThreatModel(norm=probe.threat.norm, epsilon=epsilon)
+    left = int(natural.sum()) - probe.broken(probe.usual(), natural, threat=everything)
+    return verdict(
+        "large_epsilon", not exceeds(left, len(probe.x), 1 / classes),
+        f"accuracy falls to chance at epsilon = {epsilon:.3g}",
+        f"{left} of {len(probe.x)} images stand at epsilon = {epsilon:.3g}, where any image is in reach: gradients are "
+        f"masked",
+        {"epsilon": epsilon, "standing": left, "images": len(probe.x)},
+    )  # fmt: skip
+
+
+def noise(probe: Probe) -> Check:
+    """Random noise breaks no image that the attack could not."""
+    more = probe.broken(Noise(), probe.head(probe.scores.robust))
+    return verdict(
+        "noise", not exceeds(more, len(probe.x)),
+        "random noise finds nothing that the attacks missed",
+        f"random noise breaks {more} of {len(probe.x)} images that the attacks could not: their gradients mislead",
+        {"broken": more, "images": len(probe.x)},
+    )  # fmt: skip
+
+
+def black_box(probe: Probe) -> Check:
+    """Attacks without gradients break hardly more than those with (Athalye 2018)."""
+    count = len(probe.scores.robust)
+    made = [rung for rung in probe.ladder if rung.attack["name"] in ("square", "transfer")]
+    if not made:
+        count = len(probe.x)
+    more = sum(rung.broken for rung in made) if made else probe.broken(
+        Square(queries=QUERIES), probe.head(probe.scores.robust)
+    )  # fmt: skip
+    return verdict(
+        "black_box", not exceeds(more, count),
+        "attacks without gradients find hardly more",
+        f"attacks without gradients break {more} of {count} images that those with gradients could not: gradients are "
+        f"masked",
+        {"broken": more, "images": count},
+    )  # fmt: skip

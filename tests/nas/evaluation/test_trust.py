@@ -1,0 +1,157 @@
+"""Ten planted defects are caught, each by the check of its name; ten honest networks raise nothing."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.attacks import AttackResult, Pgd
+from nas.evaluation import EvaluationSettings, Ladder, Scored, score
+from nas.evaluation.trust import CHECKS, DEEP, SHALLOW
+from nas.records import Fidelity
+from nas.threat import ThreatModel
+from tests.builders import generator
+from tests.honest import RECIPES, digits_config, digits_data, honest_network
+
+QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=128))
+
+
+def judged(
+    network: nn.Module, settings: EvaluationSettings = QUICK, fidelity: Fidelity = "final", before: Scored | None = None
+) -> Scored:
+    return score(
+        network, digits_data().validation, digits_config().threat, settings, generator(5), split_name="validation",
+        fidelity=fidelity, before=before,
+    )  # fmt: skip
+
+
+def failed(scored: Scored) -> set[str]:
+    return {check.name for check in scored.evaluation.failed_checks}
+
+
+class Wrapped(nn.Module):
+    """`after(network(before(x)))`."""
+
+    def __init__(
+        self, before: Callable[[Tensor], Tensor] | None = None, after: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.network, self.before, self.after = copy.deepcopy(honest_network(1)), before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.network(x if self.before is None else self.before(x))
+        return z if self.after is None else self.after(z)
+
+
+class BatchStatistics(Wrapped):
+    """Batch-norm of this network always works in training mode, whatever mode it is in."""
+
+    def train(self, mode: bool = True) -> "BatchStatistics":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.training = True
+                module.momentum = 0.0
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.train() else x
+
+
+class NoisyInput(Wrapped):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = generator(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.empty_like(x).normal_(0, 0.05, generator=self.generator))
+
+
+class LeavesTheBall(Pgd):
+    def run(self, network: Any, x: Tensor, labels: Tensor, threat: ThreatModel, g: torch.Generator) -> AttackResult:
+        wider = ThreatModel(norm=threat.norm, epsilon=1.5 * threat.epsilon)
+        return super().run(network, x, labels, wider, g)
+
+
+class StopsAfterOneStep(Pgd):
+    def run(self, network: Any, x: Tensor, labels: Tensor, threat: ThreatModel, g: torch.Generator) -> AttackResult:
+        return Pgd(steps=1, step_size=threat.epsilon / 4).run(network, x, labels, threat, g)
+
+
+def not_a_number(z: Tensor) -> Tensor:
+    return torch.where(z.argmax(1, keepdim=True) == 3, torch.nan, z)
+
+
+def mixed(z: Tensor) -> Tensor:
+    return z + 0.2 * z.roll(1, 0)
+
+
+@dataclass(frozen=True)
+class Defect:
+    caught_by: str
+    network: Callable[[], nn.Module]
+    settings: EvaluationSettings = QUICK
+
+
+def attacked_by(attack: Pgd) -> EvaluationSettings:
+    return QUICK.model_copy(update={"attack": attack})
+
+
+def in_training_mode() -> nn.Module:
+    return copy.deepcopy(honest_network(1)).train()
+
+
+DEFECTS = {
+    "batch-norm left in training mode": Defect("eval_mode", in_training_mode),
+    "batch-norm that cannot be frozen": Defect("independence", BatchStatistics),
+    "softmax outputs": Defect("logits", lambda: Wrapped(after=lambda z: z.softmax(1))),
+    "saturated logits": Defect("logit_scale", lambda: Wrapped(after=lambda z: 1e4 * z)),
+    "quantised gradients": Defect("gradients", lambda: Wrapped(after=lambda z: (8 * z).round() / 8)),
+    "random input noise": Defect("deterministic", NoisyInput),
+    "non-differentiable preprocessing": Defect("gradients", lambda: Wrapped(before=lambda x: (16 * x).round() / 16)),
+    "preprocessing outside the graph": Defect("gradients", lambda: Wrapped(before=lambda x: x.detach() ** 1.1)),
+    "NaN logits on some inputs": Defect("finite_logits", lambda: Wrapped(after=not_a_number)),
+    "an attack that leaves the ball": Defect("threat_model", Wrapped, attacked_by(LeavesTheBall())),
+    "an attack stopped after one step": Defect("converged", Wrapped, attacked_by(StopsAfterOneStep())),
+    "outputs that depend on batch order": Defect("independence", lambda: Wrapped(after=mixed)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_caught_by_name(name: str) -> None:
+    defect = DEFECTS[name]
+    found = judged(defect.network(), defect.settings)
+    assert defect.caught_by in failed(found)
+    words = next(check.words for check in found.evaluation.checks if check.name == defect.caught_by)
+    assert words in found.evaluation.warnings, "a failed check travels as a warning"
+
+
+@pytest.mark.parametrize("index", range(len(RECIPES)))
+def test_an_honest_network_raises_nothing(index: int) -> None:
+    network = honest_network(index)
+    settings = digits_config().evaluation
+    found = None
+    for fidelity in settings.ladder.search_rungs:
+        found = judged(network, settings, fidelity, found)
+        assert failed(found) == set(), found.evaluation.failed_checks
+    assert found is not None
+    assert [check.name for check in found.evaluation.checks] == list(CHECKS)
+    assert failed(judged(network)) == set()
+
+
+def test_every_check_is_registered_under_its_name() -> None:
+    found = judged(honest_network(1))
+    assert [check.name for check in found.evaluation.checks] == list(CHECKS)
+    assert set(SHALLOW).isdisjoint(DEEP)
+    assert [check.name for check in judged(honest_network(1), fidelity="attack").evaluation.checks] == list(SHALLOW)
+
+
+def test_every_check_of_an_honest_network_says_something_and_has_figures() -> None:
+    for check in judged(honest_network(1)).evaluation.checks:
+        assert check.words
+        assert check.figures
+        assert all(isinstance(value, int | float) for value in check.figures.values())
