@@ -74,7 +74,8 @@ def show(
     from nas.evaluation import certified_lipschitz
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
-    from nas.report.tables import block_table, bytes_text, certified_table, evaluation_view, genotype_text
+    from nas.report.evaluations import certified_table, evaluation_view
+    from nas.report.tables import block_table, bytes_text, genotype_text
     from nas.runs import open_run, trained_network
 
     opened = open_run(run)

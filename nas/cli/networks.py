@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json
+from nas.cli.options import Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def retrain(
     from nas.config import load_config
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
+    from nas.report.evaluations import evaluation_view
     from nas.report.live import retraining_progress
-    from nas.report.tables import evaluation_view
     from nas.retrain import retrain as run_retrain
     from nas.runs import Run, open_run
 
@@ -56,25 +56,81 @@ def retrain(
 @app.command(epilog="Example: nas evaluate runs/digits/retrained/00017 --steps 100 --restarts 5")
 def evaluate(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `nas retrain` made.")],
-    attack: Annotated[str, typer.Option(help="pgd or fgsm; the checkpoint's own when left out.")] = "",
-    steps: Annotated[int | None, typer.Option(help="Steps of pgd.")] = None,
-    restarts: Annotated[int | None, typer.Option(help="Restarts of pgd.")] = None,
+    attack: Annotated[
+        str, typer.Option(help="One attack alone: pgd, apgd, square, autoattack, …; the whole ladder when left out.")
+    ] = "",
+    steps: Annotated[int | None, typer.Option(help="Steps of pgd or apgd.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Restarts of pgd, apgd or square.")] = None,
     step_size: Annotated[
         str | None, typer.Option(help="Step size of pgd in pixel units, may be written 2/255.")
     ] = None,
+    loss: Annotated[str | None, typer.Option(help="Loss of pgd or apgd: cross_entropy, margin, dlr, …")] = None,
+    queries: Annotated[int | None, typer.Option(help="Queries of square.")] = None,
     split: SplitName = SplitName.TEST,
     device: str = "auto",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
     from nas.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
-    from nas.machine import resolve_device
+    from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
-    from nas.report.tables import evaluation_view
+    from nas.report.evaluations import evaluation_view
 
     loaded = load_checkpoint(checkpoint)
-    changes = {"steps": steps, "restarts": restarts, "step_size": step_size}
+    changes = {"steps": steps, "restarts": restarts, "step_size": step_size, "loss": loss, "queries": queries}
     changed = other_attack(loaded.evaluation.attack, attack, {k: v for k, v in changes.items() if v is not None})
+    claim_threads(available_cores())
     with err.status(f"evaluating on the {split.value} images …"):
         found = evaluate_checkpoint(loaded, split_name=split.value, attack=changed, device=resolve_device(device))
     print_json(to_json(found)) if format is PlainFormat.JSON else out.print(evaluation_view(found))
+
+
+@app.command(epilog="Example: nas audit runs/digits/retrained/00017 --html audit.html")
+def audit(
+    subject: Annotated[
+        str, typer.Argument(metavar="NETWORK", help="Folder that `nas retrain` made, or module:function of yours.")
+    ],
+    weights: Annotated[Path | None, typer.Option(help="safetensors file that fills module:function.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Config with the data, threat and attacks that module:function is judged by.")
+    ] = None,
+    overrides: Overrides = None,
+    autoattack: Annotated[bool, typer.Option(help="Add AutoAttack's reference implementation.")] = False,
+    transfer_from: Annotated[
+        list[Path] | None, typer.Option(help="Checkpoint whose adversarial images are tried, too; repeatable.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(min=10, help="At most so many images.")] = None,
+    split: SplitName = SplitName.TEST,
+    device: str = "auto",
+    html: Annotated[Path | None, typer.Option(help="Write the page as HTML.")] = None,
+    format: PlainFormat = PlainFormat.TABLE,
+) -> None:
+    """Attack one network with the whole ladder and question the result: a page with the verdict."""
+    from nas.audit import audit as run_audit
+    from nas.audit import checkpoint_subject, function_subject
+    from nas.config import load_config
+    from nas.machine import available_cores, claim_threads, resolve_device
+    from nas.records import to_json
+    from nas.report.evaluations import audit_html, audit_view
+
+    if ":" in subject and not Path(subject).exists():
+        if config is None:
+            raise UsageError(
+                f"{subject} needs --config CONFIG: the data, the threat model and the attacks to judge it by"
+            )
+        chosen = function_subject(subject, weights, load_config(config, overrides or ()))
+    elif weights or config or overrides:
+        raise UsageError("--weights, --config and --set are for module:function; a checkpoint brings its own")
+    else:
+        chosen = checkpoint_subject(Path(subject))
+    claim_threads(available_cores())
+    with err.status(f"auditing {chosen.name} on the {split.value} images …"):
+        found = run_audit(
+            chosen, split_name=split.value, device=resolve_device(device), images=images, autoattack=autoattack,
+            transfer_from=transfer_from or (),
+        )  # fmt: skip
+    if html:
+        write(html, audit_html(found, chosen.name).encode())
+    if format is PlainFormat.JSON:
+        return print_json({"network": chosen.name, "trusted": not found.failed_checks, "evaluation": to_json(found)})
+    out.print(audit_view(found, chosen.name))

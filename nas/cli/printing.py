@@ -36,7 +36,8 @@ def print_front(
     records: "Sequence[TrialRecord] | None" = None,
 ) -> None:
     """Prints the front of `run` for `objectives`, with its warnings, its protocol and its size."""
-    from nas.report.tables import front_table, protocol_text, warnings_of
+    from nas.report.evaluations import protocol_text
+    from nas.report.tables import front_table, warnings_of
 
     objectives = objectives or run.config.parsed_objectives
     records = run.records if records is None else records

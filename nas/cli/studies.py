@@ -49,9 +49,9 @@ def curves(
     format: Format = Format.TABLE,
 ) -> None:
     """Show the scores after every epoch: figures 2, 3 and 4 of Mousavi 2023."""
+    from nas.report.evaluations import protocol_text
     from nas.report.study_plots import curves_html, curves_png
     from nas.report.study_tables import curve_table
-    from nas.report.tables import protocol_text
     from nas.runs import open_run
     from nas.study import curve_rows
     from nas.study.curves import CURVES

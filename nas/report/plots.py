@@ -15,7 +15,8 @@ import numpy as np
 from nas.budgets import COSTS
 from nas.pareto import Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
-from nas.report.tables import COLUMNS, columns_for, genotype_text, protocol_text, warnings_of
+from nas.report.evaluations import protocol_text
+from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,8 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
 EVALUATION_FIELDS = (
     "natural_accuracy", "natural_interval", "robust_accuracy", "robust_interval", "instability",
     "instability_scaled", "lipschitz_bound_log10", "lipschitz_certified_log10", "lipschitz_empirical",
-    "lipschitz_empirical_scaled", "lipschitz_maximised", "split", "num_images", "attack", "threat", "warnings",
+    "lipschitz_empirical_scaled", "lipschitz_maximised", "split", "num_images", "fidelity", "attack", "threat",
+    "warnings", "ladder", "checks",
 )  # fmt: skip
 
 
@@ -33,8 +34,11 @@ def csv_text(records: Sequence[TrialRecord]) -> str:
     import pandas as pd
 
     if not records:
-        return ",".join(["number", "key", *COSTS, *EVALUATION_FIELDS, "seconds"]) + "\n"
+        columns = ["failed_checks" if name == "checks" else name for name in EVALUATION_FIELDS]
+        return ",".join(["number", "key", *COSTS, *columns, "seconds"]) + "\n"
     rows = [front_row(record) for record in records]
     for row in rows:
         row["warnings"] = "; ".join(row["warnings"] or ())
+        row["failed_checks"] = "; ".join(check["name"] for check in row.pop("checks") or () if not check["passed"])
+        row["ladder"] = " > ".join(f"{r['attack']['name']} {r['robust_accuracy']:.4f}" for r in row["ladder"] or ())
     return pd.json_normalize(rows).to_csv(index=False)

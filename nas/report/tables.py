@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.budgets import Deployment, count_costs
-from nas.evaluation import CertifiedBound
 from nas.pareto import ParetoFront
-from nas.records import Evaluation, Interval, TrialRecord
+from nas.records import Interval, TrialRecord
 from nas.search.engine import Progress
 from search_spaces import NetworkSpec
 
@@ -77,15 +76,6 @@ def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
 
 
-def protocol_text(evaluation: Evaluation) -> str:
-    """What the accuracies of an evaluation mean: images, threat, attack."""
-    settings = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in evaluation.attack.items()}
-    attack = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "name")
-    threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
-    name = evaluation.attack["name"]
-    return f"{evaluation.num_images} {evaluation.split} images, {threat}, {name} ({attack}); 95 % intervals"
-
-
 def genotype_text(values: Mapping[str, Any]) -> str:
     """Genotype in short: widths, then expand ratios, then whatever else."""
     groups: dict[str, list[str]] = {}
@@ -136,41 +126,6 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
     table.add_section()
     table.add_row("", "all", *[""] * 6, f"{costs.params:,}", f"{costs.macs:,}", "")
     return table
-
-
-def evaluation_view(evaluation: Evaluation) -> RenderableType:
-    """Every score of an evaluation with its unit, what it was measured on, and its warnings."""
-    table = Table.grid(padding=(0, 3, 0, 0))
-    for name in ("natural", "robust"):
-        value: float = getattr(evaluation, f"{name}_accuracy")
-        interval: Interval = getattr(evaluation, f"{name}_interval")
-        table.add_row(f"{name} accuracy", f"{value:.4f}", f"95 % interval {interval.low:.4f} – {interval.high:.4f}")
-    scores = (
-        ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
-        ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
-        ("Lipschitz, closed form", evaluation.lipschitz_bound_log10, "log10 of eq. 5, of the architecture only"),
-        ("Lipschitz, certified", evaluation.lipschitz_certified_log10, "log10 of a proved upper bound, l2 / l2"),
-        ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
-        ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
-        ("", evaluation.lipschitz_maximised, "eq. 6, the ratio itself maximised, l2 / l2"),
-    )
-    for name, score, unit in scores:
-        table.add_row(name, "none" if score is None else f"{score:.4g}", unit)
-    notes = [Text(protocol_text(evaluation), style="dim")]
-    notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
-    return Group(table, *notes)
-
-
-def certified_table(bound: CertifiedBound) -> RenderableType:
-    """Factors of the certified Lipschitz constant in the order of the network; the largest is marked."""
-    table = Table(header_style="bold", title="certified Lipschitz constant", title_justify="left")
-    for heading in ("part", "factor", "norms of its layers"):
-        table.add_column(heading, justify="right" if heading == "factor" else "left")
-    for factor in bound.factors:
-        layers = ", ".join(f"{kind} {norm:.3g}" for kind, norm in factor.norms)
-        mark = " ◀ largest" if factor is bound.dominant else ""
-        table.add_row(factor.name, f"{factor.value:.3g}", f"{'1 + ' if factor.residual else ''}{layers}{mark}")
-    return Group(table, Text(f"product: 10^{bound.log10:.2f}, proved for l2 / l2; residual blocks: 1 + product", "dim"))
 
 
 def coverage_table(facts: Mapping[str, Any]) -> Table:

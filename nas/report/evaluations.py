@@ -1,0 +1,168 @@
+"""One evaluation in words: scores, the attack ladder, the checks, and the verdict on them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nas.evaluation import CertifiedBound
+from nas.records import Evaluation, Interval
+
+
+def attack_text(attack: Mapping[str, Any]) -> str:
+    """An attack with its settings, as its description has them."""
+    settings = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in attack.items()}
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "name" and value is not None)
+    return f"{attack['name']} ({shown})" if shown else str(attack["name"])
+
+
+def protocol_text(evaluation: Evaluation) -> str:
+    """What the accuracies of an evaluation mean: images, threat, attacks."""
+    threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
+    attacks = [rung.attack for rung in evaluation.ladder] or [evaluation.attack]
+    worst = "worst case of " if len(attacks) > 1 else ""
+    named = " + ".join(map(attack_text, attacks))
+    return f"{evaluation.num_images} {evaluation.split} images, {threat}, {worst}{named}; 95 % intervals"
+
+
+def evaluation_view(evaluation: Evaluation) -> RenderableType:
+    """Every score of an evaluation with its unit, what it was measured on, and its warnings."""
+    table = Table.grid(padding=(0, 3, 0, 0))
+    for name in ("natural", "robust"):
+        value: float = getattr(evaluation, f"{name}_accuracy")
+        interval: Interval = getattr(evaluation, f"{name}_interval")
+        table.add_row(f"{name} accuracy", f"{value:.4f}", f"95 % interval {interval.low:.4f} – {interval.high:.4f}")
+    scores = (
+        ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
+        ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
+        ("Lipschitz, closed form", evaluation.lipschitz_bound_log10, "log10 of eq. 5, of the architecture only"),
+        ("Lipschitz, certified", evaluation.lipschitz_certified_log10, "log10 of a proved upper bound, l2 / l2"),
+        ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
+        ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
+        ("", evaluation.lipschitz_maximised, "eq. 6, the ratio itself maximised, l2 / l2"),
+    )
+    for name, score, unit in scores:
+        table.add_row(name, "none" if score is None else f"{score:.4g}", unit)
+    parts: list[RenderableType] = [table]
+    if len(evaluation.ladder) > 1:
+        parts.append(ladder_table(evaluation))
+    notes = [Text(protocol_text(evaluation), style="dim"), Text(trust_text(evaluation), style="dim")]
+    notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
+    return Group(*parts, *notes)
+
+
+def ladder_table(evaluation: Evaluation) -> Table:
+    """Every attack in order: how many images it was made on, how many it broke, what stands."""
+    table = Table(header_style="bold")
+    for heading in ("attack", "attacked", "broken", "robust accuracy", "95 % interval"):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    natural, interval = evaluation.natural_accuracy, evaluation.natural_interval
+    table.add_row("none", "", "", f"{natural:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+    for rung in evaluation.ladder:
+        between = f"{rung.robust_interval.low:.4f} – {rung.robust_interval.high:.4f}"
+        name = ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" if key != "name" else str(value)
+            for key, value in rung.attack.items()
+            if key in _SHORT and value is not None
+        )
+        table.add_row(name, str(rung.num_images), str(rung.broken), f"{rung.robust_accuracy:.4f}", between)
+    return table
+
+
+_SHORT = ("name", "loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
+
+
+def checks_table(evaluation: Evaluation) -> Table:
+    """Every check with what it found."""
+    table = Table(header_style="bold")
+    for heading in ("check", "verdict", "what was found"):
+        table.add_column(heading)
+    for check in evaluation.checks:
+        mark = "[green]passed[/green]" if check.passed else "[bold red]failed[/bold red]"
+        table.add_row(check.name, mark, Text(check.words))
+    return table
+
+
+def trust_text(evaluation: Evaluation) -> str:
+    """How many checks were made, and which failed."""
+    failed = ", ".join(check.name for check in evaluation.failed_checks)
+    made = f"{len(evaluation.checks)} checks of trust after the rung “{evaluation.fidelity}”"
+    return f"{made}: failed {failed}" if failed else f"{made}: all passed"
+
+
+def verdict_text(evaluation: Evaluation) -> str:
+    """The one sentence of an audit."""
+    interval, threat = evaluation.robust_interval, evaluation.threat
+    stated = (
+        f"robust accuracy at most {evaluation.robust_accuracy:.3f} (95 % interval {interval.low:.3f} – "
+        f"{interval.high:.3f}) on {evaluation.num_images} {evaluation.split} images, {threat['norm']} ε = "
+        f"{threat['epsilon']:.4g}, after {len(evaluation.ladder)} attacks"
+    )
+    failed = [check.name for check in evaluation.failed_checks]
+    if failed:
+        return f"NOT TO BE TRUSTED: {stated}; failed: {', '.join(failed)}"
+    return f"NO REASON FOR DOUBT FOUND: {stated}; all {len(evaluation.checks)} checks passed"
+
+
+def audit_view(evaluation: Evaluation, subject: str) -> RenderableType:
+    """One page on one network: verdict, ladder, checks, warnings."""
+    style = "bold red" if evaluation.failed_checks else "bold green"
+    notes = [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
+    return Group(
+        Text(f"audit of {subject}", style="bold"), Text(verdict_text(evaluation), style=style),
+        ladder_table(evaluation), checks_table(evaluation), *notes, Text(protocol_text(evaluation), style="dim"),
+    )  # fmt: skip
+
+
+def audit_html(evaluation: Evaluation, subject: str) -> str:
+    """The same page as HTML, readable anywhere."""
+    rungs = _rows((
+        attack_text(r.attack), r.num_images, r.broken, f"{r.robust_accuracy:.4f}",
+        f"{r.robust_interval.low:.4f} – {r.robust_interval.high:.4f}",
+    ) for r in evaluation.ladder)  # fmt: skip
+    checks = _rows(
+        (c.name, "passed" if c.passed else "FAILED", c.words, _figures(c.figures)) for c in evaluation.checks
+    )
+    colour = "#b3261e" if evaluation.failed_checks else "#1b7a3d"
+    warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.warnings) or "<li>none</li>"
+    natural = (
+        f"natural accuracy {evaluation.natural_accuracy:.4f} ({evaluation.natural_interval.low:.4f} – "
+        f"{evaluation.natural_interval.high:.4f}), instability {evaluation.instability:.4g} nats, empirical Lipschitz "
+        f"constant {evaluation.lipschitz_empirical:.4g} (l2 / l2)"
+    )
+    title = escape(f"Audit of {subject}")
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title><style>"
+        "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:1000px;color:#222;line-height:1.4}"
+        "table{border-collapse:collapse;font-size:.85rem;width:100%}td,th{padding:.3rem .6rem;text-align:left;"
+        "border-bottom:1px solid #ddd;vertical-align:top}</style></head><body>"
+        f"<h1>{title}</h1><p style='color:{colour};font-weight:600'>{escape(verdict_text(evaluation))}</p>"
+        f"<p>{natural}</p>"
+        f"<h2>Attacks</h2><table><tr><th>attack</th><th>attacked</th><th>broken</th><th>robust accuracy</th>"
+        f"<th>95 % interval</th></tr>{rungs}</table>"
+        f"<h2>Checks</h2><table><tr><th>check</th><th>verdict</th><th>found</th><th>figures</th></tr>{checks}</table>"
+        f"<h2>Warnings</h2><ul>{warned}</ul></body></html>"
+    )
+
+
+def _rows(rows: Iterable[Sequence[object]]) -> str:
+    return "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def certified_table(bound: CertifiedBound) -> RenderableType:
+    """Factors of the certified Lipschitz constant in the order of the network; the largest is marked."""
+    table = Table(header_style="bold", title="certified Lipschitz constant", title_justify="left")
+    for heading in ("part", "factor", "norms of its layers"):
+        table.add_column(heading, justify="right" if heading == "factor" else "left")
+    for factor in bound.factors:
+        layers = ", ".join(f"{kind} {norm:.3g}" for kind, norm in factor.norms)
+        mark = " ◀ largest" if factor is bound.dominant else ""
+        table.add_row(factor.name, f"{factor.value:.3g}", f"{'1 + ' if factor.residual else ''}{layers}{mark}")
+    return Group(table, Text(f"product: 10^{bound.log10:.2f}, proved for l2 / l2; residual blocks: 1 + product", "dim"))
