@@ -37,6 +37,8 @@ class Candidate:
     seed: int
     fidelity: Fidelity = "attack"
     """Rung of the ladder to be climbed now."""
+    repeat: int = 0
+    """0 for the search's own training; 1, 2, … train the same genotype again from other seeds."""
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search, run_sweep
 from nas.search.executors import Executor, InProcess, Processes
+from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
 from nas.search.study import StudyFile, read_records
 from nas.seeding import derive_seed, make_generator
 from nas.training.checkpoint import load_weights
-from nas.trial import TrialPlan
+from nas.trial import WEIGHTS, TrialPlan, stored_outcome, trial_folder
 from search_spaces import SPACES, Genotype, SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -47,6 +48,7 @@ MAY_CHANGE = (
     "search.max_failures",
     "search.reference_point",
     "evaluation.ladder.final",
+    "evaluation.seeds",
     "sweep.seeds",
     "retrain",
     "device",
@@ -99,7 +101,7 @@ def trained_network(run: Run, record: TrialRecord) -> Network:
     """
     number = record.number if record.reused_from is None else record.reused_from
     network = build_network(run.space.spec(record.genotype), make_generator(0, "weights"))
-    load_weights(run.trials_folder / f"{number:05d}" / "model.safetensors", network)
+    load_weights(trial_folder(run.trials_folder, number) / WEIGHTS, network)
     return network.eval()
 
 
@@ -114,13 +116,23 @@ def open_run(folder: Path) -> Run:
 def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
-    Returns in words why it ended. Writes config.yaml, data.json, environment.json, study.journal and
-    trials/ there. Raises RunMismatch where the folder was made with another config, RunLocked where another
-    process searches in it, EmptyBudget where no genotype fits.
+    Then trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
+    ended. Writes config.yaml, data.json, environment.json, study.journal and trials/ there. Raises RunMismatch where
+    the folder was made with another config, RunLocked where another process searches in it, EmptyBudget where no
+    genotype fits.
     """
-    return _work(config, folder, lambda problem: lambda study, executor: run_search(
-        problem, study, executor, config.search, report
-    ))  # fmt: skip
+    stored = partial(stored_outcome, Run(folder, config).trials_folder)
+
+    def planned(problem: Problem) -> Work:
+        def work(study: StudyFile, executor: Executor) -> str:
+            reason = run_search(problem, study, executor, config.search, report)
+            front, seeds = front_of(study.records(), problem.objectives).records, config.evaluation.seeds
+            repeated = run_repeats(problem, front, seeds, executor, config.search, stored, report)
+            return f"{reason}; {repeated}" if repeated else reason
+
+        return work
+
+    return _work(config, folder, planned)
 
 
 def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:

@@ -47,8 +47,8 @@ class TrialPlan:
         was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
         Raises OSError where the folder cannot be written.
         """
-        folder = self.folder / f"{candidate.number:05d}"
-        finished = _finished(folder, candidate)
+        folder = trial_folder(self.folder, candidate.number, candidate.repeat)
+        finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate.fidelity):
             return finished
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,10 +142,17 @@ def _reaches(outcome: Outcome, fidelity: Fidelity) -> bool:
     return found is None or RUNGS.index(found.fidelity) >= RUNGS.index(fidelity)
 
 
-def _finished(folder: Path, candidate: Candidate) -> Outcome | None:
-    """Outcome stored in `folder`, on whatever rung, if it is of the same candidate."""
+def trial_folder(trials: Path, number: int, repeat: int = 0) -> Path:
+    """Folder of a trial in the folder of all `trials`, or of its training number `repeat` from another seed."""
+    own = trials / f"{number:05d}"
+    return own / f"seed_{repeat}" if repeat else own
+
+
+def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:
+    """Outcome in the folder of `candidate`, on whatever rung; None where it is not finished, or of another one."""
     try:
-        stored = json.loads((folder / RESULT).read_text())
+        path = trial_folder(trials, candidate.number, candidate.repeat) / RESULT
+        stored = json.loads(path.read_text())
         found = from_json(Candidate, stored["candidate"])
         same = dataclasses.replace(found, fidelity=candidate.fidelity) == candidate
         return from_json(Outcome, stored["outcome"]) if same else None

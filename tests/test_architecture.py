@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "nas.search": 3, "nas.search.study": 3, "nas.search.settings": 3,
     "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
     "nas.trial": 5,
-    "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5,
+    "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.repeats": 5,
     "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6,
     "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.study": 6,
     "nas.cli": 8, "nas.__main__": 8,

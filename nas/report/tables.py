@@ -212,17 +212,18 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
 
 def progress_view(progress: Progress, name: str) -> RenderableType:
     """Live view of a running search."""
-    best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
     left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
+    failed = f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0"
+    done, running = f"done [bold]{progress.trained}[/bold] / {progress.target}", f"running {progress.running}"
     facts = Table.grid(padding=(0, 3))
+    if progress.repeat is not None:
+        facts.add_row(done, running, failed, f"left {left}", f"front {progress.front_size}")
+        bar = ProgressBar(total=progress.target, completed=progress.trained)
+        return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
+    best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
     facts.add_row(
-        f"done [bold]{progress.trained}[/bold] / {progress.target}",
-        f"running {progress.running}",
-        f"rejected {progress.rejected}",
-        f"reused {progress.reused}",
-        f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0",
-        f"left {left}",
-    )
+        done, running, f"rejected {progress.rejected}", f"reused {progress.reused}", failed, f"left {left}"
+    )  # fmt: skip
     facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
     bar = ProgressBar(total=progress.target, completed=progress.trained)
     return Panel(Group(bar, facts), title=f"search {name}", title_align="left")
@@ -233,7 +234,8 @@ def progress_line(progress: Progress) -> Text | None:
     record = progress.latest
     if record is None:
         return None
-    head = f"[{progress.trained}/{progress.target}] trial {record.number} {record.state.value}"
+    which = f" seed {progress.repeat}" if progress.repeat else ""
+    head = f"[{progress.trained}/{progress.target}] trial {record.number}{which} {record.state.value}"
     size = f"{record.costs.params:,} params"
     if record.reused_from is not None:
         return Text(f"{head}: same architecture as trial {record.reused_from}")
@@ -241,7 +243,8 @@ def progress_line(progress: Progress) -> Text | None:
         why = (record.error or "over budget").strip().splitlines()[-1]
         return Text(f"{head}: {size}; {why}")
     scores = f"robust {record.evaluation.robust_accuracy:.3f}, natural {record.evaluation.natural_accuracy:.3f}"
-    return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s; hypervolume {progress.hypervolume:.4f}")
+    share = "" if progress.repeat else f"; hypervolume {progress.hypervolume:.4f}"
+    return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s{share}")
 
 
 def number_text(value: float) -> str:

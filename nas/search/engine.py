@@ -63,6 +63,9 @@ class Progress:
     seconds_left: float | None
     latest: TrialRecord | None
     """The trial that has just finished."""
+    repeat: int | None = None
+    """While the front's members are trained again (nas/search/repeats.py): which training of `latest` has finished, 0
+    where none has. The counts are then of these trainings. None in the search itself."""
 
 
 def run_search(
