@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
-from nas.cli.printing import front_summary, print_front
+from nas.cli.printing import front_summary, print_front, print_members
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ def front(
     pick: Annotated[str, typer.Option(help="Mark the trial that this rule picks (knee, best:METRIC, …).")] = "",
     png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Say how sure it is: 95 % intervals, ties.")] = False,
 ) -> None:
     """Show the Pareto front of a run."""
+    from nas.members import sure_front
     from nas.pareto import parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_html, front_png
-    from nas.report.rows import csv_text, front_row
+    from nas.report.rows import csv_text, front_row, member_row
     from nas.runs import open_run
 
     opened = open_run(run)
@@ -45,18 +47,28 @@ def front(
     if chosen_one and format is not Format.TABLE:
         err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     title = f"Pareto front of {run.name}"
+    sure = sure_front(opened, found) if intervals else None
+    members, notes = (sure.members, sure.notes) if sure else ((), ())
     if png:
-        write(png, front_png(found, records, title, picked))
+        write(png, front_png(found, records, title, picked, members))
     if html:
         facts = [
             front_summary(opened, chosen, records),
             *(f"only trials with {condition}" for condition in conditions),
+            *notes,
         ]
-        write(html, front_html(found, records, title, facts, picked).encode())
+        write(html, front_html(found, records, title, facts, picked, members).encode())
+    if format is not Format.TABLE:
+        for note in notes:
+            err.print(note, soft_wrap=True, highlight=False)
     if format is Format.JSON:
-        print_json([front_row(record) for record in found.records])
+        print_json([member_row(member) for member in members] if sure else [front_row(r) for r in found.records])
     elif format is Format.CSV:
-        sys.stdout.write(csv_text(found.records))
+        sys.stdout.write(csv_text(found.records, members))
+    elif sure and members:
+        print_members(opened, chosen, records, sure)
+        if chosen_one:
+            out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     else:
         print_front(opened, chosen, [str(condition) for condition in conditions], records)
         if chosen_one:
@@ -72,9 +84,11 @@ def show(
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
     from nas.evaluation import certified_lipschitz
+    from nas.members import trainings_of
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
     from nas.report.evaluations import certified_table, evaluation_view
+    from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text
     from nas.runs import open_run, trained_network
 
@@ -85,8 +99,12 @@ def show(
     if found:
         err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
     bound = certified_lipschitz(trained_network(opened, record)) if lipschitz else None
+    trainings = trainings_of(opened, record) if record.evaluation else {}
     if format is PlainFormat.JSON:
-        return print_json(to_json(record) | ({"certified": dataclasses.asdict(bound)} if bound else {}))
+        more = {"certified": dataclasses.asdict(bound)} if bound else {}
+        if len(trainings) > 1:
+            more["seeds"] = {str(repeat): to_json(evaluation) for repeat, evaluation in trainings.items()}
+        return print_json(to_json(record) | more)
     costs = record.costs
     out.print(f"[bold]trial {record.number}[/bold] {record.state.value}, architecture {record.genotype.key}")
     out.print(genotype_text(record.genotype.values), highlight=False)
@@ -98,6 +116,8 @@ def show(
     )
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
+    if len(trainings) > 1:
+        out.print(seeds_table(trainings))
     if bound:
         out.print(certified_table(bound))
     broken = {name: value for name, value in record.violations.items() if value > 0}

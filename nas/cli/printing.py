@@ -8,6 +8,7 @@ from nas.cli.options import out
 from nas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nas.members import SureFront
     from nas.pareto import Metric
     from nas.records import TrialRecord
     from nas.runs import Run
@@ -52,6 +53,22 @@ def print_front(
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
     first = found.records[0].evaluation
+    if first:
+        out.print(protocol_text(first), style="dim", soft_wrap=True)
+    out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
+
+
+def print_members(
+    run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]", front: "SureFront"
+) -> None:
+    """Prints the members of a front with their intervals, ranks and ties, and what these mean."""
+    from nas.report.evaluations import protocol_text
+    from nas.report.intervals import intervals_table
+
+    out.print(intervals_table(front.members, objectives, f"Pareto front of {run.folder.name}"))
+    for note in front.notes:
+        out.print(f"[yellow]{note}[/yellow]", soft_wrap=True, highlight=False)
+    first = front.members[0].record.evaluation
     if first:
         out.print(protocol_text(first), style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)

@@ -221,7 +221,7 @@ def members_of(
     return tuple(
         Member(
             record,
-            values_of(trial, objectives),
+            _by_name(trial.values, objectives),
             {o.name: _interval(record, o, low[p, m], high[p, m]) for m, o in enumerate(objectives)
              if np.isfinite((low[p, m], high[p, m])).all()},
             (int(ranks[p, 0]), int(ranks[p, 1])),
@@ -232,13 +232,29 @@ def members_of(
     )  # fmt: skip
 
 
-def values_of(trial: Trainings, objectives: Sequence[Metric]) -> dict[str, tuple[float, ...]]:
-    """Objectives of every training, by name."""
-    return {o.name: tuple(trial.values[:, m].tolist()) for m, o in enumerate(objectives)}
+def members_by_wilson(
+    records: Sequence[TrialRecord], values: Sequence[Array], objectives: Sequence[Metric]
+) -> tuple[Member, ...]:
+    """Every trial with what is left where its images are not known: Wilson's intervals of the search's own training.
+
+    `values` has the objectives of every training (S, M) of each trial.
+    """
+    return tuple(
+        Member(
+            record,
+            _by_name(own, objectives),
+            {o.name: found for o in objectives if (found := _wilson(record, o)) is not None},
+        )
+        for record, own in zip(records, values, strict=True)
+    )
 
 
-def wilson(record: TrialRecord, objective: Metric) -> Interval | None:
-    """Wilson interval of an accuracy of the search's own training; None for anything else."""
+def _by_name(values: Array, objectives: Sequence[Metric]) -> dict[str, tuple[float, ...]]:
+    return {o.name: tuple(values[:, m].tolist()) for m, o in enumerate(objectives)}
+
+
+def _wilson(record: TrialRecord, objective: Metric) -> Interval | None:
+    """Interval of an accuracy of the search's own training; None for anything else."""
     if objective.unit != "fraction" or record.evaluation is None:
         return None
     found: Interval = getattr(record.evaluation, objective.name.replace("accuracy", "interval"))
@@ -247,5 +263,5 @@ def wilson(record: TrialRecord, objective: Metric) -> Interval | None:
 
 def _interval(record: TrialRecord, objective: Metric, low: float, high: float) -> Interval:
     """Interval of the resamples; Wilson's where all images are alike and resampling them cannot show any chance."""
-    alike = wilson(record, objective) if low == high else None
+    alike = _wilson(record, objective) if low == high else None
     return alike or Interval(float(low), float(high))

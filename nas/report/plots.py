@@ -2,7 +2,8 @@
 
 Every panel has one objective on its y-axis and the same cost on its x-axis. Grey points are trials that
 are dominated in all objectives together, coloured ones are the front; the line is the front of the two
-objectives of that panel alone.
+objectives of that panel alone. Where the members' uncertainty is given, the front's points are means over trainings
+in their 95 % intervals: a box, or a bar over an exact cost.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.budgets import COSTS
-from nas.pareto import Metric, ParetoFront, is_non_dominated, losses
+from nas.pareto import Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text
 from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
@@ -26,15 +27,22 @@ FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR = "#1f6fb4", "#b8b8b8", "#d1495b"
 
 
 def front_png(
-    front: ParetoFront, records: Sequence[TrialRecord], title: str, picked: TrialRecord | None = None
+    front: ParetoFront,
+    records: Sequence[TrialRecord],
+    title: str,
+    picked: TrialRecord | None = None,
+    members: Sequence[Member] = (),
 ) -> bytes:
-    """PNG of the front among all feasible trials, one panel per objective over the cost axis."""
+    """PNG of the front among all feasible trials, one panel per objective over the cost axis.
+
+    `members` are those of the front with their uncertainty, where it is to be drawn.
+    """
     x_axis, panels = _axes(front.objectives)
     shown = [record for record in records if record.is_feasible and record.reused_from is None]
     figure = figure_of(max(len(panels), 1) * 4.6, 4.4)
     for index, objective in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
-        _panel(axes, x_axis, objective, front, shown, picked)
+        _panel(axes, x_axis, objective, front, shown, picked, members)
         if index == 0:
             axes.legend(loc="best", fontsize=8, framealpha=0.9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -51,18 +59,25 @@ def _panel(
     front: ParetoFront,
     shown: Sequence[TrialRecord],
     picked: TrialRecord | None,
+    members: Sequence[Member],
 ) -> None:
     numbers = {record.number for record in front.records}
     others = [record for record in shown if record.number not in numbers]
     read_x, read_y = x_axis.read, objective.read
     axes.scatter([read_x(r) for r in others], [read_y(r) for r in others], s=16, color=OTHER_COLOUR, label="dominated")
-    front_x, front_y = [read_x(r) for r in front.records], [read_y(r) for r in front.records]
-    error = _interval_bars(objective, front.records)
-    if error is not None:
-        axes.errorbar(front_x, front_y, yerr=error, fmt="none", ecolor=FRONT_COLOUR, alpha=0.35, elinewidth=1)
+    front_x, front_y = (_centres(metric, front.records, members) for metric in (x_axis, objective))
+    bars_x, bars_y = (_interval_bars(metric, front.records, members) for metric in (x_axis, objective))
+    if bars_x is not None and bars_y is not None and members:
+        _boxes(axes, front_x, front_y, bars_x, bars_y)
+    elif bars_y is not None:
+        axes.errorbar(front_x, front_y, yerr=bars_y, fmt="none", ecolor=FRONT_COLOUR, alpha=0.35, elinewidth=1)
     axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=3, label="front (all objectives)")
-    line = _two_objective_front(shown, x_axis, objective)
-    axes.plot(*line, color=FRONT_COLOUR, linewidth=1, alpha=0.6, drawstyle="steps-post", zorder=2)
+    if any(member.seeds > 1 for member in members):
+        axes.scatter([read_x(r) for r in front.records], [read_y(r) for r in front.records], s=20, facecolors="none",
+                     edgecolors=FRONT_COLOUR, linewidths=0.8, label="the search's own training")  # fmt: skip
+    else:
+        line = _two_objective_front(shown, x_axis, objective)
+        axes.plot(*line, color=FRONT_COLOUR, linewidth=1, alpha=0.6, drawstyle="steps-post", zorder=2)
     for record, x, y in zip(front.records, front_x, front_y, strict=True):
         axes.annotate(str(record.number), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7)
     if picked is not None:
@@ -73,6 +88,17 @@ def _panel(
     axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
     axes.set_ylabel(f"{objective.title} [{objective.unit}] ({_better(objective)})")
     axes.grid(alpha=0.25)
+
+
+def _boxes(
+    axes: "Axes", xs: Sequence[float], ys: Sequence[float], bars_x: np.ndarray[Any, Any], bars_y: np.ndarray[Any, Any]
+) -> None:
+    """Rectangles of two uncertain axes."""
+    from matplotlib.patches import Rectangle
+
+    for x, y, left, right, below, above in zip(xs, ys, *bars_x, *bars_y, strict=True):
+        axes.add_patch(Rectangle((x - left, y - below), left + right, below + above, facecolor=FRONT_COLOUR, alpha=0.12,
+                                 edgecolor=FRONT_COLOUR, linewidth=0.8))  # fmt: skip
 
 
 def _log_axis(axes: "Axes", values: Sequence[float]) -> None:
@@ -134,6 +160,7 @@ def front_html(
     title: str,
     facts: Sequence[str],
     picked: TrialRecord | None = None,
+    members: Sequence[Member] = (),
 ) -> str:
     """One self-contained page: interactive panels, parallel coordinates, the table, the protocol, the warnings."""
     from plotly import graph_objects as go
@@ -149,19 +176,22 @@ def front_html(
             ("front", list(front.records), FRONT_COLOUR, 10),
             ("picked", [picked] if picked else [], PICK_COLOUR, 15),
         )
-        for name, members, colour, size in groups:
+        for name, group, colour, size in groups:
             open_circle = name == "picked"
+            sure = members if name == "front" else ()
             figure.add_trace(
                 go.Scatter(
-                    x=[x_axis.read(r) for r in members],
-                    y=[objective.read(r) for r in members],
+                    x=_centres(x_axis, group, sure),
+                    y=_centres(objective, group, sure),
+                    error_x=_error_bars(x_axis, group, sure),
+                    error_y=_error_bars(objective, group, sure),
                     mode="markers",
                     name=name,
                     legendgroup=name,
                     showlegend=index == 1,
                     marker={"color": colour, "size": size, "symbol": "circle-open" if open_circle else "circle",
                             "line": {"width": 2 if open_circle else 0}},
-                    text=[_hover(r) for r in members],
+                    text=[_hover(r) for r in group],
                     hoverinfo="text",
                 ),
                 1, index,
@@ -177,6 +207,15 @@ def front_html(
     if len(front.records) > 1:
         parts.append(_parallel(front).to_html(full_html=False, include_plotlyjs=False))
     return _page(title, facts, parts, front)
+
+
+def _error_bars(metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member]) -> dict[str, Any] | None:
+    """Plotly's error bars of the members' intervals, None where there are none."""
+    lengths = _interval_bars(metric, records, members) if members else None
+    if lengths is None:
+        return None
+    below, above = lengths.tolist()
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 0}
 
 
 def _parallel(front: ParetoFront) -> Any:
@@ -246,14 +285,25 @@ def _two_objective_front(
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _interval_bars(metric: Metric, records: Sequence[TrialRecord]) -> np.ndarray[Any, Any] | None:
-    """Lengths of the error bars (2, P) of an accuracy, None for anything else."""
-    if not metric.name.endswith("_accuracy") or not records:
+def _centres(metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member]) -> list[float]:
+    """Values to draw: means over trainings where `members` are given."""
+    return [member.mean(metric.name) for member in members] or [metric.read(record) for record in records]
+
+
+def _interval_bars(
+    metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member] = ()
+) -> np.ndarray[Any, Any] | None:
+    """Lengths of the error bars (2, P): of the members' intervals or of an accuracy's own, None for anything else."""
+    if not records or metric.name in COSTS or not (members or metric.name.endswith("_accuracy")):
         return None
-    ends = [getattr(record.evaluation, metric.name.replace("accuracy", "interval")) for record in records]
-    values = np.array([metric.read(record) for record in records])
-    low, high = np.array([end.low for end in ends]), np.array([end.high for end in ends])
-    lengths: np.ndarray[Any, Any] = np.maximum(np.array([values - low, high - values]), 0.0)
+    values = np.array(_centres(metric, records, members))
+    ends = [member.intervals.get(metric.name) for member in members] or [
+        getattr(record.evaluation, metric.name.replace("accuracy", "interval")) for record in records
+    ]
+    low, high = (np.array([getattr(end, side, v) for end, v in zip(ends, values, strict=True)])
+                 for side in ("low", "high"))  # fmt: skip
+    with np.errstate(invalid="ignore"):  # a bound that could not be proved is infinite
+        lengths: np.ndarray[Any, Any] = np.nan_to_num(np.maximum(np.array([values - low, high - values]), 0.0))
     return lengths
 
 

@@ -1,9 +1,11 @@
 """Trials as flat, JSON-ready rows: the interface for programs."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from nas.budgets import COSTS
+from nas.pareto import Member
 from nas.records import TrialRecord, to_json
 
 
@@ -29,16 +31,47 @@ EVALUATION_FIELDS = (
 )  # fmt: skip
 
 
-def csv_text(records: Sequence[TrialRecord]) -> str:
-    """CSV of `front_row`s, nested values as dotted columns (genotype.width_1), warnings joined by `; `."""
+def member_row(member: Member) -> dict[str, Any]:
+    """`front_row` of a front's member with its uncertainty: intervals, rank, dominated_by and seeds."""
+    names = list(member.values)
+    return {
+        **front_row(member.record),
+        "intervals": {name: to_json(interval) for name, interval in member.intervals.items()},
+        "rank": member.rank and list(member.rank),
+        "dominated_by": member.dominated_by,
+        "seeds": {
+            "count": member.seeds,
+            "mean": {name: _number(member.mean(name)) for name in names},
+            "standard_deviation": {name: member.deviation(name) for name in names},
+            "values": {name: [_number(value) for value in member.values[name]] for name in names},
+            "fresh_mean": {name: _number(member.fresh_mean(name)) for name in names},
+        },
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """None for what JSON cannot say: a bound that could not be proved is infinite."""
+    return value if value is not None and isfinite(value) else None
+
+
+def csv_text(records: Sequence[TrialRecord], members: Sequence[Member] = ()) -> str:
+    """CSV of `front_row`s, or `member_row`s where `members` are given, one for each record.
+
+    Nested values are dotted columns (genotype.width_1, intervals.robust_accuracy.low), lists joined by `; `.
+    """
     import pandas as pd
 
     if not records:
         columns = ["failed_checks" if name == "checks" else name for name in EVALUATION_FIELDS]
         return ",".join(["number", "key", *COSTS, *columns, "seconds"]) + "\n"
-    rows = [front_row(record) for record in records]
+    rows = [member_row(member) for member in members] or [front_row(record) for record in records]
     for row in rows:
         row["warnings"] = "; ".join(row["warnings"] or ())
         row["failed_checks"] = "; ".join(check["name"] for check in row.pop("checks") or () if not check["passed"])
         row["ladder"] = " > ".join(f"{r['attack']['name']} {r['robust_accuracy']:.4f}" for r in row["ladder"] or ())
+        if members:
+            row["rank"] = dict(zip(("low", "high"), row["rank"] or (None, None), strict=True))
+            row["dominated_by"] = "; ".join(f"{other} {p:.3f}" for other, p in (row["dominated_by"] or {}).items())
+            for name, values in row["seeds"]["values"].items():
+                row["seeds"]["values"][name] = "; ".join(f"{value:.6g}" for value in values if value is not None)
     return pd.json_normalize(rows).to_csv(index=False)

@@ -1,0 +1,149 @@
+"""The members of a front with all their trainings, as they lie in a run folder, and how sure they are."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+
+from nas.errors import CheckpointError
+from nas.evaluation import ImageScores, load_scores
+from nas.pareto import Member, Metric, ParetoFront, Trainings, members_by_wilson, members_of
+from nas.pareto.front import Array
+from nas.records import Evaluation, Outcome, TrialRecord, from_json
+from nas.runs import Run
+from nas.trial import IMAGES, RESULT, trial_folder
+
+IMAGE_SCORES = {
+    "natural_accuracy": "natural",
+    "robust_accuracy": "robust",
+    "instability": "instability",
+    "instability_scaled": "instability_scaled",
+    "lipschitz_empirical": "lipschitz",
+    "lipschitz_empirical_scaled": "lipschitz_scaled",
+    "lipschitz_maximised": "steepest",
+}
+"""Metrics that are means over images, with their field of ImageScores."""
+
+
+@dataclass(frozen=True)
+class SureFront:
+    """Members of a front with their uncertainty, and what must be said about it."""
+
+    members: tuple[Member, ...]
+    notes: tuple[str, ...]
+
+
+def trainings_of(run: Run, record: TrialRecord) -> dict[int, Evaluation]:
+    """Evaluation of every finished training of an evaluated trial: 0 is the search's own, K that of seed_K.
+
+    Only those that met the same rungs of the attack ladder on as many images count.
+    """
+    assert record.evaluation is not None, "only evaluated trials have trainings"
+    number = record.number if record.reused_from is None else record.reused_from
+    own, found = record.evaluation, {0: record.evaluation}
+    for folder in trial_folder(run.trials_folder, number).glob("seed_*"):
+        evaluation = _evaluation(folder / RESULT)
+        if evaluation and (evaluation.fidelity, evaluation.num_images) == (own.fidelity, own.num_images):
+            found[int(folder.name.removeprefix("seed_"))] = evaluation
+    return dict(sorted(found.items()))
+
+
+def _evaluation(path: Path) -> Evaluation | None:
+    try:
+        return from_json(Outcome, json.loads(path.read_text())["outcome"]).evaluation
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # not finished
+        return None
+
+
+def sure_front(run: Run, front: ParetoFront) -> SureFront:
+    """`front` with the uncertainty of its members, from their scores image by image.
+
+    Where such scores are missing (trials of an old version have none), only Wilson's intervals of the accuracies are
+    left, and a note says so.
+    """
+    records, objectives = front.records, front.objectives
+    found = [trainings_of(run, record) for record in records]
+    values = [_values(record, own, objectives) for record, own in zip(records, found, strict=True)]
+    notes = [*_ladder_notes(records), *_seed_notes(run, records, found)]
+    try:
+        images = [_images(run, record, own) for record, own in zip(records, found, strict=True)]
+    except CheckpointError as error:
+        notes.append(
+            f"no scores image by image ({error}): only Wilson's 95 % intervals of the accuracies of the search's own "
+            "trainings, no ranks and no probabilities; trials made before evaluation.seeds existed have none"
+        )
+        return SureFront(members_by_wilson(records, values, objectives), tuple(notes))
+    trials = [
+        Trainings(own, tuple(_column(scores, o) for o in objectives))
+        for own, scores in zip(values, images, strict=True)
+    ]
+    return SureFront(members_of(records, trials, objectives), tuple(notes))
+
+
+def _values(record: TrialRecord, found: Mapping[int, Evaluation], objectives: Sequence[Metric]) -> Array:
+    """Objectives of every training (S, M)."""
+    repeats = [dataclasses.replace(record, evaluation=evaluation) for evaluation in found.values()]
+    return np.array([[o.read(repeat) for o in objectives] for repeat in repeats], dtype=np.float64)
+
+
+def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> list[ImageScores]:
+    """Scores of every training image by image. Raises CheckpointError where they are missing or do not fit."""
+    scores = []
+    for repeat, evaluation in found.items():
+        path = trial_folder(run.trials_folder, record.number, repeat) / IMAGES
+        try:
+            images = load_scores(path)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} is missing") from None
+        except (OSError, TypeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"{path} is damaged ({error})") from error
+        # A training that was killed on its way up the ladder leaves scores of a higher rung than its evaluation's.
+        robust = float(images.robust.double().mean())
+        if len(images.robust) != evaluation.num_images or abs(robust - evaluation.robust_accuracy) > 1e-9:
+            raise CheckpointError(f"{path} does not belong to the evaluation beside it")
+        scores.append(images)
+    return scores
+
+
+def _column(scores: Sequence[ImageScores], objective: Metric) -> Array | None:
+    """What an objective is the mean of, of every training and image (S, N); None where it is no such mean."""
+    if objective.name not in IMAGE_SCORES:
+        return None
+    stacked = torch.stack([getattr(one, IMAGE_SCORES[objective.name]) for one in scores])
+    return np.asarray(stacked.double().numpy(), dtype=np.float64)
+
+
+def _ladder_notes(records: Sequence[TrialRecord]) -> list[str]:
+    by_rung = _grouped({r.number: r.evaluation.fidelity for r in records if r.evaluation})
+    if len(by_rung) < 2:
+        return []
+    groups = "; ".join(f"{rung}: {_numbers(numbers)}" for rung, numbers in by_rung.items())
+    return [f"not all were attacked as hard, and less hard looks more robust ({groups})"]
+
+
+def _seed_notes(run: Run, records: Sequence[TrialRecord], found: Sequence[Mapping[int, Evaluation]]) -> list[str]:
+    counts = {record.number: len(own) for record, own in zip(records, found, strict=True)}
+    if set(counts.values()) <= {1}:
+        return ["one training each: the intervals are for other images, not for other trainings (evaluation.seeds)"]
+    notes = ["means over trainings; the search's own was selected for its results and tends to be lucky (fresh_mean "
+             "leaves it out)"]  # fmt: skip
+    fewer = [number for number, count in counts.items() if count < run.config.evaluation.seeds]
+    if fewer:
+        notes.append(
+            f"fewer than {run.config.evaluation.seeds} trainings: {_numbers(fewer)}, with the spread of the others; "
+            "`nas search` trains the members of the run's own front"
+        )
+    return notes
+
+
+def _grouped(values: Mapping[int, str]) -> dict[str, list[int]]:
+    return {value: [n for n, other in values.items() if other == value] for value in dict.fromkeys(values.values())}
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return f"trial{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
