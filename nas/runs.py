@@ -3,28 +3,23 @@
 import dataclasses
 import json
 import math
-import platform
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
-
 from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.data import SearchData, load_search_data
+from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
-from nas.machine import available_cores, claim_threads, processor, resolve_device
+from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import Problem, Progress, run_search, run_sweep
@@ -204,7 +199,7 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
         check_same_data(data, folder / "data.json")
-        _log_environment(folder / "environment.json", workers, threads)
+        log_environment(folder / "environment.json", workers, threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
         study = StudyFile(run.study_path, problem.space, directions, partial(make_sampler, config.search))
@@ -367,38 +362,6 @@ def check_same_data(data: SearchData, path: Path) -> None:
 def _brief(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _log_environment(path: Path, workers: int, threads: int) -> None:
-    """Appends this start of the search, with versions and hardware, to the list in `path`."""
-    starts = _read_json(path) if path.exists() else []
-    packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
-    here = Path(__file__).parent
-    write_json(path, [*starts, {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "system": platform.platform(),
-        "processor": processor(),
-        "cores": available_cores(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "workers": workers,
-        "threads_per_worker": threads,
-        "git_revision": _git(here, "rev-parse", "HEAD"),
-        "git_changes": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
-    }])  # fmt: skip
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Answer of git about the checkout that `folder` is the package of; None for an installed package."""
-    if not (folder.parent / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(folder), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def _read_json(path: Path) -> Any:

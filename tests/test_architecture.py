@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 FLOORS: dict[str, int] = {
     "search_spaces": 0,
     "nas": 1, "nas.errors": 1, "nas.settings": 1, "nas.seeding": 1, "nas.files": 1, "nas.processes": 1,
-    "nas.threat": 2, "nas.records": 2, "nas.machine": 2, "nas.layers": 2,
+    "nas.threat": 2, "nas.records": 2, "nas.machine": 2, "nas.environment": 3, "nas.layers": 2,
     "nas.data": 3, "nas.budgets": 3, "nas.attacks": 3, "nas.pareto": 3, "nas.norms": 3,
     "nas.search": 3, "nas.search.study": 3, "nas.search.settings": 3,
     "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,

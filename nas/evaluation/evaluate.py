@@ -20,7 +20,7 @@ from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
 from nas.evaluation.scores import ImageScores, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
-from nas.evaluation.trust import DEEP, SHALLOW, Probe
+from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
 from nas.records import Check, Evaluation, Fidelity, Rung
 from nas.threat import ThreatModel
 from search_spaces.network import Network
@@ -121,7 +121,7 @@ class _Scoring:
             self.excess, self.outside, self.generator, steps=20 if fidelity == "final" else 10,
         )  # fmt: skip
         is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
-        asked = SHALLOW | DEEP if is_deep else SHALLOW
+        asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
         checks = _merged(before, [ask(probe) for ask in asked.values()])
         return Scored(self._evaluation(images, primary, fidelity, checks, split_name, logits.shape[1], before), images)
 
@@ -233,11 +233,10 @@ def _pixels(split: Split) -> tuple[Tensor, Tensor]:
 
 
 def _merged(before: Scored | None, checks: list[Check]) -> tuple[Check, ...]:
-    """Checks of this rung; one that failed on a rung below has failed."""
-    failed = {check.name: check for check in before.evaluation.failed_checks} if before else {}
-    # What the attack of a lower rung could not do, the one that replaced it may.
-    lasting = {name: check for name, check in failed.items() if name not in ("reach", "gradients", "black_box")}
-    return tuple(lasting.get(check.name, check) if check.passed else check for check in checks)
+    """Checks of the rung below, replaced by those of this one; adversarial images that left the ball stay a failure."""
+    found = {check.name: check for check in before.evaluation.checks} if before else {}
+    lasting = {name for name, check in found.items() if name == "threat_model" and not check.passed}
+    return tuple((found | {check.name: check for check in checks if check.name not in lasting}).values())
 
 
 def _certified(network: nn.Module) -> float | None:

@@ -28,18 +28,22 @@ from nas.evaluation.trust.network import (
 from nas.evaluation.trust.probe import Probe
 from nas.records import Check
 
-SHALLOW: dict[str, Callable[[Probe], Check]] = {
+NETWORK: dict[str, Callable[[Probe], Check]] = {
     "eval_mode": eval_mode,
     "deterministic": deterministic,
     "independence": independence,
     "logits": logits,
-    "finite_logits": finite_logits,
     "float32": float32,
+}
+"""Of every network: a few forward passes."""
+
+ATTACK: dict[str, Callable[[Probe], Check]] = {
+    "finite_logits": finite_logits,
     "gradients": gradients,
     "threat_model": threat_model,
     "reach": reach,
 }
-"""Of every evaluation: a few forward passes."""
+"""Of every rung: what its attacks have seen."""
 
 DEEP: dict[str, Callable[[Probe], Check]] = {
     "monotone": monotone,
@@ -51,6 +55,7 @@ DEEP: dict[str, Callable[[Probe], Check]] = {
 }
 """Of numbers that others will rest on: further attacks on the probe's images."""
 
+SHALLOW = NETWORK | ATTACK
 CHECKS = SHALLOW | DEEP
 
-__all__ = ["CHECKS", "DEEP", "SHALLOW", "Probe"]
+__all__ = ["ATTACK", "CHECKS", "DEEP", "NETWORK", "SHALLOW", "Probe"]

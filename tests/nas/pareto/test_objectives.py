@@ -9,7 +9,10 @@ from nas.pareto import METRICS, metric
 from nas.records import Costs, Evaluation, TrialState
 from tests.builders import trial
 
-NOT_SCORES = {"split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings"}
+NOT_SCORES = {
+    "split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings", "fidelity", "ladder",
+    "checks",
+}  # fmt: skip
 
 
 def test_every_cost_and_every_score_is_a_metric() -> None:

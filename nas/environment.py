@@ -1,0 +1,57 @@
+"""What a search ran on: versions, hardware, the state of the checkout."""
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.errors import UsageError
+from nas.files import write_json
+from nas.machine import available_cores, processor
+
+
+def log_environment(path: Path, workers: int, threads: int) -> None:
+    """Appends this start of the search, with versions and hardware, to the list in `path`."""
+    starts = _earlier(path)
+    packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
+    here = Path(__file__).parent
+    write_json(path, [*starts, {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": available_cores(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "workers": workers,
+        "threads_per_worker": threads,
+        "git_revision": _git(here, "rev-parse", "HEAD"),
+        "git_changes": bool(_git(here, "status", "--porcelain", "--untracked-files=no")),
+    }])  # fmt: skip
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Answer of git about the checkout that `folder` is the package of; None for an installed package."""
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _earlier(path: Path) -> list[Any]:
+    """Starts before this one. Raises UsageError where the file is damaged."""
+    try:
+        return list(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); restore or remove it and run `nas search` again") from error
