@@ -130,8 +130,10 @@ def _seed_notes(run: Run, records: Sequence[TrialRecord], found: Sequence[Mappin
     counts = {record.number: len(own) for record, own in zip(records, found, strict=True)}
     if set(counts.values()) <= {1}:
         return ["one training each: the intervals are for other images, not for other trainings (evaluation.seeds)"]
-    notes = ["means over trainings; the search's own was selected for its results and tends to be lucky (fresh_mean "
-             "leaves it out)"]  # fmt: skip
+    notes = [
+        "means over trainings; their spread is pooled over the members. The search's own training was selected for its "
+        "results and tends to be lucky (JSON: fresh_mean is the mean without it)"
+    ]
     fewer = [number for number, count in counts.items() if count < run.config.evaluation.seeds]
     if fewer:
         notes.append(

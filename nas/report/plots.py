@@ -9,6 +9,7 @@ in their 95 % intervals: a box, or a bar over an exact cost.
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,16 +40,19 @@ def front_png(
     """
     x_axis, panels = _axes(front.objectives)
     shown = [record for record in records if record.is_feasible and record.reused_from is None]
-    figure = figure_of(max(len(panels), 1) * 4.6, 4.4)
+    width, footer = max(len(panels), 1) * 4.6, ""
+    figure = figure_of(width, 4.4)
     for index, objective in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         _panel(axes, x_axis, objective, front, shown, picked, members)
         if index == 0:
-            axes.legend(loc="best", fontsize=8, framealpha=0.9)
+            above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}  # boxes leave no room inside
+            axes.legend(**(above if members else {"loc": "best"}), fontsize=8, framealpha=0.9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     if front.records and front.records[0].evaluation is not None:
-        figure.text(0.01, 0.005, protocol_text(front.records[0].evaluation), fontsize=7, color="#555555")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+        footer = fill(protocol_text(front.records[0].evaluation), int(20 * width))
+        figure.text(0.01, 0.005, footer, fontsize=7, color="#555555", va="bottom")
+    figure.tight_layout(rect=(0, 0.03 * len(footer.splitlines()), 1, 1))
     return png_of(figure)
 
 
@@ -71,18 +75,24 @@ def _panel(
         _boxes(axes, front_x, front_y, bars_x, bars_y)
     elif bars_y is not None:
         axes.errorbar(front_x, front_y, yerr=bars_y, fmt="none", ecolor=FRONT_COLOUR, alpha=0.35, elinewidth=1)
-    axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=3, label="front (all objectives)")
-    if any(member.seeds > 1 for member in members):
-        axes.scatter([read_x(r) for r in front.records], [read_y(r) for r in front.records], s=20, facecolors="none",
-                     edgecolors=FRONT_COLOUR, linewidths=0.8, label="the search's own training")  # fmt: skip
+    has_seeds = any(member.seeds > 1 for member in members)
+    label = "front, mean over seeds" if has_seeds else "front (all objectives)"
+    axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=4, label=label)
+    if has_seeds:
+        own_x, own_y = [read_x(r) for r in front.records], [read_y(r) for r in front.records]
+        axes.plot([own_x, front_x], [own_y, front_y], color=FRONT_COLOUR, linewidth=0.7, linestyle=":")
+        axes.scatter(own_x, own_y, s=20, facecolors="white", edgecolors=FRONT_COLOUR, linewidths=0.8, zorder=3,
+                     label="the search's own training")  # fmt: skip
     else:
         line = _two_objective_front(shown, x_axis, objective)
         axes.plot(*line, color=FRONT_COLOUR, linewidth=1, alpha=0.6, drawstyle="steps-post", zorder=2)
     for record, x, y in zip(front.records, front_x, front_y, strict=True):
         axes.annotate(str(record.number), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7)
     if picked is not None:
-        axes.scatter([read_x(picked)], [read_y(picked)], s=130, facecolors="none", edgecolors=PICK_COLOUR,
-                     linewidths=1.8, zorder=4, label=f"picked: trial {picked.number}")  # fmt: skip
+        place = {record.number: (x, y) for record, x, y in zip(front.records, front_x, front_y, strict=True)}
+        x, y = place.get(picked.number, (read_x(picked), read_y(picked)))
+        axes.scatter([x], [y], s=130, facecolors="none", edgecolors=PICK_COLOUR, linewidths=1.8, zorder=5,
+                     label=f"picked: trial {picked.number}")  # fmt: skip
     if x_axis.name in COSTS and shown:
         _log_axis(axes, [read_x(r) for r in shown])
     axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
@@ -97,8 +107,8 @@ def _boxes(
     from matplotlib.patches import Rectangle
 
     for x, y, left, right, below, above in zip(xs, ys, *bars_x, *bars_y, strict=True):
-        axes.add_patch(Rectangle((x - left, y - below), left + right, below + above, facecolor=FRONT_COLOUR, alpha=0.12,
-                                 edgecolor=FRONT_COLOUR, linewidth=0.8))  # fmt: skip
+        axes.add_patch(Rectangle((x - left, y - below), left + right, below + above, facecolor=(FRONT_COLOUR, 0.1),
+                                 edgecolor=(FRONT_COLOUR, 0.6), linewidth=0.8))  # fmt: skip
 
 
 def _log_axis(axes: "Axes", values: Sequence[float]) -> None:
@@ -178,7 +188,8 @@ def front_html(
         )
         for name, group, colour, size in groups:
             open_circle = name == "picked"
-            sure = members if name == "front" else ()
+            sure = [m for m in members if m.record in group]
+            sure = sure if len(sure) == len(group) else []
             figure.add_trace(
                 go.Scatter(
                     x=_centres(x_axis, group, sure),

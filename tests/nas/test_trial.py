@@ -113,6 +113,21 @@ def test_the_same_candidate_gives_the_same_outcome_and_another_seed_another(plan
     assert plan(dataclasses.replace(CANDIDATE, number=4, seed=78)).evaluation != first.evaluation
 
 
+def test_a_repeat_has_a_folder_of_its_own_within_that_of_its_trial(
+    plan: TrialPlan, no_training: Callable[[], None]
+) -> None:
+    first = plan(CANDIDATE)
+    repeat = dataclasses.replace(CANDIDATE, seed=78, repeat=2)
+    again = plan(repeat)
+    assert again.evaluation != first.evaluation
+    folder = plan.folder / "00003"
+    assert {path.name for path in (folder / "seed_2").iterdir()} == {
+        path.name for path in folder.iterdir() if path.is_file()
+    }
+    no_training()
+    assert (plan(CANDIDATE), plan(repeat)) == (first, again)
+
+
 def test_a_pickled_plan_does_the_same(plan: TrialPlan, tmp_path: Path) -> None:
     copied = pickle.loads(pickle.dumps(dataclasses.replace(plan, folder=tmp_path / "copy")))  # noqa: S301 - our own
     assert copied(CANDIDATE).evaluation == plan(CANDIDATE).evaluation
