@@ -16,7 +16,7 @@ from nas.pareto import Member, Metric, ParetoFront, Trainings, members_by_wilson
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.runs import Run
-from nas.trial import IMAGES, RESULT, trial_folder
+from nas.trial import RESULT, images_path, trial_folder
 
 IMAGE_SCORES = {
     "natural_accuracy": "natural",
@@ -95,14 +95,13 @@ def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> l
     """Scores of every training image by image. Raises CheckpointError where they are missing or do not fit."""
     scores = []
     for repeat, evaluation in found.items():
-        path = trial_folder(run.trials_folder, record.number, repeat) / IMAGES
+        path = images_path(trial_folder(run.trials_folder, record.number, repeat), evaluation.fidelity)
         try:
             images = load_scores(path)
         except FileNotFoundError:
             raise CheckpointError(f"{path} is missing") from None
         except (OSError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointError(f"{path} is damaged ({error})") from error
-        # A training that was killed on its way up the ladder leaves scores of a higher rung than its evaluation's.
         robust = float(images.robust.double().mean())
         if len(images.robust) != evaluation.num_images or abs(robust - evaluation.robust_accuracy) > 1e-9:
             raise CheckpointError(f"{path} does not belong to the evaluation beside it")

@@ -86,7 +86,7 @@ class TrialPlan:
         save_weights(folder / WEIGHTS, network)
         scoring = time.perf_counter()
         scored = self._score(network, data, candidate)
-        save_scores(folder / IMAGES, scored.images)
+        save_scores(images_path(folder, candidate.fidelity), scored.images)
         ended = time.perf_counter()
         return Outcome(scored.evaluation, ended - started, scoring_seconds=ended - scoring)
 
@@ -98,8 +98,10 @@ class TrialPlan:
         load_weights(folder / WEIGHTS, network)
         network = network.eval().to(self.device)
         data = self.data.to(torch.device(self.device))
-        scored = self._score(network, data, candidate, Scored(reached.evaluation, load_scores(folder / IMAGES)))
-        save_scores(folder / IMAGES, scored.images)
+        # A file for each rung: after a kill, the one of `reached` is still what its evaluation says.
+        images = load_scores(images_path(folder, reached.evaluation.fidelity))
+        scored = self._score(network, data, candidate, Scored(reached.evaluation, images))
+        save_scores(images_path(folder, candidate.fidelity), scored.images)
         spent = time.perf_counter() - started
         return Outcome(
             scored.evaluation, reached.seconds + spent, scoring_seconds=reached.scoring_seconds + spent
@@ -129,11 +131,16 @@ def _check_finite(network: Network, split: Split) -> None:
 CURVE = "curve.jsonl"
 """An Evaluation after every epoch, where `track_every_epoch` asks for it."""
 
-WEIGHTS, IMAGES = "model.safetensors", "images.safetensors"
-"""The network that was scored, and its results image by image (nas/evaluation/scores.py)."""
+WEIGHTS = "model.safetensors"
+"""The network that was scored."""
 
 RESULT = "evaluation.json"
 """Written last: a trial folder with this file is finished."""
+
+
+def images_path(folder: Path, fidelity: Fidelity) -> Path:
+    """Results image by image (nas/evaluation/scores.py) of the trial in `folder`, after the rung `fidelity`."""
+    return folder / f"images_{fidelity}.safetensors"
 
 
 def _reaches(outcome: Outcome, fidelity: Fidelity) -> bool:

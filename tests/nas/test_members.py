@@ -68,7 +68,8 @@ def test_the_members_and_nobody_else_have_a_second_training(seeded: Run) -> None
             assert (found[1].fidelity, len(found[1].ladder)) == (found[0].fidelity, len(found[0].ladder))
             stored = json.loads((own / "seed_1" / "evaluation.json").read_text())
             assert (stored["candidate"]["repeat"], stored["candidate"]["number"]) == (1, record.number)
-            names = {"log.jsonl", "model.safetensors", "images.safetensors", "evaluation.json"}
+            images = {f"images_{rung}.safetensors" for rung in ("screen", "attack", "front")}
+            names = {"log.jsonl", "model.safetensors", "evaluation.json"} | images
             assert {path.name for path in (own / "seed_1").iterdir()} == names
 
 
@@ -189,7 +190,7 @@ def test_one_training_each_is_said_and_shows_no_spread(here: Path, capsys: Captu
 @pytest.mark.parametrize("damage", ["missing", "damaged", "does not belong"])
 def test_without_scores_image_by_image_wilsons_intervals_remain(writable: Run, capsys: Capture, damage: str) -> None:
     record = writable.front().records[0]
-    path = writable.trials_folder / f"{record.number:05d}" / "images.safetensors"
+    path = writable.trials_folder / f"{record.number:05d}" / "images_front.safetensors"
     if damage == "missing":
         path.unlink()
     elif damage == "damaged":

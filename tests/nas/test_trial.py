@@ -50,7 +50,7 @@ def test_a_trial_leaves_its_log_its_weights_and_its_evaluation(plan: TrialPlan) 
     assert {path.name for path in folder.iterdir()} == {
         "log.jsonl",
         "model.safetensors",
-        "images.safetensors",
+        "images_attack.safetensors",
         "evaluation.json",
     }
     epochs = [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -77,8 +77,27 @@ def test_a_candidate_climbs_the_ladder_without_another_training(
     assert found[1].instability == found[2].instability
     assert [o.seconds for o in outcomes] == sorted(o.seconds for o in outcomes)
     assert at("screen") == at("attack") == outcomes[2], "what is finished is returned, however low the rung asked for"
-    images = load_scores(plan.folder / "00003" / "images.safetensors")
+    images = load_scores(plan.folder / "00003" / "images_front.safetensors")
     assert images.robust.double().mean().item() == pytest.approx(robust[2])
+
+
+def test_a_kill_on_the_way_up_leaves_the_rung_below_as_it_was(
+    plan: TrialPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def climb(own: TrialPlan) -> Outcome:
+        return own(dataclasses.replace(CANDIDATE, fidelity="front"))
+
+    straight = dataclasses.replace(plan, folder=tmp_path / "straight")
+    plan(CANDIDATE), straight(CANDIDATE)
+    with monkeypatch.context() as patch:  # killed between the images of the new rung and its evaluation
+        patch.setattr(nas.trial, "write_json", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            climb(plan)
+    assert climb(plan).evaluation == climb(straight).evaluation
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_stored_weights_have_the_stored_scores(plan: TrialPlan) -> None:
