@@ -12,10 +12,14 @@ from nas.evaluation import CertifiedBound
 from nas.records import Evaluation, Interval
 
 
-def attack_text(attack: Mapping[str, Any]) -> str:
-    """An attack with its settings, as its description has them."""
+def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
+    """An attack with its settings, as its description has them; `brief` leaves out conventions and constants."""
     settings = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in attack.items()}
-    shown = ", ".join(f"{key} {value}" for key, value in settings.items() if key != "name" and value is not None)
+    shown = ", ".join(
+        f"{key} {value}"
+        for key, value in settings.items()
+        if key != "name" and value is not None and (key in _SHORT or not brief)
+    )
     return f"{attack['name']} ({shown})" if shown else str(attack["name"])
 
 
@@ -24,7 +28,7 @@ def protocol_text(evaluation: Evaluation) -> str:
     threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
     attacks = [rung.attack for rung in evaluation.ladder] or [evaluation.attack]
     worst = "worst case of " if len(attacks) > 1 else ""
-    named = " + ".join(map(attack_text, attacks))
+    named = " + ".join(attack_text(attack, brief=len(attacks) > 1) for attack in attacks)
     return f"{evaluation.num_images} {evaluation.split} images, {threat}, {worst}{named}; 95 % intervals"
 
 
@@ -63,16 +67,12 @@ def ladder_table(evaluation: Evaluation) -> Table:
     table.add_row("none", "", "", f"{natural:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
     for rung in evaluation.ladder:
         between = f"{rung.robust_interval.low:.4f} – {rung.robust_interval.high:.4f}"
-        name = ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" if key != "name" else str(value)
-            for key, value in rung.attack.items()
-            if key in _SHORT and value is not None
-        )
+        name = attack_text(rung.attack, brief=True)
         table.add_row(name, str(rung.num_images), str(rung.broken), f"{rung.robust_accuracy:.4f}", between)
     return table
 
 
-_SHORT = ("name", "loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
+_SHORT = ("loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
 
 
 def checks_table(evaluation: Evaluation) -> Table:
