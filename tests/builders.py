@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from nas.attacks import Apgd, Square
 from nas.data import Augmentation, SearchData, Split
+from nas.evaluation import Ladder
 from nas.records import Costs, Evaluation, Interval, TrialRecord, TrialState
 from nas.training import Training
 from nas.training.settings import InnerAttack
@@ -32,6 +34,11 @@ TINY_TRAINING = Training(
     ema_decay=0.9,
     batch_norm_images=32,
 )
+
+TINY_LADDER = Ladder(
+    front=(Apgd(loss="dlr", steps=3),), final=(Apgd(loss="targeted_dlr", steps=3, targets=2), Square(queries=5)),
+    trust_images=10,
+)  # fmt: skip
 
 BLOCKS = {
     "conv 3x3": [BlockSpec("conv", 1, 4, 6, 6, 3, 1)],

@@ -97,19 +97,19 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> _Story:
     write_config(folder)
     rng, story = Random(2026), _Story(folder)
     with _search(folder, *TWO_WORKERS) as running:
-        running.wait_for_growth(rng.randrange(1_000, 9_000))
+        running.wait_for_growth(rng.randrange(12_000, 30_000))
         running.process.kill()
         running.process.wait()
         story.look()
         # The workers may live on for half a second; the next start must bear it.
         with _search(folder, *TWO_WORKERS) as following:
-            following.wait_for_growth(rng.randrange(1_000, 9_000))
+            following.wait_for_growth(rng.randrange(12_000, 30_000))
             os.killpg(following.process.pid, signal.SIGINT)  # as a terminal does
             printed = following.process.communicate()
             story.interrupted = (following.process.returncode, *printed)
             story.look()
     with _search(folder) as running:
-        running.wait_for_growth(rng.randrange(1_000, 9_000))
+        running.wait_for_growth(rng.randrange(12_000, 30_000))
         os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait()
         story.look()

@@ -31,7 +31,12 @@ training:
   schedule: one_cycle
   ema_decay: 0.9
   augmentation: {crop_padding: 0, flip: false}
-evaluation: {attack: {name: pgd, steps: 2, step_size: 0.05}}
+evaluation:
+  attack: {name: pgd, steps: 2, step_size: 0.05}
+  ladder:
+    front: [{name: apgd, loss: dlr, steps: 4}, {name: square, queries: 5}]
+    final: [{name: apgd, loss: targeted_dlr, steps: 4, targets: 2}, {name: square, queries: 20}]
+    trust_images: 20
 search: {trials: 3, population: 2, workers: 1, executor: in_process}
 retrain: {epochs: 2, validate_every: 1, validation_attack: {name: pgd, steps: 2}}
 device: cpu

@@ -14,7 +14,7 @@ from nas.data.sources import Digits, SourceEntry
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings
 from nas.threat import ThreatModel
-from tests.builders import generator, tiny_network
+from tests.builders import TINY_LADDER, generator, tiny_network
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def checkpoint() -> Checkpoint:
     network = tiny_network()
     network(torch.rand(8, 1, 8, 8, generator=generator(1)))
     data = Digits(name="digits", limit=60, test_limit=40)
-    evaluation = EvaluationSettings(attack=Pgd(steps=2, step_size=0.01), batch_size=16)
+    evaluation = EvaluationSettings(attack=Pgd(steps=2, step_size=0.01), batch_size=16, ladder=TINY_LADDER)
     names = tuple(map(str, range(10)))
     threat = ThreatModel(norm="l2", epsilon=1 / 3)
     network.requires_grad_(False).eval()

@@ -22,7 +22,7 @@ from nas.records import Costs, TrialRecord, TrialState, to_json
 from nas.retrain import CurvePoint, retrain
 from nas.runs import Run, check_same_data
 from nas.threat import ThreatModel
-from tests.builders import TINY_SETTINGS, TINY_TRAINING, evaluation
+from tests.builders import TINY_LADDER, TINY_SETTINGS, TINY_TRAINING, evaluation
 
 EPOCHS = 4
 
@@ -34,7 +34,7 @@ def make_run(folder: Path, **changes: object) -> Run:
         data=Digits(name="digits", limit=60, test_limit=40),
         space=TINY_SETTINGS,
         threat=ThreatModel(epsilon=0.05),
-        evaluation=EvaluationSettings(attack=Pgd(steps=2), batch_size=32),
+        evaluation=EvaluationSettings(attack=Pgd(steps=2), batch_size=32, ladder=TINY_LADDER),
         retrain=Retraining(**{**fields, **changes}),
         device="cpu",
     )
