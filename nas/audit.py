@@ -48,14 +48,7 @@ def function_subject(target: str, weights: Path | None, config: RunConfig) -> Su
     logits (N, K); it is switched to eval mode. The module is looked for in the working directory, too. Nothing
     is unpickled. Raises UsageError or CheckpointError where one of the parts is not there or does not fit.
     """
-    module_name, _, function_name = target.partition(":")
-    try:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        made = getattr(importlib.import_module(module_name), function_name)()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot audit {target!r}: {error}; write module:function, a function that returns the network"
-                         ) from error  # fmt: skip
+    made = _called(target)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{target} returned {type(made).__name__}, not a torch.nn.Module")
     if weights is not None:
@@ -63,12 +56,32 @@ def function_subject(target: str, weights: Path | None, config: RunConfig) -> Su
     return Subject(target, made.eval(), config.data, config.threat, config.evaluation, config.search.seed)
 
 
+def _called(target: str) -> object:
+    """What the function `target` returns. Whatever goes wrong in code that is not ours is a UsageError."""
+    module_name, _, function_name = target.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:
+        raise UsageError(f"cannot audit {target!r}: {_told(error)}; write module:function, a function that returns the "
+                         f"network") from error  # fmt: skip
+    try:
+        return function()
+    except Exception as error:
+        raise UsageError(f"{target} failed: {_told(error)}; it is called without arguments") from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
 def _fill(network: nn.Module, weights: Path) -> None:
     try:
         network.load_state_dict(safetensors.torch.load_file(weights))
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {weights}") from None
-    except safetensors.SafetensorError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{weights} is not a safetensors file ({error}); pickled files are not read") from error
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
@@ -117,8 +130,8 @@ def _check_fits(network: nn.Module, split: Split, name: str) -> None:
     shape = tuple(split.images.shape[1:])
     try:
         logits = network(split[:2].images.float() / 255)
-    except RuntimeError as error:
-        raise UsageError(f"{name} cannot take images of shape {shape}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise UsageError(f"{name} cannot take images of shape {shape}: {_told(error)}") from error
     classes = int(split.labels.max()) + 1
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape[1] < classes:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__

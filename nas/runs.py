@@ -17,7 +17,7 @@ from nas.config import RunConfig, differences, dump_config, load_config
 from nas.data import SearchData, load_search_data
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
-from nas.evaluation import lipschitz_bound_log10
+from nas.evaluation import check_attacks, lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
@@ -119,6 +119,8 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     stored = partial(stored_outcome, Run(folder, config).trials_folder)
 
     def planned(problem: Problem) -> Work:
+        _check_attacked_alike(_found(folder, config), problem, folder)
+
         def work(study: StudyFile, executor: Executor) -> str:
             reason = run_search(problem, study, executor, config.search, report)
             front, seeds = front_of(study.records(), problem.objectives).records, config.evaluation.seeds
@@ -138,10 +140,7 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
 
     def planned(problem: Problem) -> Work:
         plan = sweep_plan(config, problem.space)
-        found: Sequence[TrialRecord] = ()
-        with suppress(StudyCorrupt):  # none yet, or to be repaired or refused when it is opened to write
-            found = Run(folder, config).records
-        for record in found:
+        for record in _found(folder, config):
             if record.number >= len(plan) or (record.genotype, record.seed) != plan[record.number]:
                 raise RunMismatch(
                     f"{folder} holds trial {record.number}, which is not of this sweep; use --run NAME for a new run"
@@ -150,6 +149,28 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
         return lambda study, executor: run_sweep(same, study, executor, config.search, report, plan)
 
     return _work(config, folder, planned)
+
+
+def _found(folder: Path, config: RunConfig) -> Sequence[TrialRecord]:
+    """Finished trials so far; none where the study is to be made, repaired or refused when it is opened to write."""
+    with suppress(StudyCorrupt):
+        return Run(folder, config).records
+    return ()
+
+
+def _check_attacked_alike(records: Sequence[TrialRecord], problem: Problem, folder: Path) -> None:
+    """Raises RunMismatch where members of the front have not met every rung: they would look more robust."""
+    front = front_of(records, problem.objectives).records
+    lower = [
+        r.number
+        for r in front
+        if r.evaluation and (not r.evaluation.ladder or r.evaluation.fidelity != problem.rungs[-1])
+    ]
+    if lower:
+        raise RunMismatch(
+            f"{folder} holds trials on the front that were attacked less than this search would (trial {lower[0]}: by "
+            f"a sweep, or by a version without the attack ladder); use --run NAME for a new run"
+        )
 
 
 def sweep_plan(config: RunConfig, space: SearchSpace) -> list[tuple[Genotype, int]]:
@@ -192,6 +213,7 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
+    check_attacks(config.evaluation.ladder, config.evaluation.attack, data.num_classes)
     work = planned(problem)
     try:
         run.trials_folder.mkdir(parents=True, exist_ok=True)

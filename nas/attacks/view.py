@@ -173,6 +173,11 @@ def _largest_step(spec: NetworkSpec) -> int:
     return 4 * largest
 
 
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """A network of low precision gives its logits in it."""
+    return logits if logits.dtype.itemsize >= 4 else logits.float()
+
+
 class AutogradView:
     """View of any module. Switches it to eval mode while it is used, and back."""
 
@@ -189,13 +194,13 @@ class AutogradView:
         """Logits (N, K) of pixels (N, C, H, W)."""
         with evaluation_mode(self._network):
             logits: Tensor = self._network(x)
-        return logits
+        return _at_least_float32(logits)
 
     def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
         """Logits, and the gradient of the loss by the pixels; zero where the logits do not depend on them smoothly."""
         with evaluation_mode(self._network), torch.enable_grad():
             x = x.detach().requires_grad_()
-            logits: Tensor = self._network(x)
+            logits: Tensor = _at_least_float32(self._network(x))
             if not logits.requires_grad:  # the network detaches, rounds or calls code of its own
                 return logits, torch.zeros_like(x).detach()
             (gradient,) = torch.autograd.grad(logits, x, slope(logits.detach()), materialize_grads=True)

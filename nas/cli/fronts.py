@@ -122,7 +122,8 @@ def show(
         out.print(certified_table(bound))
     broken = {name: value for name, value in record.violations.items() if value > 0}
     for name, value in broken.items():
-        out.print(f"[yellow]beyond {name} by {100 * value:.1f} %[/yellow]")
+        text = "not trusted (search.reject_untrusted)" if name == "trusted" else f"beyond {name} by {100 * value:.1f} %"
+        out.print(f"[yellow]{text}[/yellow]")
     if record.error:
         out.print(record.error.strip(), markup=False, style="red")
 

@@ -37,7 +37,7 @@ def print_front(
     records: "Sequence[TrialRecord] | None" = None,
 ) -> None:
     """Prints the front of `run` for `objectives`, with its warnings, its protocol and its size."""
-    from nas.report.evaluations import protocol_text
+    from nas.report.evaluations import protocols_of
     from nas.report.tables import front_table, warnings_of
 
     objectives = objectives or run.config.parsed_objectives
@@ -52,9 +52,8 @@ def print_front(
     out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
-    first = found.records[0].evaluation
-    if first:
-        out.print(protocol_text(first), style="dim", soft_wrap=True)
+    for text in protocols_of(found.records):
+        out.print(text, style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
 
 

@@ -2,7 +2,7 @@
 
 from nas.evaluation.certified import CertifiedBound, certified_lipschitz
 from nas.evaluation.evaluate import Scored, evaluate, score
-from nas.evaluation.ladder import Ladder
+from nas.evaluation.ladder import Ladder, check_attacks
 from nas.evaluation.lipschitz import lipschitz_bound_log10
 from nas.evaluation.scores import ImageScores, load_scores, save_scores
 from nas.evaluation.settings import EvaluationSettings
@@ -14,6 +14,7 @@ __all__ = [
     "Ladder",
     "Scored",
     "certified_lipschitz",
+    "check_attacks",
     "evaluate",
     "lipschitz_bound_log10",
     "load_scores",

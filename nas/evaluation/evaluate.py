@@ -21,6 +21,7 @@ from nas.evaluation.scores import ImageScores, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
 from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
+from nas.evaluation.trust.probe import exceeds
 from nas.records import Check, Evaluation, Fidelity, Rung
 from nas.threat import ThreatModel
 from search_spaces.network import Network
@@ -117,8 +118,9 @@ class _Scoring:
             images = self._climbed(attack, images)
         primary = first or self.settings.attack
         probe = Probe(
-            self.network, self.view, training, x, y, logits, images, primary, self.threat, tuple(self.rungs),
-            self.excess, self.outside, self.generator, steps=20 if fidelity == "final" else 10,
+            self.network, self.view, training, x, y, logits.float(), images, (primary, *others, *transfers),
+            self.threat, tuple(self.rungs), self.excess, self.outside, self.generator,
+            steps=20 if fidelity == "final" else 10,
         )  # fmt: skip
         is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
         asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
@@ -254,9 +256,15 @@ def _mean(values: Tensor) -> float:
 
 
 def _warnings(images: ImageScores, num_classes: int) -> list[str]:
-    """Reasons to doubt the scores that are no fault of the network or the attack."""
+    """Reasons to doubt the scores that leave robust accuracy alone."""
     count = len(images.natural)
     warnings = []
+    missed = int((images.natural & ~images.fell & ~images.robust).sum())
+    if exceeds(missed, count, 0.1):
+        warnings.append(
+            f"the attack behind instability and the empirical Lipschitz constant breaks {missed} of {count} images "
+            f"fewer than the ladder: a stronger one would raise them"
+        )
     if images.natural.double().mean() <= 1.5 / num_classes:
         warnings.append("natural accuracy is near chance: the network has hardly learned")
     if count < 100:

@@ -5,11 +5,10 @@ optimistic number) meet the full one, those that still belong to the front meet 
 retrained network the strongest. Robust accuracy is the worst case over all of them, image by image.
 """
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
-from nas.attacks import Apgd, AttackSettings, Pgd, Square
+from nas.attacks import Apgd, AttackSettings, AutoAttack, Pgd, Square
+from nas.errors import ConfigError
 from nas.records import Fidelity
 from nas.settings import Settings
 
@@ -46,21 +45,24 @@ def attacks_of(
     """The attack that x̂ comes from (None: that of the rung below), and those made after it.
 
     DLR needs three classes and targeted DLR four (Croce & Hein 2020); below that their margin loss takes the place.
+    Raises ConfigError for AutoAttack with fewer than four.
     """
-    if fidelity == "screen":
-        return ladder.screen or attack, ()
-    if fidelity == "attack":
-        return attack, ()
-    if fidelity == "front":
-        return None, _for_classes(ladder.front, num_classes)
-    return attack, _for_classes(ladder.final, num_classes)
+    own = {"screen": ladder.screen or attack, "attack": attack, "front": None, "final": attack}[fidelity]
+    others = {"front": ladder.front, "final": ladder.final}.get(fidelity, ())
+    first = None if own is None else _for_classes(own, num_classes)
+    return first, tuple(_for_classes(other, num_classes) for other in others)
 
 
-def _for_classes(attacks: Sequence[AttackSettings], num_classes: int) -> tuple[AttackSettings, ...]:
-    needed = {"dlr": 3, "targeted_dlr": 4}
-    return tuple(
-        attack.model_copy(update={"loss": "margin"})
-        if isinstance(attack, Apgd) and num_classes < needed.get(attack.loss, 0)
-        else attack
-        for attack in attacks
-    )
+def check_attacks(ladder: Ladder, attack: AttackSettings, num_classes: int) -> None:
+    """Raises ConfigError where an attack of some rung cannot be made with so many classes."""
+    for fidelity in RUNGS:
+        attacks_of(ladder, attack, fidelity, num_classes)
+
+
+def _for_classes(attack: AttackSettings, num_classes: int) -> AttackSettings:
+    if isinstance(attack, AutoAttack) and num_classes < 4:
+        raise ConfigError(
+            f"autoattack compares four classes, the data set has {num_classes}: use apgd with loss margin, and square"
+        )
+    needed = {"dlr": 3, "targeted_dlr": 4}.get(getattr(attack, "loss", ""), 0)
+    return attack.model_copy(update={"loss": "margin"}) if num_classes < needed else attack

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.evaluation import CertifiedBound
-from nas.records import Evaluation, Interval
+from nas.records import Evaluation, Interval, TrialRecord
 
 
 def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
@@ -58,6 +58,18 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
     return Group(*parts, *notes)
 
 
+def protocols_of(records: Sequence[TrialRecord]) -> list[str]:
+    """Every protocol behind the trials; where there are several, with their numbers and a word of caution."""
+    trials: dict[str, list[int]] = {}
+    for record in records:
+        if record.evaluation is not None:
+            trials.setdefault(protocol_text(record.evaluation), []).append(record.number)
+    if len(trials) < 2:
+        return list(trials)
+    caution = "not all were attacked alike; whoever was attacked less looks more robust:"
+    return [caution, *(f"trial {', '.join(map(str, numbers))}: {text}" for text, numbers in trials.items())]
+
+
 def ladder_table(evaluation: Evaluation) -> Table:
     """Every attack in order: how many images it was made on, how many it broke, what stands."""
     table = Table(header_style="bold")
@@ -88,6 +100,8 @@ def checks_table(evaluation: Evaluation) -> Table:
 
 def trust_text(evaluation: Evaluation) -> str:
     """How many checks were made, and which failed."""
+    if not evaluation.checks:
+        return "not checked: scored by a version without checks of trust"
     failed = ", ".join(check.name for check in evaluation.failed_checks)
     made = f"{len(evaluation.checks)} checks of trust after the rung “{evaluation.fidelity}”"
     return f"{made}: failed {failed}" if failed else f"{made}: all passed"
@@ -99,12 +113,15 @@ def verdict_text(evaluation: Evaluation) -> str:
     stated = (
         f"robust accuracy at most {evaluation.robust_accuracy:.3f} (95 % interval {interval.low:.3f} – "
         f"{interval.high:.3f}) on {evaluation.num_images} {evaluation.split} images, {threat['norm']} ε = "
-        f"{threat['epsilon']:.4g}, after {len(evaluation.ladder)} attacks"
+        f"{threat['epsilon']:.4g}, after {sum(rung.num_images > 0 for rung in evaluation.ladder)} attacks"
     )
+    if not evaluation.checks:
+        return f"NOT CHECKED: {stated}"
     failed = [check.name for check in evaluation.failed_checks]
     if failed:
         return f"NOT TO BE TRUSTED: {stated}; failed: {', '.join(failed)}"
-    return f"NO REASON FOR DOUBT FOUND: {stated}; all {len(evaluation.checks)} checks passed"
+    noted = f"; {len(evaluation.warnings)} other warnings" if evaluation.warnings else ""
+    return f"NO REASON FOR DOUBT FOUND: {stated}; all {len(evaluation.checks)} checks passed{noted}"
 
 
 def audit_view(evaluation: Evaluation, subject: str) -> RenderableType:

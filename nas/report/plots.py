@@ -17,7 +17,7 @@ import numpy as np
 from nas.budgets import COSTS
 from nas.pareto import Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
-from nas.report.evaluations import protocol_text
+from nas.report.evaluations import protocol_text, protocols_of
 from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: Paret
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
     )
-    protocols = dict.fromkeys(protocol_text(r.evaluation) for r in front.records if r.evaluation)
+    protocols = protocols_of(front.records)
     stated = "".join(f"<li>{escape(fact)}</li>" for fact in (*facts, *protocols))
     warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(front.records)) or "<li>none</li>"
     style = (

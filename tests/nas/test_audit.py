@@ -30,6 +30,30 @@ def few_classes():
 
 def not_a_network():
     return 3
+
+def needs(argument):
+    return build()
+
+def broken():
+    raise AttributeError("of their own")
+
+class Refuses(nn.Module):
+    def forward(self, x):
+        raise AssertionError("no images, please")
+
+def refuses():
+    return Refuses()
+
+def half():
+    return build().to(torch.bfloat16)
+
+class Half(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = build().to(torch.bfloat16)
+
+    def forward(self, x):
+        return self.network(x.to(torch.bfloat16))
 """
 CONFIG_SET = ("--set", "evaluation.ladder.final=[{name: apgd, steps: 3}, {name: square, queries: 5}]")
 
@@ -96,6 +120,11 @@ def test_the_page_has_the_verdict_the_ladder_and_every_check(here: Path, capsys:
     ("function", "options", "words"),
     [
         ("nothing", ("--config", "tiny.yaml"), "has no attribute 'nothing'"),
+        ("needs", ("--config", "tiny.yaml"), "called without arguments"),
+        ("broken", ("--config", "tiny.yaml"), "AttributeError: of their own"),
+        ("refuses", ("--config", "tiny.yaml"), "AssertionError: no images, please"),
+        ("half", ("--config", "tiny.yaml"), "cannot take images"),
+        ("build", ("--config", "tiny.yaml", "--weights", "."), "is not a safetensors file"),
         ("build", (), "needs --config"),
         ("not_a_network", ("--config", "tiny.yaml"), "returned int"),
         ("wrong_shape", ("--config", "tiny.yaml"), "cannot take images of shape (1, 8, 8)"),
@@ -111,6 +140,13 @@ def test_what_cannot_be_audited_is_refused_in_words(
     assert ended.code in (1, 2)
     assert words in " ".join(ended.message.split())
     assert ended.out == ""
+
+
+def test_a_network_of_low_precision_is_judged_and_named(here: Path, capsys: Capture) -> None:
+    options = ("--config", "tiny.yaml", *CONFIG_SET, "--images", "20", "--format", "json")
+    result = json.loads(audited(capsys, here, "Half", *options).out)
+    failed = {check["name"] for check in result["evaluation"]["checks"] if not check["passed"]}
+    assert "float32" in failed
 
 
 def test_weights_of_another_network_are_refused(here: Path, capsys: Capture) -> None:

@@ -31,8 +31,8 @@ class Probe:
     """Of `x`, (N, K)."""
     scores: ImageScores
     """Of all images, the probe's first."""
-    attack: AttackSettings
-    """The attack that x̂ comes from."""
+    attacks: tuple["AttackSettings | Transfer", ...]
+    """Those that were made now, the one that x̂ comes from first."""
     threat: ThreatModel
     ladder: tuple[Rung, ...]
     excess: float

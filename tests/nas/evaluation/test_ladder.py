@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from nas.attacks import Apgd, Pgd, Square
+from nas.attacks import Apgd, AutoAttack, Pgd, Square
 from nas.data import Split
-from nas.evaluation import EvaluationSettings, Ladder, load_scores, save_scores, score
-from nas.evaluation.ladder import attacks_of
+from nas.errors import ConfigError
+from nas.evaluation import EvaluationSettings, Ladder, check_attacks, load_scores, save_scores, score
+from nas.evaluation.ladder import RUNGS, attacks_of
 from nas.evaluation.scores import FIELDS
 from nas.records import Evaluation, from_json, to_json
 from nas.threat import ThreatModel
@@ -85,6 +86,20 @@ def test_a_ladder_says_what_a_search_climbs() -> None:
 def test_targeted_dlr_needs_four_classes_and_gives_way_to_the_margin(classes: int, loss: str) -> None:
     _, others = attacks_of(Ladder(), Pgd(), "final", classes)
     assert [attack.loss for attack in others if isinstance(attack, Apgd)] == ["cross_entropy", loss]
+
+
+@pytest.mark.parametrize("loss", ["dlr", "margin"])
+def test_with_two_classes_every_rung_takes_the_margin(loss: str) -> None:
+    ladder = Ladder(screen=Pgd(steps=2, loss="dlr"), front=(Pgd(loss=loss),), final=(Apgd(loss="dlr"),))  # type: ignore[arg-type]
+    for rung in RUNGS:
+        first, others = attacks_of(ladder, Pgd(loss="dlr"), rung, 2)
+        assert {attack.loss for attack in (first, *others) if attack is not None} == {"margin"}  # type: ignore[union-attr]
+
+
+def test_autoattack_with_three_classes_is_refused_before_anything_is_trained() -> None:
+    check_attacks(Ladder(final=(AutoAttack(),)), Pgd(), 4)
+    with pytest.raises(ConfigError, match="apgd with loss margin"):
+        check_attacks(Ladder(final=(AutoAttack(),)), Pgd(), 3)
 
 
 def test_the_batch_size_changes_no_verdict_of_linf_gradient_attacks() -> None:

@@ -82,6 +82,60 @@ class StopsAfterOneStep(Pgd):
         return Pgd(steps=1, step_size=threat.epsilon / 4).run(network, x, labels, threat, g)
 
 
+class Lying(torch.autograd.Function):
+    """Passes pixels on; gradients come back turned around."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return -gradient
+
+
+def lying(index: int) -> nn.Module:
+    network = Wrapped(before=Lying.apply)
+    network.network = copy.deepcopy(honest_network(index))
+    return network
+
+
+class LowPrecision(Wrapped):
+    """Autocasts by itself, and gives 32 bits again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x).float()
+
+
+class Halfhearted(Pgd):
+    """Stays in a tenth of the ball."""
+
+    def run(self, network: Any, x: Tensor, labels: Tensor, threat: ThreatModel, g: torch.Generator) -> AttackResult:
+        return super().run(network, x, labels, ThreatModel(norm=threat.norm, epsilon=threat.epsilon / 10), g)
+
+
+class StaysInTraining(nn.Module):
+    """Batch-norm of vectors that cannot leave training mode: it refuses a single image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network, self.norm = copy.deepcopy(honest_network(1)), nn.BatchNorm1d(10, momentum=0.0)
+
+    def train(self, mode: bool = True) -> "StaysInTraining":
+        super().train(mode)
+        self.norm.training = True
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.norm(self.network(x))
+        return z
+
+
+def with_a_masked_class(z: Tensor) -> Tensor:
+    return torch.cat([z - z.mean(0), torch.full_like(z[:, :1], -1e9)], 1)
+
+
 def not_a_number(z: Tensor) -> Tensor:
     return torch.where(z.argmax(1, keepdim=True) == 3, torch.nan, z)
 
@@ -118,6 +172,16 @@ DEFECTS = {
     "an attack that leaves the ball": Defect("threat_model", Wrapped, attacked_by(LeavesTheBall())),
     "an attack stopped after one step": Defect("converged", Wrapped, attacked_by(StopsAfterOneStep())),
     "outputs that depend on batch order": Defect("independence", lambda: Wrapped(after=mixed)),
+    "batch dependence beside a masked class": Defect("independence", lambda: Wrapped(after=with_a_masked_class)),
+    "batch dependence beside a large offset": Defect("independence", lambda: Wrapped(after=lambda z: mixed(z) + 1e4)),
+    "batch-norm that refuses a single image": Defect("independence", StaysInTraining),
+    "scaled probabilities": Defect("logits", lambda: Wrapped(after=lambda z: 2 * z.softmax(1))),
+    "autocast inside the network": Defect("float32", LowPrecision),
+    "steps that cannot cross the ball": Defect("reach", Wrapped, attacked_by(Pgd(steps=3, step_size=0.01))),
+    "an attack that stays near the image": Defect("monotone", Wrapped, attacked_by(Halfhearted())),
+    "gradients that point downhill, noise": Defect("noise", lambda: lying(8)),
+    "gradients that point downhill, black box": Defect("black_box", lambda: lying(1)),
+    "gradients that point downhill, large epsilon": Defect("large_epsilon", lambda: lying(4)),
 }  # fmt: skip
 
 
@@ -128,6 +192,10 @@ def test_a_planted_defect_is_caught_by_name(name: str) -> None:
     assert defect.caught_by in failed(found)
     words = next(check.words for check in found.evaluation.checks if check.name == defect.caught_by)
     assert words in found.evaluation.warnings, "a failed check travels as a warning"
+
+
+def test_every_check_has_a_defect_that_it_catches() -> None:
+    assert {defect.caught_by for defect in DEFECTS.values()} == set(CHECKS)
 
 
 @pytest.mark.parametrize("index", range(len(RECIPES)))

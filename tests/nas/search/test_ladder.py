@@ -32,9 +32,14 @@ class Climbing(ToyEvaluate):
         return Outcome(self.scored(outcome.evaluation, candidate), 1.0)
 
     def scored(self, found: Evaluation, candidate: Candidate) -> Evaluation:
-        failing = (Check("noise", False, "random noise breaks it"),) if candidate.number == self.untrusted else ()
+        passed = candidate.number != self.untrusted
         robust = max(0.0, found.robust_accuracy - LOSS[candidate.fidelity])
-        return replace(found, fidelity=candidate.fidelity, robust_accuracy=robust, checks=failing)
+        return replace(
+            found,
+            fidelity=candidate.fidelity,
+            robust_accuracy=robust,
+            checks=(Check("noise", passed, "what noise breaks"),),
+        )
 
 
 def laddered(**others: object) -> Problem:
@@ -101,6 +106,19 @@ def test_an_untrusted_candidate_is_kept_off_the_front_only_where_that_is_asked_f
         assert record.violations.get("trusted") == (1.0 if reject else None)
         assert all(r.violations.get("trusted", 0.0) == 0.0 for r in result.fresh if r.number != 0)
         assert (record in front_of(result.records, problem.objectives).records) is not reject
+
+
+def test_whoever_fails_a_check_at_the_bottom_climbs_all_the_same(tmp_path: Path) -> None:
+    evaluate = Climbing(untrusted=0)
+    result = search(tmp_path / "study.journal", laddered(reject_untrusted=True), settings(6), evaluate)
+    found = result.records[0].evaluation
+    assert found is not None
+    assert found.fidelity == "front"
+
+
+def test_what_was_never_checked_is_not_trusted(tmp_path: Path) -> None:
+    result = search(tmp_path / "study.journal", replace(toy_problem(), reject_untrusted=True), settings(4))
+    assert all(record.violations["trusted"] == 1.0 for record in result.fresh)
 
 
 def test_without_a_ladder_nobody_is_scored_twice(tmp_path: Path) -> None:
