@@ -199,7 +199,9 @@ class Member:
     def deviation(self, name: str) -> float | None:
         """Sample standard deviation over the trainings; None for a single one, or where a value is infinite."""
         values = np.array(self.values[name])
-        return float(np.std(values, ddof=1)) if len(values) > 1 and np.isfinite(values).all() else None
+        if len(values) < 2 or not np.isfinite(values).all():
+            return None
+        return float(np.std(values, ddof=1)) if np.ptp(values) else 0.0  # not the rounding of the mean
 
     def fresh_mean(self, name: str) -> float | None:
         """Mean over the trainings that the front was not chosen by; None where there is none.

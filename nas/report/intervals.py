@@ -37,6 +37,8 @@ def _cell(member: Member, objective: Metric) -> str:
         return cell(name, member.record)
     style = ".3f" if objective.unit == "fraction" else ".3g"
     deviation, interval = member.deviation(name), member.intervals.get(name)
+    if not deviation and interval is not None and interval.low == interval.high:
+        return f"{member.mean(name):{style}}"  # of the architecture, not of a training
     spread = "" if deviation is None else f" ± {deviation:{'.3f' if objective.unit == 'fraction' else '.2g'}}"
     between = "" if interval is None else f" [dim]{interval.low:{style}}–{interval.high:{style}}[/dim]"
     return f"{member.mean(name):{style}}{spread}{between}"
