@@ -124,6 +124,16 @@ class RunConfig(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _halting_comes_before_the_end(self) -> "RunConfig":
+        rungs = self.search.halting.epochs
+        if rungs and rungs[-1] >= self.training.epochs:
+            raise ValueError(
+                f"search.halting.epochs: {rungs[-1]} is not before the end of training, training.epochs = "
+                f"{self.training.epochs}"
+            )
+        return self
+
     @property
     def parsed_objectives(self) -> tuple[Metric, ...]:
         """Objectives in the order of the config."""

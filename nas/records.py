@@ -39,6 +39,8 @@ class Candidate:
     """Rung of the ladder to be climbed now."""
     repeat: int = 0
     """0 for the search's own training; 1, 2, … train the same genotype again from other seeds."""
+    epochs: int | None = None
+    """Epochs to be trained now, from where the candidate stands; None: all of them."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,22 @@ class Evaluation:
         return tuple(check for check in self.checks if not check.passed)
 
 
+SCORES = (
+    "natural_accuracy", "robust_accuracy", "instability", "instability_scaled", "lipschitz_bound_log10",
+    "lipschitz_empirical", "lipschitz_empirical_scaled", "lipschitz_maximised", "lipschitz_certified_log10",
+)  # fmt: skip
+"""Fields of an Evaluation that are metrics."""
+
+
+@dataclass(frozen=True)
+class Halfway:
+    """What a candidate had reached at a rung of epochs."""
+
+    epochs: int
+    scores: Mapping[str, float]
+    """Metrics of its evaluation there, by name."""
+
+
 class TrialState(StrEnum):
     """How a trial ended. Only complete ones can be on a front."""
 
@@ -146,6 +164,10 @@ class Outcome:
     error: str | None = None
     scoring_seconds: float = 0.0
     """Share of `seconds` that went into scoring."""
+    epochs: int | None = None
+    """Epochs trained so far, where that is not all of them."""
+    halfway: tuple[Halfway, ...] = ()
+    """Scores at the rungs of epochs below."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +187,10 @@ class TrialRecord:
     scoring_seconds: float = 0.0
     """Share of `seconds` that went into scoring."""
     error: str | None = None
+    epochs: int | None = None
+    """Epochs trained, where it was halted before all of them."""
+    halfway: tuple[Halfway, ...] = ()
+    """Scores at the rungs of epochs that it passed."""
     reused_from: int | None = None
     """Number of the earlier trial of the same architecture whose result this is."""
 

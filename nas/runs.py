@@ -22,11 +22,13 @@ from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
-from nas.search.engine import Problem, Progress, run_search, run_sweep
+from nas.search.engine import run_search
 from nas.search.executors import Executor, InProcess, Processes
+from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
 from nas.search.study import StudyFile, read_records
+from nas.search.sweep import run_sweep
 from nas.seeding import derive_seed, make_generator
 from nas.training.checkpoint import load_weights
 from nas.trial import WEIGHTS, TrialPlan, stored_outcome, trial_folder

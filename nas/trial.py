@@ -18,11 +18,11 @@ from nas.errors import Diverged
 from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
 from nas.evaluation.ladder import RUNGS
 from nas.files import write_atomic, write_json
-from nas.records import Candidate, Fidelity, Outcome, from_json, to_json
+from nas.records import SCORES, Candidate, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
-from nas.training.checkpoint import load_weights, save_weights
+from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -49,12 +49,15 @@ class TrialPlan:
         """
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
-        if finished is not None and _reaches(finished, candidate.fidelity):
+        if finished is not None and _reaches(finished, candidate):
             return finished
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         try:
-            outcome = self._climb(candidate, folder, finished) if finished else self._run(candidate, folder, started)
+            if finished is None or finished.epochs is not None:
+                outcome = self._run(candidate, folder, finished, started)
+            else:
+                outcome = self._climb(candidate, folder, finished)
         except OSError:
             raise
         except Exception:
@@ -62,17 +65,24 @@ class TrialPlan:
             write_atomic(folder / "error.txt", error.encode())
             return Outcome(None, time.perf_counter() - started, error)
         write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
+        if outcome.epochs is None:
+            (folder / STATE).unlink(missing_ok=True)  # not before: a kill in between goes on from it
         return outcome
 
-    def _run(self, candidate: Candidate, folder: Path, started: float) -> Outcome:
+    def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:
+        """Outcome of training to the rung of epochs that is asked for, from the one that was `reached`."""
         device, seed = torch.device(self.device), candidate.seed
         data = self.data.to(device)
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        (folder / CURVE).unlink(missing_ok=True)
-        with (folder / "log.jsonl").open("w") as log:
-            for _ in range(self.training.epochs):
+        name = json.dumps(to_json(dataclasses.replace(candidate, fidelity="attack", epochs=None)))
+        if reached is not None:
+            load_training(folder / STATE, state, name)
+        else:
+            (folder / CURVE).unlink(missing_ok=True)
+        with (folder / "log.jsonl").open("a" if reached else "w") as log:
+            while state.epoch < (candidate.epochs or self.training.epochs):
                 epoch = train_epoch(state, data.train, self.training, self.threat)
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()
@@ -88,7 +98,16 @@ class TrialPlan:
         scored = self._score(network, data, candidate)
         save_scores(images_path(folder, candidate.fidelity), scored.images)
         ended = time.perf_counter()
-        return Outcome(scored.evaluation, ended - started, scoring_seconds=ended - scoring)
+        before = reached or Outcome(None, 0.0)
+        outcome = Outcome(
+            scored.evaluation, before.seconds + ended - started,
+            scoring_seconds=before.scoring_seconds + ended - scoring, halfway=before.halfway,
+        )  # fmt: skip
+        if candidate.epochs is None:
+            return outcome
+        save_training(folder / STATE, state, name)
+        passed = Halfway(candidate.epochs, metrics_of(scored.evaluation))
+        return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
 
     def _climb(self, candidate: Candidate, folder: Path, reached: Outcome) -> Outcome:
         """Outcome after the next rung of the attack ladder, on the network as it was trained."""
@@ -104,7 +123,8 @@ class TrialPlan:
         save_scores(images_path(folder, candidate.fidelity), scored.images)
         spent = time.perf_counter() - started
         return Outcome(
-            scored.evaluation, reached.seconds + spent, scoring_seconds=reached.scoring_seconds + spent
+            scored.evaluation, reached.seconds + spent, scoring_seconds=reached.scoring_seconds + spent,
+            halfway=reached.halfway,
         )  # fmt: skip
 
     def _score(self, network: Network, data: SearchData, candidate: Candidate, before: Scored | None = None) -> Scored:
@@ -115,6 +135,12 @@ class TrialPlan:
             network, data.validation, self.threat, self.evaluation, generator, split_name="validation",
             fidelity=fidelity, before=before,
         )  # fmt: skip
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    """Scores of `evaluation` by the names of their metrics; those that were not measured are left out."""
+    values = {name: getattr(evaluation, name) for name in SCORES}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _check_finite(network: Network, split: Split) -> None:
@@ -134,6 +160,9 @@ CURVE = "curve.jsonl"
 WEIGHTS = "model.safetensors"
 """The network that was scored."""
 
+STATE = "state.safetensors"
+"""The training of a candidate that waits at a rung of epochs, or was halted there."""
+
 RESULT = "evaluation.json"
 """Written last: a trial folder with this file is finished."""
 
@@ -143,10 +172,14 @@ def images_path(folder: Path, fidelity: Fidelity) -> Path:
     return folder / f"images_{fidelity}.safetensors"
 
 
-def _reaches(outcome: Outcome, fidelity: Fidelity) -> bool:
-    """Whether `outcome` is of this rung of the attack ladder or a higher one."""
+def _reaches(outcome: Outcome, candidate: Candidate) -> bool:
+    """Whether `outcome` is what `candidate` asks for, or of more epochs or a higher rung of the attack ladder."""
     found = outcome.evaluation
-    return found is None or RUNGS.index(found.fidelity) >= RUNGS.index(fidelity)
+    if outcome.epochs is not None:
+        return candidate.epochs is not None and outcome.epochs >= candidate.epochs
+    return (
+        found is None or candidate.epochs is not None or RUNGS.index(found.fidelity) >= RUNGS.index(candidate.fidelity)
+    )
 
 
 def trial_folder(trials: Path, number: int, repeat: int = 0) -> Path:
@@ -161,7 +194,7 @@ def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:
         path = trial_folder(trials, candidate.number, candidate.repeat) / RESULT
         stored = json.loads(path.read_text())
         found = from_json(Candidate, stored["candidate"])
-        same = dataclasses.replace(found, fidelity=candidate.fidelity) == candidate
+        same = dataclasses.replace(found, fidelity=candidate.fidelity, epochs=candidate.epochs) == candidate
         return from_json(Outcome, stored["outcome"]) if same else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -11,8 +11,9 @@ from pathlib import Path
 from nas.budgets import Budget
 from nas.pareto import METRICS, Direction, parse_condition
 from nas.records import Candidate, Costs, Evaluation, Interval, Outcome, TrialRecord
-from nas.search.engine import Problem, Progress, run_search
+from nas.search.engine import run_search
 from nas.search.executors import Executor, InProcess
+from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas.report.tables import progress_line, progress_view
-from nas.search.engine import Progress as SearchProgress
+from nas.search.problem import Progress as SearchProgress
 
 if TYPE_CHECKING:
     from nas.retrain import CurvePoint

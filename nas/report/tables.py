@@ -12,7 +12,7 @@ from rich.text import Text
 from nas.budgets import Deployment, count_costs
 from nas.pareto import ParetoFront
 from nas.records import Interval, TrialRecord
-from nas.search.engine import Progress
+from nas.search.problem import Progress
 from search_spaces import NetworkSpec
 
 
@@ -221,9 +221,8 @@ def progress_view(progress: Progress, name: str) -> RenderableType:
         bar = ProgressBar(total=progress.target, completed=progress.trained)
         return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
     best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
-    facts.add_row(
-        done, running, f"rejected {progress.rejected}", f"reused {progress.reused}", failed, f"left {left}"
-    )  # fmt: skip
+    ended = (f"rejected {progress.rejected}", f"reused {progress.reused}", f"halted {progress.halted}")
+    facts.add_row(done, running, *ended, failed, f"left {left}")
     facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
     bar = ProgressBar(total=progress.target, completed=progress.trained)
     return Panel(Group(bar, facts), title=f"search {name}", title_align="left")

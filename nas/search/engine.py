@@ -1,6 +1,6 @@
 """The search loop: propose, check the budget, train elsewhere, tell the study. One writer, any executor.
 
-Read top down: `run_search` is the loop, `_Search` its steps. The loop knows no training: it is handed an
+Read top down: `run_search` is the loop, `Search` its steps. The loop knows no training: it is handed an
 executor, and runs on a toy function in milliseconds.
 """
 
@@ -10,64 +10,28 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from random import Random
 from time import monotonic
+from typing import Any
 
 import optuna
 
-from nas.budgets import Budget
 from nas.errors import SearchStopped
-from nas.pareto import Condition, Metric, front_of, hypervolume
+from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Costs, Evaluation, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.executors import Executor
+from nas.search.halting import Rung as EpochRung
+from nas.search.halting import violation_of
+from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile, is_trained
 from nas.seeding import derive_seed
-from search_spaces import Genotype, SearchSpace
+from search_spaces import Genotype
 
-TRUSTED = "trusted"
-"""Name of the constraint that no check fails."""
+TRUSTED, HALTED = "trusted", "halted"
+"""Names of the constraints that no check fails, and that a candidate was trained to its end."""
 MAX_BARREN = 20
 """Proposals in a row that train nothing before a fresh genotype is drawn instead."""
 MAX_DRAWS = 10_000
 """Random genotypes tried to find a fresh one; spaces up to this size are enumerated."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is searched, and what is wanted of it."""
-
-    space: SearchSpace
-    costs: Callable[[Genotype], Costs]
-    budget: Budget
-    objectives: tuple[Metric, ...]
-    constraints: tuple[Condition, ...]
-    reference_point: tuple[float, ...]
-    """Worst value of each objective, in its own direction."""
-    rungs: tuple[Fidelity, ...] = ("attack",)
-    """Rungs of the attack ladder: all candidates meet the first, those that belong to the front climb on."""
-    reject_untrusted: bool = False
-    """Whether a failed check of trust is a violated constraint."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """State of a running search."""
-
-    target: int
-    trained: int
-    rejected: int
-    reused: int
-    failed: int
-    running: int
-    hypervolume: float
-    front_size: int
-    best_robust_accuracy: float | None
-    """Among the feasible trials."""
-    seconds_left: float | None
-    latest: TrialRecord | None
-    """The trial that has just finished."""
-    repeat: int | None = None
-    """While the front's members are trained again (nas/search/repeats.py): which training of `latest` has finished, 0
-    where none has. The counts are then of these trainings. None in the search itself."""
 
 
 def run_search(
@@ -83,23 +47,11 @@ def run_search(
     trial and about once a second. Raises SearchStopped after `max_failures` failures in a row. The executor
     is left to the caller to close.
     """
-    return _run(_Search(problem, study, executor, settings, report))
+    return run(Search(problem, study, executor, settings, report))
 
 
-def run_sweep(
-    problem: Problem,
-    study: StudyFile,
-    executor: Executor,
-    settings: SearchSettings,
-    report: Callable[[Progress], None],
-    plan: Sequence[tuple[Genotype, int]],
-) -> str:
-    """Trains the genotypes of `plan`, each with its seed; trial n is entry n. Otherwise as `run_search`."""
-    settings = settings.model_copy(update={"trials": len(plan)})
-    return _run(_Sweep(problem, study, executor, settings, report, plan=plan))
-
-
-def _run(search: "_Search") -> str:
+def run(search: "Search") -> str:
+    """Works until the trials of `search` are done; returns in words why it ended."""
     executor, trials = search.executor, search.settings.trials
     search.resume()
     while search.trained + search.running < trials or search.running:
@@ -115,14 +67,16 @@ def _run(search: "_Search") -> str:
 
 
 @dataclass
-class _Search:
+class Search:
+    """A search under way: what is known, and the steps that move it on."""
+
     problem: Problem
     study: StudyFile
     executor: Executor
     settings: SearchSettings
     report: Callable[[Progress], None]
     counts: Counter[str] = field(default_factory=Counter)
-    """Finished trials: trained, rejected, reused, failed."""
+    """Finished trials: trained, rejected, reused, failed, halted."""
     front: tuple[TrialRecord, ...] = ()
     best_robust_accuracy: float | None = None
     by_key: dict[str, TrialRecord] = field(default_factory=dict)
@@ -132,6 +86,10 @@ class _Search:
     """Trials in the executor, by number."""
     waiting: dict[str, list[tuple[optuna.Trial, Genotype]]] = field(default_factory=dict)
     """Trials whose architecture is in the executor right now, by key."""
+    epoch_rungs: dict[int, EpochRung] = field(default_factory=dict)
+    """Who has reached each rung of epochs."""
+    passed: set[tuple[int, int]] = field(default_factory=set)
+    """Trials, and rungs of epochs, that are in `epoch_rungs` already."""
     barren: int = 0
     failures: int = 0
     hypervolume: float = 0.0
@@ -140,16 +98,20 @@ class _Search:
 
     @property
     def running(self) -> int:
+        """Candidates in the executor."""
         return len(self.live)
 
     @property
     def trained(self) -> int:
+        """Candidates that cost a training, halted ones included."""
         return self.counts["trained"]
 
     def resume(self) -> None:
         """Takes up the finished and the unfinished trials of the study."""
+        self.epoch_rungs = {epochs: EpochRung(self.problem.objectives) for epochs in self.settings.halting.epochs}
         for record in self.study.records():
             self._remember(record)
+            self._pass_rungs(record)
             self.barren = 0 if is_trained(record) else self.barren + 1
         self.pending = self.study.pending()
         self.tick()
@@ -174,7 +136,10 @@ class _Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            self.executor.submit(Candidate(trial.number, genotype, self._seed(genotype), self.problem.rungs[0]))
+            first = self._epochs_after(0)
+            self.executor.submit(
+                Candidate(trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first)
+            )
             return True
         self.barren += 1
         return True
@@ -190,7 +155,13 @@ class _Search:
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
         costs = self.problem.costs(genotype)
         record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
-        rung = self._next_rung(record)
+        among_best = self._pass_rungs(record)
+        if outcome.epochs is not None and state is TrialState.COMPLETE:
+            if among_best or Random(derive_seed(candidate.seed, "spared")).random() < self.settings.halting.spared:
+                return self.executor.submit(replace(candidate, epochs=self._epochs_after(outcome.epochs)))
+            state = TrialState.HALTED
+            record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
+        rung = None if state is TrialState.HALTED else self._next_rung(record)
         if rung is not None:
             return self.executor.submit(replace(candidate, fidelity=rung))
         del self.live[candidate.number]
@@ -205,10 +176,29 @@ class _Search:
                 f"{candidate.number}: {(outcome.error or '').strip().splitlines()[-1]}"
             )
 
+    def _epochs_after(self, epochs: int) -> int | None:
+        """Next rung of epochs; None after the last one: to the end."""
+        return next((rung for rung in self.settings.halting.epochs if rung > epochs), None)
+
+    def _pass_rungs(self, record: TrialRecord) -> bool:
+        """Puts `record` on the rungs of epochs that it has newly reached; whether it is among the best of the last."""
+        among_best = True
+        for passed in record.halfway if record.evaluation is not None and record.reused_from is None else ():
+            rung, place = self.epoch_rungs.get(passed.epochs), (record.number, passed.epochs)
+            if rung is not None and place not in self.passed:
+                self.passed.add(place)
+                assert record.evaluation is not None
+                scores: dict[str, Any] = dict(passed.scores)
+                there = self._constrained(
+                    replace(record, evaluation=replace(record.evaluation, **scores), violations={})
+                )
+                among_best = rung.add(_regardless_of_trust(there), self.settings.halting.keep)
+        return among_best
+
     def _next_rung(self, record: TrialRecord) -> Fidelity | None:
         """Rung that `record` is to climb before it is told: the next one, where it would join the front."""
         # A check that fails down here may pass where the attacks are stronger.
-        record = replace(record, violations={name: v for name, v in record.violations.items() if name != TRUSTED})
+        record = _regardless_of_trust(record)
         if record.evaluation is None or not record.is_feasible or record.evaluation.fidelity not in self.problem.rungs:
             return None
         above = self.problem.rungs[self.problem.rungs.index(record.evaluation.fidelity) + 1 :]
@@ -226,6 +216,7 @@ class _Search:
                 rejected=self.counts["rejected"],
                 reused=self.counts["reused"],
                 failed=self.counts["failed"],
+                halted=self.counts["halted"],
                 running=self.running,
                 hypervolume=self.hypervolume,
                 front_size=len(self.front),
@@ -241,7 +232,7 @@ class _Search:
 
     def _reuse(self, trial: optuna.Trial, genotype: Genotype) -> None:
         earlier = self.by_key[genotype.key]
-        outcome = Outcome(earlier.evaluation, 0.0, earlier.error)
+        outcome = Outcome(earlier.evaluation, 0.0, earlier.error, epochs=earlier.epochs, halfway=earlier.halfway)
         self._tell(
             trial,
             self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number),
@@ -268,8 +259,18 @@ class _Search:
             seconds=outcome.seconds if outcome else 0.0,
             scoring_seconds=outcome.scoring_seconds if outcome else 0.0,
             error=outcome.error if outcome else None,
+            epochs=outcome.epochs if outcome and state is TrialState.HALTED else None,
+            halfway=outcome.halfway if outcome else (),
             reused_from=reused_from,
         )
+        record = self._constrained(record)
+        if state is TrialState.HALTED and record.epochs is not None:
+            grade = {HALTED: violation_of(record.epochs, self.settings.halting.epochs)}
+            return replace(record, violations={**record.violations, **grade})
+        return record
+
+    def _constrained(self, record: TrialRecord) -> TrialRecord:
+        """`record` with the violations of the conditions on its scores."""
         # A limit on something never measured counts as broken by its whole size.
         measured = {
             str(condition): 1.0 if record.evaluation is None else condition.violation(record)
@@ -280,7 +281,7 @@ class _Search:
         return replace(record, violations={**record.violations, **measured})
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        if record.state is TrialState.COMPLETE:
+        if record.evaluation is not None:  # a halted trial's own values, ranked behind by its violation
             values: Sequence[float] | None = [o.read(record) for o in self.problem.objectives]
         elif record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
             values = self.problem.reference_point
@@ -355,27 +356,10 @@ class _Search:
             yield space.decode(near)
 
 
+def _regardless_of_trust(record: TrialRecord) -> TrialRecord:
+    return replace(record, violations={name: value for name, value in record.violations.items() if name != TRUSTED})
+
+
 def _is_trusted(evaluation: Evaluation | None) -> bool:
     """Whether robust accuracy was questioned and no check failed."""
     return evaluation is not None and bool(evaluation.checks) and not evaluation.failed_checks
-
-
-@dataclass
-class _Sweep(_Search):
-    """Trains what is planned: nothing is proposed, rejected or reused."""
-
-    plan: Sequence[tuple[Genotype, int]] = ()
-
-    def start_next(self) -> bool:
-        """Moves the next planned trial into the executor."""
-        if self.pending:
-            trial = self.pending.pop(0)
-        else:
-            if not self.study.has_queued:  # as after a kill between the two
-                self.study.enqueue(self.plan[self.study.num_trials][0])
-            trial = self.study.ask()
-        genotype, seed = self.plan[trial.number]
-        self.study.genotype(trial)  # stores its values with the trial
-        self.live[trial.number] = trial
-        self.executor.submit(Candidate(trial.number, genotype, seed, self.problem.rungs[0]))
-        return True

@@ -7,8 +7,8 @@ from time import monotonic
 from nas.errors import SearchStopped
 from nas.pareto import hypervolume
 from nas.records import Candidate, Fidelity, Outcome, TrialRecord, TrialState
-from nas.search.engine import Problem, Progress
 from nas.search.executors import Executor
+from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 
@@ -68,7 +68,7 @@ class _Repeats:
     def candidate(self, record: TrialRecord, repeat: int) -> Candidate:
         """Training number `repeat` of `record`, on the lowest rung."""
         seed = derive_seed(self.settings.seed, "trial", record.genotype.key, repeat)
-        return Candidate(record.number, record.genotype, seed, self.problem.rungs[0], repeat)
+        return Candidate(record.number, record.genotype, seed, self.problem.rungs[0], repeat=repeat)
 
     def rung_after(self, candidate: Candidate, outcome: Outcome | None) -> Fidelity | None:
         """Rung to climb next: the lowest for a training not begun, None for one that is as high as its trial's own."""
@@ -136,6 +136,7 @@ class _Repeats:
                 rejected=0,
                 reused=0,
                 failed=self.failed,
+                halted=0,
                 running=self.running,
                 hypervolume=hypervolume(self.front, self.problem.objectives, self.problem.reference_point),
                 front_size=len(self.front),

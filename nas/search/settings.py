@@ -2,9 +2,28 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from nas.settings import Settings
+
+
+class Halting(Settings):
+    """Rungs of epochs, and who goes on."""
+
+    epochs: tuple[int, ...] = Field((), max_length=20)
+    """Epochs after which candidates are compared, rising; none: every candidate is trained to its end."""
+    keep: float = Field(1 / 3, gt=0, le=1)
+    """Share of a rung's candidates that go on."""
+    spared: float = Field(0.0, ge=0, le=1)
+    """Share of the candidates that go on whatever their rank, drawn by their seeds: whether halting is safe can only be
+    seen on those."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(a >= b for a, b in zip((0, *value), value, strict=False)):
+            raise ValueError("epochs must be positive and rising, e.g. [1, 3]")
+        return value
 
 
 class SearchSettings(Settings):
@@ -34,6 +53,8 @@ class SearchSettings(Settings):
     """Seconds after which a candidate is stopped and failed (worker processes only)."""
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
+    halting: Halting = Halting()
+    """Who is trained to the end."""
     reject_untrusted: bool = False
     """Treat a candidate whose robust accuracy fails a check of trust as one that violates a constraint."""
     reference_point: dict[str, float] = Field({})

@@ -16,7 +16,7 @@ from nas.pareto import ParetoFront
 from nas.records import Evaluation, from_json
 from nas.report.live import live_progress
 from nas.runs import Run, open_run
-from nas.search.engine import Progress
+from nas.search.problem import Progress
 from tests.builders import trial
 from tests.tiny_run import call
 from tests.tiny_run import nas as verb

@@ -96,6 +96,43 @@ def test_a_kill_on_the_way_up_leaves_the_rung_below_as_it_was(
     assert climb(plan).evaluation == climb(straight).evaluation
 
 
+def test_a_training_in_parts_ends_as_one_in_one_go(plan: TrialPlan, tmp_path: Path) -> None:
+    def to(own: TrialPlan, epochs: int | None) -> Outcome:
+        return own(dataclasses.replace(CANDIDATE, epochs=epochs))
+
+    whole = dataclasses.replace(plan, folder=tmp_path / "whole")
+    first = to(plan, 1)
+    assert first.epochs == 1
+    assert [passed.epochs for passed in first.halfway] == [1]
+    assert first.evaluation is not None
+    assert first.halfway[0].scores["robust_accuracy"] == first.evaluation.robust_accuracy
+    assert (plan.folder / "00003" / "state.safetensors").exists()
+    assert to(plan, 1) == first, "what is finished is returned"
+    last, straight = to(plan, None), to(whole, None)
+    assert last.epochs is None
+    assert last.evaluation == straight.evaluation
+    assert last.halfway == first.halfway
+    assert last.seconds > first.seconds
+    assert not (plan.folder / "00003" / "state.safetensors").exists()
+    weights = [(own.folder / "00003" / "model.safetensors").read_bytes() for own in (plan, whole)]
+    assert weights[0] == weights[1]
+    logs = [(own.folder / "00003" / "log.jsonl").read_text().splitlines() for own in (plan, whole)]
+    assert [json.loads(line)["epoch"] for line in logs[0]] == [1, 2]
+    assert to(plan, 1) == last, "a search that was killed hears what was reached"
+
+
+def test_a_kill_before_the_result_of_a_rung_repeats_nothing_but_the_scoring(
+    plan: TrialPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = dataclasses.replace(plan, folder=tmp_path / "straight")(CANDIDATE)
+    plan(dataclasses.replace(CANDIDATE, epochs=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(nas.trial, "write_json", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan(CANDIDATE)
+    assert plan(CANDIDATE).evaluation == straight.evaluation
+
+
 def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 

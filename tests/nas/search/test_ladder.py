@@ -7,7 +7,7 @@ import pytest
 
 from nas.pareto import front_of
 from nas.records import Candidate, Check, Evaluation, Fidelity, Outcome
-from nas.search.engine import Problem
+from nas.search.problem import Problem
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_evaluation, toy_problem
 
 RUNGS: tuple[Fidelity, ...] = ("screen", "attack", "front")

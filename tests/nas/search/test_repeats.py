@@ -10,8 +10,8 @@ import pytest
 from nas.errors import SearchStopped
 from nas.pareto import front_of
 from nas.records import Candidate, Fidelity, Outcome, TrialRecord, from_json, to_json
-from nas.search.engine import Problem, Progress
 from nas.search.executors import Executor, InProcess, Processes
+from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from tests.toy import Batched, search, settings, toy_evaluation, toy_problem
 

@@ -1,0 +1,49 @@
+"""What is searched, and how far a search has come."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nas.budgets import Budget
+from nas.pareto import Condition, Metric
+from nas.records import Costs, Fidelity, TrialRecord
+from search_spaces import Genotype, SearchSpace
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, and what is wanted of it."""
+
+    space: SearchSpace
+    costs: Callable[[Genotype], Costs]
+    budget: Budget
+    objectives: tuple[Metric, ...]
+    constraints: tuple[Condition, ...]
+    reference_point: tuple[float, ...]
+    """Worst value of each objective, in its own direction."""
+    rungs: tuple[Fidelity, ...] = ("attack",)
+    """Rungs of the attack ladder: all candidates meet the first, those that belong to the front climb on."""
+    reject_untrusted: bool = False
+    """Whether a failed check of trust is a violated constraint."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a running search."""
+
+    target: int
+    trained: int
+    rejected: int
+    reused: int
+    failed: int
+    halted: int
+    running: int
+    hypervolume: float
+    front_size: int
+    best_robust_accuracy: float | None
+    """Among the feasible trials."""
+    seconds_left: float | None
+    latest: TrialRecord | None
+    """The trial that has just finished."""
+    repeat: int | None = None
+    """While the front's members are trained again (nas/search/repeats.py): which training of `latest` has finished, 0
+    where none has. The counts are then of these trainings. None in the search itself."""
