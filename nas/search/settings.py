@@ -29,8 +29,9 @@ class Halting(Settings):
 class SearchSettings(Settings):
     """How candidates are proposed and where they are trained."""
 
-    sampler: Literal["nsga2", "random", "tpe"] = "nsga2"
-    """NSGA-II (Deb 2002), uniform random, or multi-objective TPE (Ozaki 2022)."""
+    sampler: Literal["nsga2", "nsga3", "random", "tpe", "gp"] = "nsga2"
+    """NSGA-II (Deb 2002), NSGA-III (Deb & Jain 2014), uniform random, multi-objective TPE (Ozaki 2022), or Gaussian
+    processes (Ament 2023; for at most some hundred trials)."""
     trials: int = Field(32, ge=1, le=1_000_000)
     """Candidates to train; rejected and reused ones do not count. May be raised later to go on."""
     population: int = Field(16, ge=2, le=10_000)

@@ -100,7 +100,7 @@ def test_an_unknown_field_of_a_row_is_found(refusal: Refusal) -> None:
     ("field", "value"),
     [
         ("search.trials", "true"), ("search.trials", "3.5"), ("search.trials", "'3'"), ("search.trials", "0"),
-        ("search.anchors", "1"), ("search.anchors", "'yes'"), ("search.sampler", "nsga3"), ("search.seed", "-1"),
+        ("search.anchors", "1"), ("search.anchors", "'yes'"), ("search.sampler", "nsga4"), ("search.seed", "-1"),
         ("training.beta", "'six'"), ("training.momentum", "1"), ("budget.params", "-5"), ("name", "../up"),
         ("name", "''"), ("device", "tpu"), ("evaluation.attack.name", "pdg"), ("objectives", "[]"),
         ("objectives", "[params, params]"), ("constraints", "[params <= 5]"), ("constraints", "[robust 5]"),

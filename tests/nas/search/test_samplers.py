@@ -11,6 +11,14 @@ class TestNsga2(SamplerContract):
     sampler = "nsga2"
 
 
+class TestNsga3(SamplerContract):
+    sampler = "nsga3"
+
+
+class TestGp(SamplerContract):
+    sampler = "gp"
+
+
 class TestRandom(SamplerContract):
     sampler = "random"
 

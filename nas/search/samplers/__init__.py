@@ -1,0 +1,23 @@
+"""Samplers behind one door: made anew for every trial, so that a proposal depends on nothing hidden."""
+
+from collections.abc import Callable
+
+from optuna.samplers import BaseSampler
+
+from nas.search.samplers.of_optuna import gp, nsga2, nsga3, random, tpe
+from nas.search.settings import SearchSettings
+from nas.seeding import derive_seed
+
+
+def make_sampler(settings: SearchSettings, number: int) -> BaseSampler:
+    """Sampler that proposes trial `number`: a function of the settings' seed and that number."""
+    return SAMPLERS[settings.sampler](settings, derive_seed(settings.seed, "proposal", number) % 2**32)
+
+
+SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
+    "nsga2": nsga2,
+    "nsga3": nsga3,
+    "random": random,
+    "tpe": tpe,
+    "gp": gp,
+}
