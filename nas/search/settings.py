@@ -29,19 +29,22 @@ class Halting(Settings):
 class SearchSettings(Settings):
     """How candidates are proposed and where they are trained."""
 
-    sampler: Literal["nsga2", "nsga3", "random", "tpe", "gp"] = "nsga2"
-    """NSGA-II (Deb 2002), NSGA-III (Deb & Jain 2014), uniform random, multi-objective TPE (Ozaki 2022), or Gaussian
-    processes (Ament 2023; for at most some hundred trials)."""
+    sampler: Literal[
+        "nsga2", "nsga3", "random", "tpe", "gp", "pymoo_nsga2", "pymoo_nsga3", "pymoo_agemoea", "pymoo_smsemoa"
+    ] = "nsga2"
+    """Of Optuna: NSGA-II (Deb 2002), NSGA-III (Deb & Jain 2014), uniform random, multi-objective TPE (Ozaki 2022),
+    Gaussian processes (Ament 2023; for at most some hundred trials). Of pymoo: NSGA-II, NSGA-III, AGE-MOEA (Panichella
+    2019; needs numba), SMS-EMOA (Beume 2007)."""
     trials: int = Field(32, ge=1, le=1_000_000)
     """Candidates to train; rejected and reused ones do not count. May be raised later to go on."""
     population: int = Field(16, ge=2, le=10_000)
-    """Trials of an NSGA-II generation; random trials before TPE's model."""
+    """Trials of a generation; random trials before a model (TPE, Gaussian processes)."""
     crossover_probability: float = Field(0.9, ge=0, le=1)
-    """NSGA-II: probability that a child mixes two parents instead of copying one."""
+    """Evolution: probability that a child mixes two parents instead of copying one."""
     swapping_probability: float = Field(0.5, ge=0, le=1)
-    """NSGA-II: probability of taking each choice from the second parent, in uniform crossover."""
+    """Evolution: probability of taking each choice from the second parent, in uniform crossover."""
     mutation_probability: float | None = Field(None, ge=0, le=1)
-    """NSGA-II: probability of redrawing each choice of a child; 1 / number of choices when left out."""
+    """Evolution: probability of redrawing each choice of a child; 1 / number of choices when left out."""
     anchors: bool = True
     """Begin with the smallest and the largest genotype, the ends of the range the front can span."""
     seed: int = Field(0, ge=0)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import optuna
 import pytest
 
 from nas.records import TrialState
@@ -55,12 +56,13 @@ class SamplerContract:
         assert first == second
 
     def test_another_seed_or_number_gives_another_stream(self) -> None:
-        chosen = settings(sampler=self.sampler)
-        one = make_sampler(chosen, 3)
+        chosen, other = settings(sampler=self.sampler), settings(sampler=self.sampler, seed=1)
+        study = optuna.create_study(directions=["minimize", "minimize"])
+        trial = study._storage.get_trial(study.ask()._trial_id)
         draws = [
-            sampler._rng.rng.random()  # type: ignore[attr-defined]
-            for sampler in (one, make_sampler(chosen, 3), make_sampler(chosen, 4),
-                            make_sampler(settings(sampler=self.sampler, seed=1), 3))
+            sampler.sample_independent(study, trial, "x", optuna.distributions.FloatDistribution(0, 1))
+            for sampler in (make_sampler(chosen, 3), make_sampler(chosen, 3), make_sampler(chosen, 4),
+                            make_sampler(other, 3))
         ]  # fmt: skip
         assert draws[0] == draws[1]
         assert len(set(draws)) == 3

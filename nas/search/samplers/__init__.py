@@ -5,6 +5,7 @@ from collections.abc import Callable
 from optuna.samplers import BaseSampler
 
 from nas.search.samplers.of_optuna import gp, nsga2, nsga3, random, tpe
+from nas.search.samplers.of_pymoo import evolutionary
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 
@@ -20,4 +21,8 @@ SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {
     "random": random,
     "tpe": tpe,
     "gp": gp,
+    "pymoo_nsga2": evolutionary,
+    "pymoo_nsga3": evolutionary,
+    "pymoo_agemoea": evolutionary,
+    "pymoo_smsemoa": evolutionary,
 }

@@ -1,6 +1,9 @@
 """Every registered sampler keeps the contract."""
 
+from importlib.util import find_spec
 from typing import get_args
+
+import pytest
 
 from nas.search.samplers import SAMPLERS
 from nas.search.settings import SearchSettings
@@ -17,6 +20,23 @@ class TestNsga3(SamplerContract):
 
 class TestGp(SamplerContract):
     sampler = "gp"
+
+
+class TestPymooNsga2(SamplerContract):
+    sampler = "pymoo_nsga2"
+
+
+class TestPymooNsga3(SamplerContract):
+    sampler = "pymoo_nsga3"
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="AGE-MOEA needs numba")
+class TestPymooAgemoea(SamplerContract):
+    sampler = "pymoo_agemoea"
+
+
+class TestPymooSmsemoa(SamplerContract):
+    sampler = "pymoo_smsemoa"
 
 
 class TestRandom(SamplerContract):
