@@ -27,6 +27,7 @@ from nas.search.executors import Executor, InProcess, Processes
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
+from nas.search.samplers.prescreen import log_costs
 from nas.search.study import StudyFile, read_records
 from nas.search.sweep import run_sweep
 from nas.seeding import derive_seed, make_generator
@@ -226,7 +227,8 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -
         log_environment(folder / "environment.json", workers, threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
-        study = StudyFile(run.study_path, problem.space, directions, partial(make_sampler, config.search))
+        sampler = partial(make_sampler, config.search, known=partial(log_costs, problem.space, problem.costs))
+        study = StudyFile(run.study_path, problem.space, directions, sampler)
         device = str(resolve_device(config.device))
         plan = TrialPlan(
             problem.space, data, config.threat, config.training, config.evaluation, device, run.trials_folder

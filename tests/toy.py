@@ -15,6 +15,7 @@ from nas.search.engine import run_search
 from nas.search.executors import Executor, InProcess
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
+from nas.search.samplers.prescreen import log_costs
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile
 from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
@@ -114,7 +115,8 @@ def directions(problem: Problem) -> list[Direction]:
 
 
 def open_study(path: Path, problem: Problem, chosen: SearchSettings) -> StudyFile:
-    return StudyFile(path, problem.space, directions(problem), partial(make_sampler, chosen))
+    sampler = partial(make_sampler, chosen, known=partial(log_costs, problem.space, problem.costs))
+    return StudyFile(path, problem.space, directions(problem), sampler)
 
 
 @dataclass

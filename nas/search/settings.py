@@ -1,8 +1,8 @@
 """Every knob of a search."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nas.settings import Settings
 
@@ -26,6 +26,17 @@ class Halting(Settings):
         return value
 
 
+class PrescreenSettings(Settings):
+    """Choice among several proposals by a forest of regression trees that predicts what training would give."""
+
+    proposals: int = Field(1, ge=1, le=1000)
+    """Proposals of the sampler for each candidate that is trained; 1: no choice."""
+    trees: int = Field(32, ge=2, le=1000)
+    """Trees of the forest (Breiman 2001); their spread is its uncertainty."""
+    window: int = Field(1000, ge=10)
+    """Latest evaluated candidates that the forest learns from."""
+
+
 class SearchSettings(Settings):
     """How candidates are proposed and where they are trained."""
 
@@ -45,6 +56,8 @@ class SearchSettings(Settings):
     """Evolution: probability of taking each choice from the second parent, in uniform crossover."""
     mutation_probability: float | None = Field(None, ge=0, le=1)
     """Evolution: probability of redrawing each choice of a child; 1 / number of choices when left out."""
+    prescreen: PrescreenSettings = PrescreenSettings()
+    """Surrogate pre-screening; not with Gaussian processes, which are a surrogate themselves."""
     anchors: bool = True
     """Begin with the smallest and the largest genotype, the ends of the range the front can span."""
     seed: int = Field(0, ge=0)
@@ -63,3 +76,11 @@ class SearchSettings(Settings):
     """Treat a candidate whose robust accuracy fails a check of trust as one that violates a constraint."""
     reference_point: dict[str, float] = Field({})
     """Worst value of metrics for the hypervolume, where the default is not wanted."""
+
+    @model_validator(mode="after")
+    def _one_surrogate(self) -> Self:
+        if self.sampler == "gp" and self.prescreen.proposals > 1:
+            raise ValueError(
+                "prescreen: the sampler gp chooses by a surrogate of its own; leave prescreen.proposals at 1"
+            )
+        return self

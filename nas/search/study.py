@@ -153,6 +153,20 @@ def read_records(path: Path) -> list[TrialRecord]:
     return _records(_load(path, lambda storage: optuna.load_study(study_name=STUDY_NAME, storage=storage)))
 
 
+def read_predictions(path: Path) -> list[tuple[list[float], list[float]]]:
+    """Predicted and told objectives of every trained trial that a surrogate chose, by number (search.prescreen).
+
+    Raises StudyCorrupt as `read_records`.
+    """
+    if not path.is_file():
+        raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
+    study = _load(path, lambda storage: optuna.load_study(study_name=STUDY_NAME, storage=storage))
+    trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+    chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
+    trained = [trial for trial in chosen if is_trained(from_json(TrialRecord, trial.user_attrs["record"]))]
+    return [(trial.user_attrs["predicted"], list(trial.values)) for trial in trained]
+
+
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Optuna's view of the choices of `space`."""
     return {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}

@@ -1,12 +1,15 @@
 """What every sampler keeps: a subclass names an entry of SAMPLERS."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
 from nas.records import TrialState
 from nas.search.samplers import make_sampler
+from nas.search.settings import SearchSettings
 from tests.toy import ToyEvaluate, open_study, search, settings, toy_problem, toy_space
 
 OBJECTIVE_SETS = (
@@ -21,13 +24,18 @@ class SamplerContract:
     """Runs on the toy problem, with more trials than a population, so that models and children are proposed."""
 
     sampler: str
+    others: Mapping[str, Any] = {}
+    """Further settings of the search."""
+
+    def settings(self, trials: int = 12, **others: Any) -> SearchSettings:
+        return settings(trials, sampler=self.sampler, **{**self.others, **others})
 
     @pytest.mark.parametrize("objectives", OBJECTIVE_SETS, ids=len)
     def test_proposes_genotypes_of_the_space_for_any_number_of_objectives(
         self, tmp_path: Path, objectives: tuple[str, ...]
     ) -> None:
         space = toy_space(5)
-        result = search(tmp_path / "j", toy_problem(space, objectives=objectives), settings(14, sampler=self.sampler))
+        result = search(tmp_path / "j", toy_problem(space, objectives=objectives), self.settings(14))
         assert len(result.trained) == 14
         for record in result.records:
             assert space.genotype(record.genotype.values) == record.genotype
@@ -35,19 +43,19 @@ class SamplerContract:
 
     def test_goes_on_with_rejected_and_failed_trials_told(self, tmp_path: Path) -> None:
         problem, evaluate = toy_problem(toy_space(5), params=1100), ToyEvaluate(fails=frozenset({0, 6, 7}))
-        result = search(tmp_path / "j", problem, settings(16, sampler=self.sampler), evaluate)
+        result = search(tmp_path / "j", problem, self.settings(16), evaluate)
         states = [record.state for record in result.records]
         assert {TrialState.REJECTED, TrialState.FAILED, TrialState.COMPLETE} == set(states)
         assert len(result.trained) == 16
 
     def test_works_where_every_trial_violates_a_constraint(self, tmp_path: Path) -> None:
         problem = toy_problem(constraints=["robust_accuracy >= 0.99"])
-        result = search(tmp_path / "j", problem, settings(12, sampler=self.sampler))
+        result = search(tmp_path / "j", problem, self.settings(12))
         assert len(result.trained) == 12
         assert not any(record.is_feasible for record in result.records)
 
     def test_the_proposal_is_a_function_of_seed_number_and_finished_trials(self, tmp_path: Path) -> None:
-        problem, chosen = toy_problem(toy_space(6), params=1900), settings(11, sampler=self.sampler)
+        problem, chosen = toy_problem(toy_space(6), params=1900), self.settings(11)
         for name in ("a", "b"):
             search(tmp_path / name, problem, chosen)
         studies = [open_study(tmp_path / name, problem, chosen) for name in ("a", "b")]
@@ -56,7 +64,7 @@ class SamplerContract:
         assert first == second
 
     def test_another_seed_or_number_gives_another_stream(self) -> None:
-        chosen, other = settings(sampler=self.sampler), settings(sampler=self.sampler, seed=1)
+        chosen, other = self.settings(), self.settings(seed=1)
         study = optuna.create_study(directions=["minimize", "minimize"])
         trial = study._storage.get_trial(study.ask()._trial_id)
         draws = [

@@ -6,13 +6,22 @@ from optuna.samplers import BaseSampler
 
 from nas.search.samplers.of_optuna import gp, nsga2, nsga3, random, tpe
 from nas.search.samplers.of_pymoo import evolutionary
+from nas.search.samplers.prescreen import Known, Prescreened
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 
 
-def make_sampler(settings: SearchSettings, number: int) -> BaseSampler:
-    """Sampler that proposes trial `number`: a function of the settings' seed and that number."""
-    return SAMPLERS[settings.sampler](settings, derive_seed(settings.seed, "proposal", number) % 2**32)
+def make_sampler(settings: SearchSettings, number: int, known: Known | None = None) -> BaseSampler:
+    """Sampler that proposes trial `number`: a function of the settings' seed and that number.
+
+    `known` gives the pre-screening what is known of a genotype before training, its costs.
+    """
+    seed = derive_seed(settings.seed, "proposal", number) % 2**32
+    first = SAMPLERS[settings.sampler](settings, seed)
+    if settings.prescreen.proposals == 1:
+        return first
+    more = [derive_seed(seed, "prescreen", index) % 2**32 for index in range(1, settings.prescreen.proposals)]
+    return Prescreened([first, *(SAMPLERS[settings.sampler](settings, other) for other in more)], settings, seed, known)
 
 
 SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {

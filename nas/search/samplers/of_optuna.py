@@ -1,10 +1,15 @@
 """Optuna's own samplers, each made so that a proposal is a function of its seed and the study alone."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.settings import SearchSettings
@@ -17,7 +22,8 @@ def nsga2(settings: SearchSettings, seed: int) -> BaseSampler:
 
 def nsga3(settings: SearchSettings, seed: int) -> BaseSampler:
     """NSGA-III (Deb & Jain 2014)."""
-    return _OrderedNsga3(seed=seed, **_genetic(settings))
+    with _without_notice():
+        return _OrderedNsga3(seed=seed, **_genetic(settings))
 
 
 def random(settings: SearchSettings, seed: int) -> BaseSampler:
@@ -36,7 +42,8 @@ def gp(settings: SearchSettings, seed: int) -> BaseSampler:
     One for each objective and constraint. The logarithm of the expected hypervolume improvement, times the probability
     that all constraints hold, is maximised.
     """
-    return _Gp(n_startup_trials=settings.population, deterministic_objective=False, seed=seed)
+    with _without_notice():
+        return _Gp(n_startup_trials=settings.population, deterministic_objective=False, seed=seed)
 
 
 def relative_space(study: Study) -> dict[str, BaseDistribution]:
@@ -50,6 +57,14 @@ def relative_space(study: Study) -> dict[str, BaseDistribution]:
     return {name: found[name] for name in sorted(found) if not found[name].single()}
 
 
+@contextmanager
+def _without_notice() -> Iterator[None]:
+    """Without Optuna's notice that an interface may change, which would be shown for every trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
 def _genetic(settings: SearchSettings) -> dict[str, Any]:
     # All choices are categorical, for which Optuna always crosses over uniformly.
     return {
@@ -60,28 +75,51 @@ def _genetic(settings: SearchSettings) -> dict[str, Any]:
     }
 
 
-class _OrderedNsga2(NSGAIISampler):
+class _Generations(BaseGASampler):
+    """What both share: proposals that look at the last trials and not at all."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return relative_space(study)
+
+    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
+        """Generation of `trial`, as Optuna's: the latest of the complete trials, or the next one if that is full.
+
+        Generations never decrease with the trials' numbers, so the search for the latest one ends early.
+        """
+        key = self._get_generation_key()
+        if key in trial.system_attrs:
+            return int(trial.system_attrs[key])
+        latest, count = 0, 0
+        for other in reversed(study.get_trials(deepcopy=False)):
+            generation = other.system_attrs.get(key, -1) if other.state is TrialState.COMPLETE else -1
+            if 0 <= generation < latest:
+                break
+            if generation > latest:
+                latest, count = generation, 1
+            elif generation == latest:
+                count += 1
+        assert self.population_size is not None, "set when the sampler is made"
+        generation = latest if count < self.population_size else latest + 1
+        study._storage.set_trial_system_attr(trial._trial_id, key, generation)
+        return generation
+
+
+class _OrderedNsga2(_Generations, NSGAIISampler):
     """NSGA-II whose parents come in one order, that of their numbers.
 
     Optuna's come by rank when a generation is new and by number when its parents are read back, so a search
     that is interrupted at the first trial of a generation would go on differently.
     """
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return relative_space(study)
-
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
         return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
 
 
-class _OrderedNsga3(NSGAIIISampler):
+class _OrderedNsga3(_Generations, NSGAIIISampler):
     """NSGA-III whose parents come in one order, and whose choice of them leaves the random stream where it was.
 
     Niches are filled at random, by the generator that also draws the child: read back, the parents cost no draws.
     """
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return relative_space(study)
 
     def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
         before = self._rng.rng.get_state()

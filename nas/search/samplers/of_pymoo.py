@@ -6,8 +6,8 @@ by the algorithm's own tournament. Nothing is stored: parents are a function of 
 child of these, its number and the genotypes proposed before it.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from math import comb
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,18 +15,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import UsageError
+from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 
-Genes = tuple[int, ...]
-"""Option index of every choice, in the sorted order of their names."""
 Array = NDArray[np.float64]
 MAX_MUTATIONS = 50
 """Further mutations of a child that was proposed before, until it is new."""
@@ -46,14 +45,10 @@ class Individual:
 
 
 @dataclass
-class _History:
-    """What is known of the finished trials of a study, so that a proposal looks at new ones only."""
+class _Line:
+    """Generations of a study whose trials are all finished, so that a proposal looks at later ones only."""
 
-    finished: int = 0
-    """Trials that are known: all up to the first unfinished one."""
-    seen: set[Genes] = field(default_factory=set)
     generations: int = 0
-    """Generations whose trials are all known."""
     parents: tuple[Individual, ...] = ()
     """Of the generation after these."""
 
@@ -75,15 +70,14 @@ class EvolutionarySampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A child of the parents of the trial's generation; nothing in the first one, which is random."""
-        choices = {name: _categorical(distribution) for name, distribution in search_space.items()}
-        key = (self._settings.sampler, self._settings.seed, self._settings.population)
-        history = _HISTORIES.setdefault(study, {}).setdefault(key, _History())
+        choices = categorical(search_space)
         trials = study.get_trials(deepcopy=False)[: trial.number]
-        parents = self._parents(study, history, trials, choices)
+        proposed = proposed_in(study)
+        running = proposed.read(trials, choices)
+        parents = self._parents(study, trials, choices, proposed.finished)
         if len(parents) < 2:
             return {}
-        running = {_genes(t, choices) for t in trials[history.finished :] if choices.keys() <= t.params.keys()}
-        child = self._child(parents, [len(choice.choices) for choice in choices.values()], (history.seen, running))
+        child = self._child(parents, [len(choice.choices) for choice in choices.values()], (proposed.genes, running))
         return {name: choice.choices[gene] for (name, choice), gene in zip(choices.items(), child, strict=True)}
 
     def sample_independent(
@@ -98,26 +92,18 @@ class EvolutionarySampler(BaseSampler):
         self._rng = np.random.default_rng()
 
     def _parents(
-        self,
-        study: Study,
-        history: _History,
-        trials: Sequence[FrozenTrial],
-        choices: Mapping[str, CategoricalDistribution],
+        self, study: Study, trials: Sequence[FrozenTrial], choices: Choices, finished: int
     ) -> tuple[Individual, ...]:
-        """Parents of the generation that follows `trials`: the history's, and what generations after it add."""
+        """Parents of the generation that follows `trials`, the first `finished` of which have ended."""
         size = self._settings.population
-        while history.finished < len(trials) and trials[history.finished].state.is_finished():
-            known = trials[history.finished]
-            if choices.keys() <= known.params.keys():
-                history.seen.add(_genes(known, choices))
-            history.finished += 1
-        parents = history.parents
-        for generation in range(history.generations, len(trials) // size):
+        line = _LINES.setdefault(study, {}).setdefault((self._settings.sampler, self._settings.seed, size), _Line())
+        parents = line.parents
+        for generation in range(line.generations, len(trials) // size):
             block = trials[generation * size : (generation + 1) * size]
             born = [_individual(t, choices, study.directions) for t in block if t.state is TrialState.COMPLETE]
             parents = self._survivors(parents, born, generation)
-            if (generation + 1) * size <= history.finished:
-                history.generations, history.parents = generation + 1, parents
+            if (generation + 1) * size <= finished:
+                line.generations, line.parents = generation + 1, parents
         return parents
 
     def _survivors(
@@ -129,7 +115,8 @@ class EvolutionarySampler(BaseSampler):
             return tuple(merged)
         seed = derive_seed(self._settings.seed, "survival", generation) % 2**32
         losses = _finite([one.losses for one in merged])
-        old = losses[-len(parents) :] if parents else losses
+        earlier = {one.genes for one in parents}
+        old = losses[[one.genes in earlier for one in merged]] if parents else losses
         algorithm, population = self._population(merged, losses, np.random.RandomState(seed))
         # The box of the parents is what SMS-EMOA's own loop hands over; the other algorithms ignore it.
         kept = algorithm.survival.do(
@@ -185,26 +172,12 @@ class EvolutionarySampler(BaseSampler):
         return algorithm, population
 
 
-_HISTORIES: WeakKeyDictionary[Study, dict[tuple[str, int, int], _History]] = WeakKeyDictionary()
+_LINES: WeakKeyDictionary[Study, dict[tuple[str, int, int], _Line]] = WeakKeyDictionary()
 """A memory of what can be read from the study at any time, kept as long as it is open."""
 
 
-def _categorical(distribution: BaseDistribution) -> CategoricalDistribution:
-    assert isinstance(distribution, CategoricalDistribution), "all choices of a search are categorical"
-    return distribution
-
-
-def _genes(trial: FrozenTrial, choices: Mapping[str, CategoricalDistribution]) -> Genes:
-    return tuple(choice.choices.index(trial.params[name]) for name, choice in choices.items())
-
-
-def _individual(
-    trial: FrozenTrial, choices: Mapping[str, CategoricalDistribution], directions: Sequence[StudyDirection]
-) -> Individual:
-    pairs = zip(trial.values, directions, strict=True)
-    losses = tuple(-value if direction is StudyDirection.MAXIMIZE else value for value, direction in pairs)
-    violation = sum(value for value in trial.constraints.values() if value > 0)
-    return Individual(_genes(trial, choices), losses, violation)
+def _individual(trial: FrozenTrial, choices: Choices, directions: Sequence[StudyDirection]) -> Individual:
+    return Individual(genes_of(trial.params, choices), losses_of(trial, directions), violation_of(trial))
 
 
 def _finite(losses: Sequence[Sequence[float]]) -> Array:

@@ -1,0 +1,215 @@
+"""Surrogate pre-screening: of several proposals of a sampler, the one that a forest expects most of is trained.
+
+A random forest (Breiman 2001) learns the objectives and the violation from what has been trained; every tree is one
+draw of what a proposal might give. Proposals are ordered by the hypervolume that they would add to the front, averaged
+over the trees (the expected hypervolume improvement of Emmerich 2006, by Monte Carlo), so what is uncertain may win.
+The forest of a generation learns from the generations before it, and so is fitted once for each.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from math import log1p
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.pareto import is_non_dominated
+from nas.records import Costs
+from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
+from nas.search.samplers.of_optuna import relative_space
+from nas.search.settings import SearchSettings
+from nas.seeding import derive_seed
+from search_spaces import Genotype, SearchSpace
+
+Known = Callable[[Mapping[str, Any]], Sequence[float]]
+"""Numbers that are known of a genotype's values before training."""
+Array = NDArray[np.float64]
+POINTS = 2000
+"""Points of the objectives' box on which hypervolume is counted."""
+PREDICTED = "predicted"
+"""User attribute of a chosen trial: the forest's mean of each objective, as the study would be told it."""
+
+
+def log_costs(space: SearchSpace, costs: Callable[[Genotype], Costs], values: Mapping[str, Any]) -> tuple[float, ...]:
+    """Logarithms of the costs of the genotype with these values."""
+    return tuple(log1p(cost) for cost in astuple(costs(space.genotype(values))))
+
+
+@dataclass(frozen=True)
+class _Surrogate:
+    """What the forests of a generation expect. Letters: T trees, K proposals, M objectives, S points, P of a front."""
+
+    objectives: Any
+    violation: Any
+    """None where nothing was ever violated."""
+    scale_M: Array
+    front_PM: Array
+    open_SM: Array
+    """Points of the objectives' box that no member of the front dominates."""
+
+    def losses(self, features: Array) -> Array:
+        """Prediction of every tree, shape (T, K, M)."""
+        return _of_trees(self.objectives, features) * self.scale_M
+
+    def violations(self, features: Array) -> Array:
+        """Prediction of every tree, shape (T, K)."""
+        if self.violation is None:
+            return np.zeros((len(self.objectives.estimators_), len(features)))
+        return _of_trees(self.violation, features)[..., 0]
+
+    def improvement(self, losses_TKM: Array, violations_TK: Array) -> Array:
+        """Share of the box that each proposal would add to the front if it were feasible, mean over trees, (K,)."""
+        dominated = (losses_TKM[:, :, None] <= self.open_SM).all(-1).mean(-1)
+        return np.asarray((dominated * (violations_TK <= 1e-9)).mean(0), dtype=np.float64)
+
+    def distance(self, losses_TKM: Array) -> Array:
+        """How much each proposal lacks to be non-dominated, in scales: additive epsilon (Zitzler 2003), (K,)."""
+        gaps = (losses_TKM[:, :, None] - self.front_PM) / self.scale_M
+        return np.asarray(gaps.min(-1).max(-1).mean(0), dtype=np.float64)
+
+
+class Prescreened(BaseSampler):
+    """Chooses a new one among the proposals of `samplers`; until there is a forest, the first sampler proposes."""
+
+    def __init__(
+        self, samplers: Sequence[BaseSampler], settings: SearchSettings, seed: int, known: Known | None
+    ) -> None:
+        self._samplers = samplers
+        self._settings = settings
+        self._seed = seed
+        self._known = known
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The choices with several options; nothing before a trial is complete."""
+        return relative_space(study)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Values of the chosen proposal; its prediction is stored with the trial."""
+        choices, first = categorical(search_space), self._samplers[0]
+        trials = study.get_trials(deepcopy=False)[: trial.number]
+        surrogate = self._surrogate(study, trials, choices)
+        if surrogate is None or "fixed_params" in trial.system_attrs:
+            return first.sample_relative(study, trial, first.infer_relative_search_space(study, trial))
+        proposed = proposed_in(study)
+        running = proposed.read(trials, choices)
+        proposals = [self._proposal(sampler, study, trial.number, search_space) for sampler in self._samplers]
+        genes = {genes_of(values, choices): values for values in proposals}
+        new = [one for one in genes if one not in proposed.genes and one not in running] or list(genes)[:1]
+        features = np.array([self._features(one, genes[one]) for one in new])
+        losses, violations = surrogate.losses(features), surrogate.violations(features)
+        gain, lack, broken = surrogate.improvement(losses, violations), surrogate.distance(losses), violations.mean(0)
+        best = min(range(len(new)), key=lambda index: (-gain[index], broken[index], lack[index]))
+        signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
+        study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, (losses[:, best].mean(0) * signs).tolist())
+        return genes[new[best]]
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As the first sampler draws it."""
+        return self._samplers[0].sample_independent(study, trial, param_name, param_distribution)
+
+    def _proposal(
+        self, sampler: BaseSampler, study: Study, number: int, space: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        trial = study.get_trials(deepcopy=False)[number]  # as it is now: a sampler before this one may have marked it
+        values = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        return {
+            name: values[name] if name in values else sampler.sample_independent(study, trial, name, distribution)
+            for name, distribution in space.items()
+        }
+
+    def _features(self, genes: Genes, values: Mapping[str, Any]) -> tuple[float, ...]:
+        """Option indices, which are ordered from small to large, and what is known of the costs."""
+        return (*genes, *(self._known(values) if self._known else ()))
+
+    def _surrogate(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Surrogate | None:
+        """The forest of the generation that follows `trials`; None before a population is evaluated."""
+        size, settings = self._settings.population, self._settings.prescreen
+        generation = len(trials) // size
+        finished = [t for t in trials[: generation * size] if t.state is TrialState.COMPLETE]
+        key = (self._settings.seed, generation, len(finished))
+        if _SURROGATES.get(study, (None, None))[0] != key:
+            _SURROGATES[study] = (key, self._fit(finished, choices, study.directions, generation, settings.window))
+        return _SURROGATES[study][1]
+
+    def _fit(
+        self,
+        finished: Sequence[FrozenTrial],
+        choices: Choices,
+        directions: Sequence[StudyDirection],
+        generation: int,
+        window: int,
+    ) -> _Surrogate | None:
+        evaluated = [trial for trial in finished if _is_evaluated(trial)]
+        if len(evaluated) < self._settings.population:
+            return None
+        losses = np.array([losses_of(trial, directions) for trial in evaluated])
+        usable = np.isfinite(losses).all(1)  # a bound that could not be proved is no number to learn
+        evaluated, losses = [t for t, good in zip(evaluated, usable, strict=True) if good], losses[usable]
+        if len(evaluated) < 2:
+            return None
+        scale = np.where(np.ptp(losses, axis=0) > 0, np.ptp(losses, axis=0), 1.0)
+        seed = derive_seed(self._settings.seed, "surrogate", generation) % 2**32
+        latest, told = evaluated[-window:], finished[-window:]
+        broken = np.array([[violation_of(trial)] for trial in told])
+        feasible = losses[[violation_of(trial) == 0 for trial in evaluated]]
+        front = feasible if len(feasible) else losses
+        front = np.unique(front, axis=0)
+        front = front[is_non_dominated(front)]
+        low, high = front.min(0) - 0.05 * scale, front.max(0) + 0.05 * scale
+        points = low + (high - low) * np.random.default_rng(seed).random((POINTS, len(scale)))
+        dominated = (front[:, None] <= points).all(-1).any(0)
+        return _Surrogate(
+            self._forest(self._rows(latest, choices), losses[-window:] / scale, seed),
+            self._forest(self._rows(told, choices), broken, seed) if broken.any() else None,
+            scale,
+            front,
+            points[~dominated],
+        )
+
+    def _rows(self, trials: Sequence[FrozenTrial], choices: Choices) -> Array:
+        return np.array([self._features(genes_of(trial.params, choices), trial.params) for trial in trials])
+
+    def _forest(self, features: Array, targets: Array, seed: int) -> Any:
+        from sklearn.ensemble import RandomForestRegressor
+
+        return RandomForestRegressor(self._settings.prescreen.trees, random_state=seed).fit(
+            features, targets if targets.shape[1] > 1 else targets[:, 0]
+        )
+
+
+_SURROGATES: WeakKeyDictionary[Study, tuple[object, _Surrogate | None]] = WeakKeyDictionary()
+"""The latest one of every open study: what can be fitted again at any time."""
+
+
+def rank_quality(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, ...]:
+    """Kendall's tau between what was predicted and what came out, of each objective; NaN where all are equal.
+
+    `pairs` as `nas.search.study.read_predictions` returns them.
+    """
+    from scipy.stats import kendalltau
+
+    predicted, told = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
+    return tuple(float(kendalltau(a, b).statistic) for a, b in zip(predicted.T, told.T, strict=True))
+
+
+def _is_evaluated(trial: FrozenTrial) -> bool:
+    """Whether the trial's values were measured: those of a rejected one stand at the reference point."""
+    record = trial.user_attrs.get("record")
+    return record is None or (record["state"] == "complete" and record["reused_from"] is None)
+
+
+def _of_trees(forest: Any, features: Array) -> Array:
+    """Prediction of every tree, shape (T, K, M)."""
+    rows = features.astype(np.float32)
+    return np.stack([tree.tree_.predict(rows).reshape(len(rows), -1) for tree in forest.estimators_])

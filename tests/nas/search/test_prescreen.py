@@ -1,0 +1,60 @@
+"""Surrogate pre-screening: which of several proposals is trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from nas.search.samplers import make_sampler
+from nas.search.samplers.prescreen import Prescreened, rank_quality
+from nas.search.study import read_predictions
+from tests.toy import search, settings, toy_problem, toy_space
+
+PROBLEM = toy_problem(toy_space(8), params=2600)
+SCREEN = {"proposals": 6, "trees": 16}
+
+
+def test_it_is_off_by_default(tmp_path: Path) -> None:
+    assert not isinstance(make_sampler(settings(), 3), Prescreened)
+    search(tmp_path / "j", PROBLEM, settings(20))
+    assert read_predictions(tmp_path / "j") == []
+
+
+@pytest.mark.parametrize("sampler", ["random", "pymoo_nsga2"])
+def test_it_finds_more_with_the_same_trainings(tmp_path: Path, sampler: str) -> None:
+    shares = {}
+    for name, screen in (("one", {"proposals": 1}), ("many", SCREEN)):
+        chosen = [settings(70, sampler=sampler, population=10, seed=seed, prescreen=screen) for seed in range(3)]
+        shares[name] = [search(tmp_path / f"{name}{one.seed}", PROBLEM, one).reports[-1].hypervolume for one in chosen]
+    assert np.mean(shares["many"]) > np.mean(shares["one"])
+
+
+def test_what_it_expected_is_stored_with_each_chosen_trial_and_orders_the_outcomes(tmp_path: Path) -> None:
+    result = search(tmp_path / "j", PROBLEM, settings(70, sampler="random", population=10, prescreen=SCREEN))
+    pairs = read_predictions(tmp_path / "j")
+    assert 30 < len(pairs) < len(result.fresh)
+    assert all(len(predicted) == len(told) == 2 for predicted, told in pairs)
+    assert all(0 < predicted[0] < 1 and 0 < predicted[1] < 3000 for predicted, _ in pairs), "in their own directions"
+    quality = rank_quality(pairs)
+    assert min(quality) > 0.4
+    assert rank_quality([(p, [-t for t in told]) for p, told in pairs]) == pytest.approx([-q for q in quality])
+
+
+@pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe", "pymoo_nsga3"])
+def test_interrupted_anywhere_it_goes_on_the_same(tmp_path: Path, sampler: str) -> None:
+    problem = toy_problem(toy_space(3), params=1000)
+    chosen = settings(9, sampler=sampler, prescreen={"proposals": 3, "trees": 4})
+    uninterrupted = search(tmp_path / "whole", problem, chosen)
+    assert read_predictions(tmp_path / "whole")
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    for cut in range(len(lines) // 2, len(lines), 3):
+        path = tmp_path / str(cut)
+        path.write_bytes(b"".join(lines[:cut]))
+        assert search(path, problem, chosen).records[:9] == uninterrupted.records[:9], f"cut before line {cut}"
+        assert len(read_predictions(path)) == len(read_predictions(tmp_path / "whole"))
+
+
+def test_gaussian_processes_choose_by_themselves() -> None:
+    with pytest.raises(ValidationError, match="a surrogate of its own"):
+        settings(sampler="gp", prescreen={"proposals": 2})
