@@ -50,7 +50,7 @@ def relative_space(study: Study) -> dict[str, BaseDistribution]:
     """Choices with several options, by name in sorted order; empty before the first trial is complete.
 
     All trials of a study have one space, so any of them tells it; Optuna compares those of all trials for every
-    proposal, which at 1,000 trials takes 0.2 s.
+    proposal, which at 1,000 trials of seven choices takes 0.03 s and grows with their number.
     """
     trials = study.get_trials(deepcopy=False)
     found = next((trial.distributions for trial in trials if trial.state is TrialState.COMPLETE), {})
