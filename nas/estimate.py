@@ -7,10 +7,11 @@ from typing import Any
 
 from nas.bench import Workload, worker_pool
 from nas.config import RunConfig
+from nas.crew import workers_and_threads
 from nas.data import SearchData
 from nas.machine import resolve_device
 from nas.records import Costs
-from nas.runs import check_budget, make_problem, workers_and_threads
+from nas.runs import check_budget, make_problem
 from search_spaces import NetworkSpec
 
 

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -14,16 +14,16 @@ from typing import Any
 
 from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
+from nas.crew import Crew, crew_of
 from nas.data import SearchData, load_search_data
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import check_attacks, lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
-from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.engine import run_search
-from nas.search.executors import Executor, InProcess, Processes
+from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
@@ -42,6 +42,7 @@ MAY_CHANGE = (
     "search.trials",
     "search.workers",
     "search.executor",
+    "search.ray_address",
     "search.trial_timeout",
     "search.max_failures",
     "search.reference_point",
@@ -209,7 +210,11 @@ Work = Callable[[StudyFile, Executor], str]
 
 def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
     """Does what `planned` says of the problem. What it refuses leaves the folder as it was."""
-    workers, threads = workers_and_threads(config)
+    with crew_of(config) as crew:
+        return _work_of(crew, config, folder, planned)
+
+
+def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
     data = load_search_data(config.data)
@@ -224,16 +229,15 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
         check_same_data(data, folder / "data.json")
-        log_environment(folder / "environment.json", workers, threads)
+        log_environment(folder / "environment.json", crew.workers, crew.threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
         sampler = partial(make_sampler, config.search, known=partial(log_costs, problem.space, problem.costs))
         study = StudyFile(run.study_path, problem.space, directions, sampler)
-        device = str(resolve_device(config.device))
         plan = TrialPlan(
-            problem.space, data, config.threat, config.training, config.evaluation, device, run.trials_folder
+            problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder
         )
-        with _executor(config, plan, workers, threads) as executor:
+        with crew.executor(plan) as executor:
             return work(study, executor)
 
 
@@ -309,44 +313,6 @@ def check_budget(problem: Problem) -> None:
             f"no genotype fits the budget: the smallest network of the space has {', '.join(parts)}; "
             f"raise the budget or give the space smaller options"
         )
-
-
-GPU_WORKERS = 4
-"""Candidates at once on a GPU by default: a tiny network fills a fraction of it."""
-
-
-def workers_and_threads(config: RunConfig) -> tuple[int, int]:
-    """Number of workers and threads of each; their product never exceeds the cores of this process.
-
-    Raises ConfigError for more workers than cores: torch would run 20 to 50 times slower.
-    """
-    cores = available_cores()
-    if config.search.executor == "in_process":
-        return 1, cores
-    on_cpu = resolve_device(config.device).type == "cpu"
-    workers = (
-        (cores if on_cpu else min(cores, GPU_WORKERS)) if config.search.workers == "auto" else config.search.workers
-    )
-    if not 1 <= workers <= cores:
-        raise ConfigError(f"search.workers: must be 1 to {cores} (the cores of this machine) or auto [got {workers}]")
-    workers = min(workers, config.search.trials)
-    return workers, cores // workers
-
-
-@contextmanager
-def _executor(config: RunConfig, plan: TrialPlan, workers: int, threads: int) -> Iterator[Executor]:
-    executor: Executor
-    if config.search.executor == "in_process":
-        claim_threads(threads)
-        executor = InProcess(plan)
-    else:
-        executor = Processes(
-            plan, workers=workers, threads=threads, timeout=config.search.trial_timeout, device=plan.device
-        )
-    try:
-        yield executor
-    finally:
-        executor.close()
 
 
 def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:

@@ -18,9 +18,10 @@ FLOORS: dict[str, int] = {
     "nas.search.halting": 4, "nas.search.problem": 4, "nas.search.sweep": 5,
     "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
     "nas.trial": 5,
-    "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.repeats": 5,
-    "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6,
-    "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.members": 7, "nas.study": 6,
+    "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.ray_executor": 5,
+    "nas.search.repeats": 5,
+    "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6, "nas.remote": 6,
+    "nas.crew": 7, "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.members": 7, "nas.study": 6,
     "nas.cli": 8, "nas.__main__": 8,
 }  # fmt: skip
 """Floor of every part; a module belongs to the longest name that starts its own."""
@@ -28,6 +29,8 @@ FLOORS: dict[str, int] = {
 SAME_FLOOR: dict[tuple[str, str], str] = {
     ("nas.files", "nas.errors"): "a folder that is locked is an error the user meets",
     ("nas.search.study", "nas.pareto"): "a study is created with the directions of the objectives",
+    ("nas.runs", "nas.crew"): "the search of a run needs workers",
+    ("nas.estimate", "nas.crew"): "an estimate measures as many workers as the search will have",
     ("nas.retrain", "nas.runs"): "a retraining starts from a run folder",
     ("nas.members", "nas.runs"): "the trainings of a front's members lie in a run folder",
     ("nas.estimate", "nas.runs"): "an estimate trains networks of a run's problem",

@@ -115,7 +115,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> _Story:
         story.look()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("nas.runs.available_cores", lambda: 1)
+        patch.setattr("nas.crew.available_cores", lambda: 1)
         story.finished = call(SEARCH)
         story.look()
     return story
@@ -191,7 +191,7 @@ def test_a_full_disk_is_one_message_and_the_search_goes_on_later(
 ) -> None:
     write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nas.runs.available_cores", lambda: 1)
+    monkeypatch.setattr("nas.crew.available_cores", lambda: 1)
     with _disk_of(size):
         full = nas(capsys, "search", "tiny.yaml")
     assert full.code == 1, full.err

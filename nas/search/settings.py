@@ -64,10 +64,13 @@ class SearchSettings(Settings):
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"
     """Candidates trained at once; auto: as many as cores on the CPU, four on a GPU, which share its memory."""
-    executor: Literal["processes", "in_process"] = "processes"
-    """Worker processes (isolated crashes, timeouts), or the search's own process, one candidate at a time."""
+    executor: Literal["processes", "in_process", "ray"] = "processes"
+    """Worker processes (isolated crashes, timeouts), the search's own process, one candidate at a time, or Ray tasks
+    on one or many machines (docs/clusters.md; with it `workers` counts the whole cluster)."""
+    ray_address: str | None = None
+    """Ray cluster: auto (the one this machine belongs to), host:port or ray://host:port; a local one when left out."""
     trial_timeout: float | None = Field(None, gt=0)
-    """Seconds after which a candidate is stopped and failed (worker processes only)."""
+    """Seconds after which a candidate is stopped and failed (not in_process)."""
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
     halting: Halting = Halting()

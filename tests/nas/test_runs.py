@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nas.config import RunConfig, load_config
+from nas.crew import workers_and_threads
 from nas.data import Split, load_search_data
 from nas.errors import ConfigError, EmptyBudget, RunLocked, RunMismatch, UsageError
 from nas.evaluation import lipschitz_bound_log10
@@ -25,7 +26,6 @@ from nas.runs import (
     open_run,
     reference_point,
     search,
-    workers_and_threads,
 )
 from tests.builders import tiny_data
 from tests.tiny_run import write_config
@@ -184,7 +184,7 @@ def test_an_objective_without_a_worst_value_needs_one(tmp_path: Path, name: str)
 def test_workers_times_threads_never_exceed_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, workers: str, executor: str
 ) -> None:
-    monkeypatch.setattr("nas.runs.available_cores", lambda: cores)
+    monkeypatch.setattr("nas.crew.available_cores", lambda: cores)
     config = _config(tmp_path, f"search.workers={workers}", f"search.executor={executor}", "search.trials=5")
     if executor == "processes" and workers != "auto" and int(workers) > cores:
         with pytest.raises(ConfigError, match=rf"must be 1 to {cores} .*\[got {workers}\]"):
@@ -203,8 +203,8 @@ def test_workers_times_threads_never_exceed_the_cores(
 def test_a_gpu_is_shared_by_four_workers_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, workers: str, expected: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr("nas.runs.available_cores", lambda: cores)
-    monkeypatch.setattr("nas.runs.resolve_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("nas.crew.available_cores", lambda: cores)
+    monkeypatch.setattr("nas.crew.resolve_device", lambda _: torch.device("cuda"))
     config = _config(tmp_path, f"search.workers={workers}", "search.executor=processes", "search.trials=32")
     assert workers_and_threads(config) == expected
 

@@ -1,0 +1,51 @@
+"""Trials on machines that share no file system with the search: their files travel with them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nas.files import write_atomic
+from nas.records import Candidate, Outcome
+from nas.search.ray_executor import Files
+from nas.trial import RESULT, TrialPlan, trial_folder
+
+
+@dataclass(frozen=True)
+class RemotePlan:
+    """A TrialPlan whose trials run in a temporary folder of their node; the driver holds the run folder."""
+
+    plan: TrialPlan
+
+    def pack(self, candidate: Candidate) -> Files:
+        """Files of a trial that is finished on some rung of the attack ladder: a climb goes on from them."""
+        folder = self._folder(self.plan, candidate)
+        return _files(folder) if (folder / RESULT).is_file() else {}
+
+    def run(self, candidate: Candidate, files: Files) -> tuple[Outcome, Files]:
+        """Outcome of `candidate`, and the files that are new or have changed."""
+        with TemporaryDirectory(prefix="nas-") as scratch:
+            plan = dataclasses.replace(self.plan, folder=Path(scratch))
+            folder = self._folder(plan, candidate)
+            folder.mkdir(parents=True)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            outcome = plan(candidate)
+            return outcome, {name: found for name, found in _files(folder).items() if files.get(name) != found}
+
+    def unpack(self, candidate: Candidate, files: Files) -> None:
+        """Writes `files` to the trial's folder, each whole or not at all, and last the one that says it is finished."""
+        folder = self._folder(self.plan, candidate)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in sorted(files, key=lambda name: name == RESULT):
+            write_atomic(folder / Path(name).name, files[name])
+
+    @staticmethod
+    def _folder(plan: TrialPlan, candidate: Candidate) -> Path:
+        return trial_folder(plan.folder, candidate.number, candidate.repeat)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Files of a trial; hidden ones are half-written, folders are of other trainings."""
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return {path.name: path.read_bytes() for path in found}

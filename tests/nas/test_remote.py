@@ -1,0 +1,156 @@
+"""Trials on nodes without a common file system: the driver ends up with every file of every trial."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import nas.trial
+from nas.attacks import Pgd
+from nas.evaluation import EvaluationSettings
+from nas.records import Candidate, Outcome
+from nas.remote import RemotePlan
+from nas.runs import open_run
+from nas.search.study import is_trained
+from nas.threat import ThreatModel
+from nas.trial import TrialPlan, stored_outcome
+from tests.builders import TINY_TRAINING, tiny_data, tiny_space
+from tests.conftest import ROOT
+from tests.ray_cluster import ray_environment
+from tests.tiny_run import write_config
+
+needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
+CANDIDATE = Candidate(3, tiny_space().largest(), 77, "screen")
+
+
+def _plan(folder: Path) -> TrialPlan:
+    evaluation = EvaluationSettings(attack=Pgd(steps=2))
+    return TrialPlan(tiny_space(), tiny_data(), ThreatModel(epsilon=0.05), TINY_TRAINING, evaluation, "cpu", folder)
+
+
+def _remotely(plan: TrialPlan, candidate: Candidate) -> tuple[Outcome, set[str]]:
+    """Outcome, and the names of the files that came back; the node knows nothing of the driver's folder."""
+    driver = RemotePlan(plan)
+    node = RemotePlan(dataclasses.replace(plan, folder=Path("/no/such/folder")))
+    outcome, files = node.run(candidate, driver.pack(candidate))
+    driver.unpack(candidate, files)
+    return outcome, set(files)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: content for name, content in found.items() if not name.endswith("evaluation.json")}  # has times
+
+
+@pytest.mark.parametrize("repeat", [0, 2])
+def test_a_climb_leaves_the_files_that_it_leaves_on_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeat: int
+) -> None:
+    near, far = _plan(tmp_path / "near"), _plan(tmp_path / "far")
+    for rung in ("screen", "attack", "front"):
+        candidate = dataclasses.replace(CANDIDATE, fidelity=rung, repeat=repeat)
+        here = near(candidate)
+        there, files = _remotely(far, candidate)
+        assert there.evaluation == here.evaluation
+        assert stored_outcome(far.folder, candidate) == there
+        assert _contents(far.folder) == _contents(near.folder)
+        if rung != "screen":
+            assert files == {"evaluation.json", f"images_{rung}.safetensors"}, "what the driver has is not sent back"
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(nas.trial, "train_epoch", refuse)
+    again, files = _remotely(far, candidate)
+    assert (again, files) == (there, set()), "what was finished before a kill is only told"
+
+
+def test_a_failed_candidate_brings_its_traceback_home(tmp_path: Path) -> None:
+    broken = dataclasses.replace(_plan(tmp_path), training=TINY_TRAINING.model_copy(update={"batch_size": "many"}))
+    outcome, files = _remotely(broken, CANDIDATE)
+    assert outcome.evaluation is None
+    assert "error.txt" in files
+    assert (tmp_path / "00003" / "error.txt").read_text() == outcome.error
+
+
+def test_the_file_that_says_finished_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("nas.remote.write_atomic", lambda path, content: written.append(path.name))
+    RemotePlan(_plan(tmp_path)).unpack(CANDIDATE, {"evaluation.json": b"", "model.safetensors": b"", "a": b""})
+    assert written[-1] == "evaluation.json"
+    assert sorted(written) == ["a", "evaluation.json", "model.safetensors"]
+
+
+def _search(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    write_config(folder)
+    sets = [part for option in ("evaluation.seeds=2", *options) for part in ("--set", option)]
+    command = [sys.executable, "-m", "nas", "search", "tiny.yaml", "--format", "json", *sets]
+    with ray_environment():
+        return subprocess.Popen(
+            command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+
+@needs_ray
+def test_a_search_on_ray_is_the_search_on_one_machine(tmp_path: Path) -> None:
+    runs = []
+    for executor in ("in_process", "ray"):
+        folder = tmp_path / executor
+        folder.mkdir()
+        search = _search(folder, f"search.executor={executor}")
+        printed, log = search.communicate(timeout=200)
+        assert search.returncode == 0, log
+        json.loads(printed)
+        runs.append((open_run(folder / "runs" / "tiny"), log))
+    (local, _), (remote, log) = runs
+    assert "ray" not in log.lower(), "Ray's own lines stay away"
+    assert [r.genotype for r in remote.records] == [r.genotype for r in local.records]
+    assert {r.genotype for r in remote.records if is_trained(r)} == {r.genotype for r in local.records if is_trained(r)}
+    names = [sorted(map(str, _contents(run.trials_folder))) for run in (local, remote)]
+    assert names[0] == names[1]
+    assert any("seed_1" in name for name in names[0])
+    assert [r.evaluation for r in remote.records] == [r.evaluation for r in local.records]
+
+
+@needs_ray
+def test_ctrl_c_ends_the_search_and_its_local_cluster(tmp_path: Path) -> None:
+    search = _search(tmp_path, "search.executor=ray", "search.trials=12", "training.epochs=40")
+    log = tmp_path / "runs" / "tiny" / "study.journal"
+    try:
+        while not log.exists():
+            assert search.poll() is None, search.communicate()
+            time.sleep(0.1)
+        time.sleep(3)
+        os.killpg(search.pid, signal.SIGINT)  # as a terminal does
+        printed, said = search.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(search.pid, signal.SIGKILL)
+    assert (search.returncode, printed) == (130, "")
+    assert "Traceback" not in said
+    assert "the same command goes on from there" in said
+    for _ in range(100):
+        if not _of_group(search.pid):
+            break
+        time.sleep(0.1)
+    assert _of_group(search.pid) == [], "the cluster outlived the search"
+
+
+def _of_group(session: int) -> list[str]:
+    """Command lines of the processes whose session is `session`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+    return found
