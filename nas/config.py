@@ -247,7 +247,8 @@ def _describe(detail: ErrorDetails, data: Mapping[str, Any], where: Any) -> str:
         message = "is required"
     shown = "" if got is _ABSENT or isinstance(got, dict) else f" [got {json.dumps(got)}]"
     field = f"{'.'.join(map(str, loc))}: " if loc else ""  # an error of fields together names them itself
-    return f"{where(loc)}: {field}{message}{shown}{hint}"
+    # A URL that was written in place of a variable's name may hold a password.
+    return re.sub(r"://[^\s\"\]]+", "://…", f"{where(loc)}: {field}{message}{shown}{hint}")
 
 
 _ABSENT = object()

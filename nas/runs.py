@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from random import Random
+from secrets import token_hex
 from typing import Any
 
 from nas.budgets import count_costs
@@ -22,13 +23,14 @@ from nas.evaluation import check_attacks, lipschitz_bound_log10
 from nas.files import exclusive, write_atomic, write_json
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
+from nas.search.database import Database
 from nas.search.engine import run_search
 from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import log_costs
-from nas.search.study import StudyFile, read_records
+from nas.search.study import Place, StudyFile, read_records
 from nas.search.sweep import run_sweep
 from nas.seeding import derive_seed, make_generator
 from nas.training.checkpoint import load_weights
@@ -68,6 +70,16 @@ class Run:
         return self.folder / "study.journal"
 
     @property
+    def study(self) -> Place:
+        """Where the study is: the journal, or the database that `search.storage_env` names."""
+        variable = self.config.search.storage_env
+        if variable is None:
+            return self.study_path
+        if not (self.folder / STUDY_ID).exists():
+            raise StudyCorrupt(f"no study of {self.folder}: nothing was searched there; start with `nas search CONFIG`")
+        return Database(variable, _read_json(self.folder / STUDY_ID)["study"])
+
+    @property
     def trials_folder(self) -> Path:
         """Folder of the trials' folders."""
         return self.folder / "trials"
@@ -82,7 +94,7 @@ class Run:
     @cached_property
     def records(self) -> tuple[TrialRecord, ...]:
         """Finished trials by number, as they are now."""
-        return tuple(read_records(self.study_path))
+        return tuple(read_records(self.study))
 
     def front(self, objectives: Sequence[Metric] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
         """Front of `records` (default: all) for `objectives` (default: the run's)."""
@@ -91,6 +103,10 @@ class Run:
     def reference_point(self, objectives: Sequence[Metric] = ()) -> tuple[float, ...]:
         """Worst value of each objective, in its own direction."""
         return reference_point(self.config, self.space, objectives or self.config.parsed_objectives)
+
+
+STUDY_ID = "study.json"
+"""Name of the run's study in a database that many runs share."""
 
 
 def trained_network(run: Run, record: TrialRecord) -> Network:
@@ -116,7 +132,8 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
     Then trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
-    ended. Writes config.yaml, data.json, environment.json, study.journal and trials/ there. Raises RunMismatch where
+    ended. Writes config.yaml, data.json, environment.json, trials/ and study.journal (or study.json, the
+    name of a study in a database) there. Raises RunMismatch where
     the folder was made with another config, RunLocked where another process searches in it, EmptyBudget where no
     genotype fits.
     """
@@ -215,6 +232,8 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -
 
 
 def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
+    if config.search.storage_env is not None:
+        Database(config.search.storage_env, "").url()  # or it is refused
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
     data = load_search_data(config.data)
@@ -233,12 +252,20 @@ def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Pro
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
         sampler = partial(make_sampler, config.search, known=partial(log_costs, problem.space, problem.costs))
-        study = StudyFile(run.study_path, problem.space, directions, sampler)
+        study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
             problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder
         )
-        with crew.executor(plan) as executor:
+        with study.guarded(), crew.executor(plan) as executor:
             return work(study, executor)
+
+
+def _study_of(run: Run) -> Place:
+    """Place of the study of `run`; one in a database gets its name with the first start."""
+    if run.config.search.storage_env is not None and not (run.folder / STUDY_ID).exists():
+        # The run's name and a random part: the runs of many folders share a database, and none takes up another's.
+        write_json(run.folder / STUDY_ID, {"study": f"{run.folder.name}-{token_hex(4)}"})
+    return run.study
 
 
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:

@@ -17,7 +17,7 @@ from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import log_costs
 from nas.search.settings import SearchSettings
-from nas.search.study import StudyFile
+from nas.search.study import Place, StudyFile
 from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
 
 OPTIONS = (1, 2, 3, 4)
@@ -114,7 +114,7 @@ def directions(problem: Problem) -> list[Direction]:
     return [objective.direction for objective in problem.objectives]
 
 
-def open_study(path: Path, problem: Problem, chosen: SearchSettings) -> StudyFile:
+def open_study(path: Place, problem: Problem, chosen: SearchSettings) -> StudyFile:
     sampler = partial(make_sampler, chosen, known=partial(log_costs, problem.space, problem.costs))
     return StudyFile(path, problem.space, directions(problem), sampler)
 
@@ -135,14 +135,14 @@ class Result:
 
 
 def search(
-    path: Path,
+    path: Place,
     problem: Problem | None = None,
     chosen: SearchSettings | None = None,
     evaluate: ToyEvaluate | None = None,
     executor: Executor | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Runs or resumes a toy search in the journal `path`."""
+    """Runs or resumes a toy search in the study at `path`."""
     problem, chosen, evaluate = problem or toy_problem(), chosen or settings(), evaluate or ToyEvaluate()
     reports: list[Progress] = []
 

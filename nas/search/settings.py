@@ -69,6 +69,9 @@ class SearchSettings(Settings):
     on one or many machines (docs/clusters.md; with it `workers` counts the whole cluster)."""
     ray_address: str | None = None
     """Ray cluster: auto (the one this machine belongs to), host:port or ray://host:port; a local one when left out."""
+    storage_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Environment variable that holds the URL of a database for the study, postgresql://USER:PASSWORD@HOST/DATABASE, so
+    that others can watch; study.journal in the run folder when left out. The URL itself is stored nowhere."""
     trial_timeout: float | None = Field(None, gt=0)
     """Seconds after which a candidate is stopped and failed (not in_process)."""
     max_failures: int = Field(5, ge=1)

@@ -1,4 +1,4 @@
-"""The Optuna study of a run: the one record of its trials, in a journal file with a single writer.
+"""The Optuna study of a run: the one record of its trials, in a journal file or a database, with a single writer.
 
 A finished trial carries its TrialRecord in the user attribute `record`; everything the project reads comes
 from there. Optuna's own tools can open the same file.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,17 +17,21 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
 from nas.errors import StudyCorrupt
 from nas.pareto import Direction
 from nas.records import TrialRecord, TrialState, from_json, to_json
+from nas.search.database import Database
 from search_spaces import Genotype, SearchSpace
 
 SamplerFactory = Callable[[int], BaseSampler]
 """Makes the sampler that proposes the trial of the given number."""
+
+Place = Path | Database
+"""Where a study lives: in a journal file, or in a database."""
 
 
 class _RunLockHeld(JournalFileOpenLock):
@@ -58,26 +63,38 @@ class _Journal(JournalFileBackend):
 
 
 class StudyFile:
-    """A study in `path`, created when missing. The caller holds the lock of its folder to write.
+    """A study at `place`, created when missing. The caller holds the lock of the run's folder to write.
 
-    Raises StudyCorrupt where the file is not a readable journal of a study of these directions.
+    Raises StudyCorrupt where it cannot be read or is not a study of these directions.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, directions: Sequence[Direction], sampler: SamplerFactory):
+    def __init__(self, place: Place, space: SearchSpace, directions: Sequence[Direction], sampler: SamplerFactory):
+        self._place = place
         self._space = space
         self._sampler = sampler
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        repair_journal(path)
-        self._path = path
-        self._study = _load(path, lambda storage: optuna.create_study(
-            study_name=STUDY_NAME, storage=storage, directions=list(directions), load_if_exists=True
-        ))  # fmt: skip
+
+        def create(storage: BaseStorage, name: str) -> optuna.Study:
+            return optuna.create_study(
+                study_name=name, storage=storage, directions=list(directions), load_if_exists=True
+            )  # fmt: skip
+
+        if isinstance(place, Path):
+            repair_journal(place)
+            self._study = _load(place, create)
+        else:
+            with place.guarded():
+                self._study = create(place.storage(create=True), place.study_name)
         found = [direction.name.lower() for direction in self._study.directions]
         if found != list(directions):
-            raise StudyCorrupt(f"{path} is a study of other objectives (directions {found}, not {list(directions)})")
+            raise StudyCorrupt(f"{place} is a study of other objectives (directions {found}, not {list(directions)})")
         trials = self._study.get_trials(deepcopy=False)
         self._num_trials = len(trials)
         self._num_queued = sum(trial.state is OptunaState.WAITING for trial in trials)
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """Within it, errors of the study's database are StudyCorrupt, without secrets."""
+        return nullcontext() if isinstance(self._place, Path) else self._place.guarded()
 
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""
@@ -135,22 +152,42 @@ class StudyFile:
         trial.set_user_attr("genotype", dict(record.genotype.values))
         trial.set_user_attr("record", to_json(record))
         self._study.tell(trial, values, OptunaState.FAIL if values is None else OptunaState.COMPLETE)
-        with self._path.open("ab") as journal:
-            os.fsync(journal.fileno())
+        if isinstance(self._place, Path):
+            with self._place.open("ab") as journal:
+                os.fsync(journal.fileno())
 
 
 STUDY_NAME = "search"
 
 
-def read_records(path: Path) -> list[TrialRecord]:
-    """Finished trials of the study in `path`, by number, without changing anything. Safe while a search writes.
+def read_records(place: Place) -> list[TrialRecord]:
+    """Finished trials of the study at `place`, by number, without changing anything. Safe while a search writes.
 
     Raises StudyCorrupt where there is none or it cannot be read.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if isinstance(place, Path):
+        _check_exists(place)
+        return _records(_load(place, _existing))
+    with place.guarded():
+        try:
+            return _records(_existing(place.storage(create=False), place.study_name))
+        except KeyError:
+            raise StudyCorrupt(f"no {place}: is it another database than the one the search wrote to?") from None
+
+
+def open_storage(place: Place) -> BaseStorage:
+    """Optuna storage at `place`, to read. Raises StudyCorrupt where there is none or it cannot be read."""
+    if isinstance(place, Path):
+        _check_exists(place)
+        return _journal(place)
+    with place.guarded():
+        return place.storage(create=False)
+
+
+def _check_exists(path: Path) -> None:
     if not path.is_file():
         raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return _records(_load(path, lambda storage: optuna.load_study(study_name=STUDY_NAME, storage=storage)))
 
 
 def read_predictions(path: Path) -> list[tuple[list[float], list[float]]]:
@@ -158,9 +195,8 @@ def read_predictions(path: Path) -> list[tuple[list[float], list[float]]]:
 
     Raises StudyCorrupt as `read_records`.
     """
-    if not path.is_file():
-        raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
-    study = _load(path, lambda storage: optuna.load_study(study_name=STUDY_NAME, storage=storage))
+    _check_exists(path)
+    study = _load(path, _existing)
     trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
     chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
     trained = [trial for trial in chosen if is_trained(from_json(TrialRecord, trial.user_attrs["record"]))]
@@ -183,7 +219,15 @@ def repair_journal(path: Path) -> None:
             file.truncate(whole)
 
 
-def _load(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.Study:
+_Load = Callable[[BaseStorage, str], optuna.Study]
+"""Opens the study of the given name in a storage."""
+
+
+def _existing(storage: BaseStorage, name: str) -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def _load(path: Path, load: _Load) -> optuna.Study:
     try:
         return _open(path, load)
     except OSError:
@@ -195,13 +239,17 @@ def _load(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.
         ) from error
 
 
-def _open(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> optuna.Study:
-    study = load(JournalStorage(_Journal(path)))
+def _open(path: Path, load: _Load) -> optuna.Study:
+    study = load(_journal(path), STUDY_NAME)
     study.get_trials(deepcopy=False)
     return study
 
 
-def _first_bad_line(path: Path, load: Callable[[JournalStorage], optuna.Study]) -> str:
+def _journal(path: Path) -> JournalStorage:
+    return JournalStorage(_Journal(path))
+
+
+def _first_bad_line(path: Path, load: _Load) -> str:
     """Where the journal at `path` stops being loadable, found by bisection over its lines."""
     lines = path.read_bytes().splitlines(keepends=True)
     good, bad = 0, len(lines)
