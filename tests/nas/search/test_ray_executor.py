@@ -1,6 +1,7 @@
 """Ray keeps the executors' contract; a node that is killed costs no finished trial and repeats none."""
 
-import importlib
+import importlib.util
+import os
 import threading
 import time
 from collections import Counter
@@ -44,10 +45,33 @@ class TestRayTasks(ExecutorContract):
         assert all(outcomes[number].evaluation is None for number in (60, 61))
         assert all(outcomes[number].evaluation is not None for number in (1, 2))
 
+    def test_a_worker_loads_the_job_once(self, executor: Executor, tmp_path: Path) -> None:
+        counted = RayTasks(_Counted(str(tmp_path)), Share(workers=2, threads=1), timeout=None)
+        assert len(run_all(counted, range(6))) == 6
+        loads = [path.name.split("-")[0] for path in tmp_path.iterdir()]
+        assert loads
+        assert len(loads) == len(set(loads)) <= 2
+
     def test_a_job_that_a_node_cannot_load_is_an_error_of_ours(self, executor: Executor) -> None:
         broken = RayTasks(_Unloadable(), Share(workers=1, threads=1), timeout=None)
         with pytest.raises(NasError, match="a node cannot run candidates"):
             run_all(broken, [1])
+
+
+class _Counted(PlainJob):
+    """Leaves a file PID-… in a folder whenever a process loads it."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(EVALUATE)
+        object.__setattr__(self, "folder", folder)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return _count, (self.folder,)  # type: ignore[attr-defined]
+
+
+def _count(folder: str) -> PlainJob:
+    Path(folder, f"{os.getpid()}-{time.time_ns()}").touch()
+    return PlainJob(EVALUATE)
 
 
 class _Unloadable(PlainJob):
