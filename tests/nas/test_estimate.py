@@ -53,7 +53,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Workload], Spe
 def test_the_time_follows_from_the_speeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: Callable[..., list[Workload]], workers: int, tracked: bool
 ) -> None:
-    monkeypatch.setattr("nas.runs.available_cores", lambda: 2)
+    monkeypatch.setattr("nas.crew.available_cores", lambda: 2)
     overrides = ["training.epochs=5", f"training.track_every_epoch={str(tracked).lower()}", "search.trials=6",
                  "search.executor=processes", f"search.workers={workers}"]  # fmt: skip
     config = load_config(write_config(tmp_path), overrides)
