@@ -122,10 +122,13 @@ def show(
         out.print(certified_table(bound))
     broken = {name: value for name, value in record.violations.items() if value > 0}
     for name, value in broken.items():
-        text = "not trusted (search.reject_untrusted)" if name == "trusted" else f"beyond {name} by {100 * value:.1f} %"
-        out.print(f"[yellow]{text}[/yellow]")
+        out.print(f"[yellow]{BROKEN.get(name) or f'beyond {name} by {100 * value:.1f} %'}[/yellow]")
     if record.error:
         out.print(record.error.strip(), markup=False, style="red")
+
+
+BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted: others had come farther by then"}
+"""Constraints that are no limits on a number, in words."""
 
 
 def _objectives(run: "Run", text: str) -> "tuple[Metric, ...]":
