@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.errors import UsageError
-from nas.records import TrialRecord
+from nas.records import TrialRecord, TrialState
 from search_spaces import Genotype
 
 
@@ -20,7 +20,7 @@ class Group:
 
 def groups_of(records: Sequence[TrialRecord]) -> list[Group]:
     """Groups in the order of their first trials. Raises UsageError where nothing was trained."""
-    trained = [r for r in records if r.evaluation is not None and r.reused_from is None]
+    trained = [r for r in records if r.state is TrialState.COMPLETE and r.reused_from is None]
     if not trained:
         raise UsageError("no network of this run is trained yet; run `nas sweep` or `nas search` first")
     found: dict[str, list[TrialRecord]] = {}
