@@ -127,13 +127,6 @@ class Evaluation:
         return tuple(check for check in self.checks if not check.passed)
 
 
-SCORES = (
-    "natural_accuracy", "robust_accuracy", "instability", "instability_scaled", "lipschitz_bound_log10",
-    "lipschitz_empirical", "lipschitz_empirical_scaled", "lipschitz_maximised", "lipschitz_certified_log10",
-)  # fmt: skip
-"""Fields of an Evaluation that are metrics."""
-
-
 @dataclass(frozen=True)
 class Halfway:
     """What a candidate had reached at a rung of epochs."""

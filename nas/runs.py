@@ -132,10 +132,10 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
     Then trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
-    ended. Writes config.yaml, data.json, environment.json, trials/ and study.journal (or study.json, the
-    name of a study in a database) there. Raises RunMismatch where
-    the folder was made with another config, RunLocked where another process searches in it, EmptyBudget where no
-    genotype fits.
+    ended. Writes config.yaml, data.json, environment.json, trials/ and study.journal (or study.json, the name of a
+    study in a database) there. Raises RunMismatch where the folder was made with another config, RunLocked where
+    another process searches in it, EmptyBudget where no genotype fits, ConfigError where an attack cannot be made
+    with so few classes.
     """
     stored = partial(stored_outcome, Run(folder, config).trials_folder)
 

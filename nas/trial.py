@@ -18,7 +18,8 @@ from nas.errors import Diverged
 from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
 from nas.evaluation.ladder import RUNGS
 from nas.files import write_atomic, write_json
-from nas.records import SCORES, Candidate, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
+from nas.pareto import METRICS
+from nas.records import Candidate, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
@@ -139,7 +140,7 @@ class TrialPlan:
 
 def metrics_of(evaluation: Evaluation) -> dict[str, float]:
     """Scores of `evaluation` by the names of their metrics; those that were not measured are left out."""
-    values = {name: getattr(evaluation, name) for name in SCORES}
+    values = {name: getattr(evaluation, name, None) for name in METRICS}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -9,7 +9,9 @@ from nas.attacks import Apgd, Square
 from nas.data import Augmentation, SearchData, Split
 from nas.evaluation import Ladder
 from nas.records import Costs, Evaluation, Interval, TrialRecord, TrialState
-from nas.training import Training
+from nas.seeding import make_generator
+from nas.threat import ThreatModel
+from nas.training import Training, scored_network, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
@@ -162,6 +164,15 @@ class Broken(nn.Module):
         if self.change is None:
             raise RuntimeError("the network broke")
         return self.change(self.network(x))
+
+
+def briefly_trained(spec: NetworkSpec, training: Training, threat: ThreatModel, data: SearchData, seed: int) -> Network:
+    """Network of `spec` as a trial would score it, in eval mode."""
+    network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std)
+    state = start_training(network, training, make_generator(seed, "training"))
+    for _ in range(training.epochs):
+        train_epoch(state, data.train, training, threat)
+    return scored_network(state, data.train, training)
 
 
 def evaluation(

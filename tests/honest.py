@@ -3,14 +3,12 @@
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from nas.config import RunConfig, load_config
 from nas.data import SearchData, load_search_data
 from nas.runs import make_space
-from nas.seeding import derive_seed, make_generator
-from nas.training import scored_network, start_training, train_epoch
-from search_spaces.network import Network, build_network
+from nas.seeding import derive_seed
+from search_spaces.network import Network
+from tests.builders import briefly_trained
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "digits.yaml"
 
@@ -39,11 +37,5 @@ def honest_network(index: int, epochs: int = 6) -> Network:
     space = make_space(config, data.input_shape, data.num_classes)
     values = {choice.name: width if choice.name.startswith("width") else expand for choice in space.choices}
     seed = derive_seed(index, "honest")
-    network = build_network(space.spec(space.genotype(values)), make_generator(seed, "weights"), data.mean, data.std)
-    settings = config.training.model_copy(update={"method": method, "beta": beta, "epochs": epochs})
-    threads = torch.get_num_threads()
-    state = start_training(network, settings, make_generator(seed, "training"))
-    for _ in range(epochs):
-        train_epoch(state, data.train, settings, config.threat)
-    assert torch.get_num_threads() == threads
-    return scored_network(state, data.train, settings).eval()
+    training = config.training.model_copy(update={"method": method, "beta": beta, "epochs": epochs})
+    return briefly_trained(space.spec(space.genotype(values)), training, config.threat, data, seed)

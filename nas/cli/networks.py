@@ -1,15 +1,12 @@
-"""Verbs about one network: retrain, evaluate."""
+"""Verbs about one network: retrain, evaluate, audit."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nas.cli.options import Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
 from nas.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command(epilog="Example: nas retrain runs/digits --pick best:robust_accuracy")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AttackResult, AttackSettings, Transfer, View, evaluation_mode, view_of
+from nas.attacks import Attack, AttackResult, Transfer, View, evaluation_mode, view_of
 from nas.data import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
@@ -24,9 +24,8 @@ from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
 from nas.evaluation.trust.probe import exceeds
 from nas.records import Check, Evaluation, Fidelity, Rung
 from nas.threat import ThreatModel
+from search_spaces import NetworkSpec
 from search_spaces.network import Network
-
-Attack = AttackSettings | Transfer
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class _Scoring:
         checks = _merged(before, [ask(probe) for ask in asked.values()])
         return Scored(self._evaluation(images, primary, fidelity, checks, split_name, logits.shape[1], before), images)
 
-    def _attacked(self, attack: AttackSettings, before: ImageScores | None) -> ImageScores:
+    def _attacked(self, attack: Attack, before: ImageScores | None) -> ImageScores:
         """Scores of all images under `attack`, whose last iterates give instability and slopes."""
         parts = [self._batch(attack, batch) for batch in self.split.batches(self.settings.batch_size)]
         found = joined(parts)
@@ -165,7 +164,7 @@ class _Scoring:
                  wilson_interval(standing, count))
         )  # fmt: skip
 
-    def _batch(self, attack: AttackSettings, batch: Split) -> ImageScores:
+    def _batch(self, attack: Attack, batch: Split) -> ImageScores:
         x, y = _pixels(batch)
         result = self._run(attack, x, y)
         x_adv = result.adversarial
@@ -194,7 +193,7 @@ class _Scoring:
     def _evaluation(
         self,
         images: ImageScores,
-        attack: AttackSettings,
+        attack: Attack,
         fidelity: Fidelity,
         checks: tuple[Check, ...],
         split_name: str,
@@ -204,7 +203,7 @@ class _Scoring:
         count = len(images.natural)
         natural, robust = int(images.natural.sum()), int(images.robust.sum())
         doubts = [check.words for check in checks if not check.passed]
-        ours = isinstance(self.network, nn.Module) and hasattr(self.network, "spec")
+        spec = getattr(self.network, "spec", None)
         return Evaluation(
             split=split_name,
             num_images=count,
@@ -214,7 +213,7 @@ class _Scoring:
             robust_interval=wilson_interval(robust, count),
             instability=_mean(images.instability),
             instability_scaled=_mean(images.instability_scaled),
-            lipschitz_bound_log10=lipschitz_bound_log10(self.network.spec) if ours else None,  # type: ignore[arg-type]
+            lipschitz_bound_log10=lipschitz_bound_log10(spec) if isinstance(spec, NetworkSpec) else None,
             lipschitz_certified_log10=before.evaluation.lipschitz_certified_log10
             if before
             else _certified(self.network),

@@ -147,7 +147,8 @@ class Search:
     def finish(self, candidate: Candidate, outcome: Outcome) -> None:
         """Tells the study the outcome of `candidate`, and of the trials that waited for the same architecture.
 
-        Or sends it on to the next rung of the attack ladder. A candidate that is dominated although its attack was
+        Or sends it on: to more epochs, where it is among the best of its rung, or up the attack ladder,
+        where it would join the front. A candidate that is dominated although its attack was
         weak would be dominated under a stronger one, so it is told with the number it has. Whatever is on the front
         has met every rung.
         """

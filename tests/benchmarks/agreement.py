@@ -20,11 +20,10 @@ from nas.budgets import Deployment, count_costs
 from nas.config import RunConfig
 from nas.data import SearchData, Split, load_search_data
 from nas.machine import claim_threads
-from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import scored_network, start_training, train_epoch
-from search_spaces.network import Network, build_network
+from search_spaces.network import Network
 from tests.benchmarks.equal_accuracy import digits_config, spec_of
+from tests.builders import briefly_trained
 
 SIZES = {0.25: 1, 0.5: 2, 0.75: 3, 1.0: 4}
 """Expand ratio of the networks of each width."""
@@ -50,15 +49,10 @@ def subjects(config: RunConfig, data: SearchData, epochs: int) -> Iterator[Subje
             values = {f"width_{i}": width for i in range(1, 5)} | {f"expand_{i}": expand for i in range(2, 5)}
             spec = spec_of(config, values)
             settings = config.training.model_copy(update={"method": method, "epochs": epochs})
-            network = build_network(spec, make_generator(0, "weights"), data.mean, data.std)
-            state = start_training(network, settings, make_generator(0, "training"))
-            for _ in range(epochs):
-                train_epoch(state, data.train, settings, config.threat)
+            network = briefly_trained(spec, settings, config.threat, data, seed=0)
             threat = config.threat.model_copy(update={"epsilon": epsilon})
             params = count_costs(spec, Deployment()).params
-            yield Subject(
-                f"{width:g} × {expand}, {method}", params, scored_network(state, data.train, settings), threat
-            )
+            yield Subject(f"{width:g} × {expand}, {method}", params, network, threat)
 
 
 def accuracies(subject: Subject, images: Split, steps: int, queries: int, seed: int = 0) -> dict[str, list[float]]:

@@ -1,6 +1,6 @@
 """Checks of the attack: it kept to the threat model, and others would not have found more."""
 
-from nas.attacks import AttackSettings, Fgsm, Noise, Pgd, Scaled, Square
+from nas.attacks import Attack, Fgsm, Noise, Pgd, Scaled, Square
 from nas.evaluation.trust.probe import Probe, exceeds, verdict
 from nas.records import Check
 from nas.threat import ThreatModel
@@ -37,7 +37,7 @@ def reach(probe: Probe) -> Check:
 def monotone(probe: Probe) -> Check:
     """FGSM and PGD of few steps do not break more images than all attacks together."""
     natural, robust = probe.head(probe.scores.natural), probe.head(probe.scores.robust)
-    weak: dict[str, AttackSettings] = {"fgsm": Fgsm(), "few_steps": Pgd(steps=max(2, probe.steps // 4))}
+    weak: dict[str, Attack] = {"fgsm": Fgsm(), "few_steps": Pgd(steps=max(2, probe.steps // 4))}
     counts = {name: probe.broken(attack, natural) for name, attack in weak.items()}
     counts["ladder"] = int((natural & ~robust).sum())
     surplus = max(counts[name] - counts["ladder"] for name in weak)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AttackSettings, Pgd, Transfer, View
+from nas.attacks import Attack, Pgd, View
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.scores import ImageScores
 from nas.records import Check, Rung
@@ -31,7 +31,7 @@ class Probe:
     """Of `x`, (N, K)."""
     scores: ImageScores
     """Of all images, the probe's first."""
-    attacks: tuple["AttackSettings | Transfer", ...]
+    attacks: tuple[Attack, ...]
     """Those that were made now, the one that x̂ comes from first."""
     threat: ThreatModel
     ladder: tuple[Rung, ...]
@@ -51,12 +51,12 @@ class Probe:
         """`flags` of the probe's images, on their device."""
         return flags[: len(self.x)].to(self.x.device)
 
-    def broken(self, attack: "AttackSettings | Transfer", standing: Tensor, view: View | None = None,
+    def broken(self, attack: Attack, standing: Tensor, view: View | None = None,
                threat: ThreatModel | None = None) -> int:  # fmt: skip
         """How many of the `standing` images of the probe (N,) `attack` breaks."""
         return int(self.fooled(attack, standing, view, threat).sum())
 
-    def fooled(self, attack: "AttackSettings | Transfer", standing: Tensor, view: View | None = None,
+    def fooled(self, attack: Attack, standing: Tensor, view: View | None = None,
                threat: ThreatModel | None = None) -> Tensor:  # fmt: skip
         """Which of the probe's images are `standing` and broken by `attack`, shape (N,)."""
         fooled = torch.zeros_like(standing)
