@@ -283,6 +283,7 @@ def make_problem(config: RunConfig, data: SearchData) -> Problem:
         objectives=config.parsed_objectives,
         constraints=config.parsed_constraints,
         reference_point=reference_point(config, space, config.parsed_objectives),
+        epochs=config.training.epochs,
         rungs=config.evaluation.ladder.search_rungs,
         reject_untrusted=config.search.reject_untrusted,
     )

@@ -214,17 +214,17 @@ def progress_view(progress: Progress, name: str) -> RenderableType:
     """Live view of a running search."""
     left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
     failed = f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0"
-    done, running = f"done [bold]{progress.trained}[/bold] / {progress.target}", f"running {progress.running}"
+    done, running = f"done [bold]{_spent(progress)}[/bold] / {progress.target}", f"running {progress.running}"
     facts = Table.grid(padding=(0, 3))
     if progress.repeat is not None:
         facts.add_row(done, running, failed, f"left {left}", f"front {progress.front_size}")
-        bar = ProgressBar(total=progress.target, completed=progress.trained)
+        bar = ProgressBar(total=progress.target, completed=progress.spent)
         return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
     best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
-    ended = (f"rejected {progress.rejected}", f"reused {progress.reused}", f"halted {progress.halted}")
+    ended = (f"candidates {progress.trained}", f"rejected {progress.rejected}", f"reused {progress.reused}", f"halted {progress.halted}")
     facts.add_row(done, running, *ended, failed, f"left {left}")
     facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
-    bar = ProgressBar(total=progress.target, completed=progress.trained)
+    bar = ProgressBar(total=progress.target, completed=progress.spent)
     return Panel(Group(bar, facts), title=f"search {name}", title_align="left")
 
 
@@ -234,7 +234,7 @@ def progress_line(progress: Progress) -> Text | None:
     if record is None:
         return None
     which = f" seed {progress.repeat}" if progress.repeat else ""
-    head = f"[{progress.trained}/{progress.target}] trial {record.number}{which} {record.state.value}"
+    head = f"[{_spent(progress)}/{progress.target}] trial {record.number}{which} {record.state.value}"
     size = f"{record.costs.params:,} params"
     if record.reused_from is not None:
         return Text(f"{head}: same architecture as trial {record.reused_from}")
@@ -244,6 +244,11 @@ def progress_line(progress: Progress) -> Text | None:
     scores = f"robust {record.evaluation.robust_accuracy:.3f}, natural {record.evaluation.natural_accuracy:.3f}"
     share = "" if progress.repeat else f"; hypervolume {progress.hypervolume:.4f}"
     return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s{share}")
+
+
+def _spent(progress: Progress) -> str:
+    """Trainings spent, to a tenth where halted candidates have left a fraction."""
+    return f"{progress.spent:.1f}".removesuffix(".0")
 
 
 def number_text(value: float) -> str:

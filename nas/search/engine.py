@@ -41,7 +41,7 @@ def run_search(
     settings: SearchSettings,
     report: Callable[[Progress], None],
 ) -> str:
-    """Trains candidates until `settings.trials` are done; returns in words why it ended.
+    """Trains candidates until the epochs of `settings.trials` full trainings are spent; returns in words why it ended.
 
     Finished trials of `study` count, unfinished ones come first. `report` is called after every finished
     trial and about once a second. Raises SearchStopped after `max_failures` failures in a row. The executor
@@ -51,11 +51,11 @@ def run_search(
 
 
 def run(search: "Search") -> str:
-    """Works until the trials of `search` are done; returns in words why it ended."""
-    executor, trials = search.executor, search.settings.trials
+    """Works until the trainings of `search` are spent; returns in words why it ended."""
+    executor = search.executor
     search.resume()
-    while search.trained + search.running < trials or search.running:
-        while search.trained + search.running < trials and search.running < executor.capacity:
+    while search.may_start or search.running:
+        while search.may_start and search.running < executor.capacity:
             if not search.start_next():
                 break
         if not search.running:
@@ -92,9 +92,12 @@ class Search:
     """Trials, and rungs of epochs, that are in `epoch_rungs` already."""
     barren: int = 0
     failures: int = 0
+    epochs: int = 0
+    """Epochs trained so far, those of halted candidates included."""
     hypervolume: float = 0.0
     began: float = field(default_factory=monotonic)
-    trained_now: int = 0
+    spent_before: float = 0.0
+    """Trainings spent when this process began."""
 
     @property
     def running(self) -> int:
@@ -106,6 +109,16 @@ class Search:
         """Candidates that cost a training, halted ones included."""
         return self.counts["trained"]
 
+    @property
+    def spent(self) -> float:
+        """Full trainings whose epochs are spent."""
+        return self.epochs / self.problem.epochs
+
+    @property
+    def may_start(self) -> bool:
+        """Whether there is a full training left for one more candidate, if all that run are trained to their end."""
+        return self.spent + self.running < self.settings.trials
+
     def resume(self) -> None:
         """Takes up the finished and the unfinished trials of the study."""
         self.epoch_rungs = {epochs: EpochRung(self.problem.objectives) for epochs in self.settings.halting.epochs}
@@ -113,6 +126,7 @@ class Search:
             self._remember(record)
             self._pass_rungs(record)
             self.barren = 0 if is_trained(record) else self.barren + 1
+        self.spent_before = self.spent
         self.pending = self.study.pending()
         self.tick()
 
@@ -166,7 +180,6 @@ class Search:
         if rung is not None:
             return self.executor.submit(replace(candidate, fidelity=rung))
         del self.live[candidate.number]
-        self.trained_now += 1
         self._tell(trial, record)
         for waiting, same in self.waiting.pop(genotype.key, ()):
             self._reuse(waiting, same)
@@ -208,12 +221,13 @@ class Search:
 
     def tick(self, latest: TrialRecord | None = None) -> None:
         """Reports the progress."""
-        left = self.settings.trials - self.trained
-        pace = (monotonic() - self.began) / self.trained_now if self.trained_now else None
+        spent_now = self.spent - self.spent_before
+        pace = (monotonic() - self.began) / spent_now if spent_now else None
         self.report(
             Progress(
                 target=self.settings.trials,
                 trained=self.trained,
+                spent=self.spent,
                 rejected=self.counts["rejected"],
                 reused=self.counts["reused"],
                 failed=self.counts["failed"],
@@ -222,7 +236,7 @@ class Search:
                 hypervolume=self.hypervolume,
                 front_size=len(self.front),
                 best_robust_accuracy=self.best_robust_accuracy,
-                seconds_left=None if pace is None else pace * left,
+                seconds_left=None if pace is None else pace * max(0.0, self.settings.trials - self.spent),
                 latest=latest,
             )
         )
@@ -296,6 +310,7 @@ class Search:
         self.counts["reused" if record.reused_from is not None else record.state.value] += 1
         if is_trained(record):
             self.counts["trained"] += 1
+            self.epochs += self.problem.epochs if record.epochs is None else record.epochs
             self.by_key.setdefault(record.genotype.key, record)
         if not record.is_feasible or record.evaluation is None or record.reused_from is not None:
             return
@@ -334,7 +349,7 @@ class Search:
             return f"the space is exhausted: all its architectures within the budget are done ({self.trained} trained)"
         return (
             f"no new architecture within the budget was found in {MAX_DRAWS:,} random genotypes and the neighbours "
-            f"of those known; {self.trained} of {self.settings.trials} candidates are trained"
+            f"of those known; {self.spent:.0f} of {self.settings.trials} trainings are spent"
         )
 
     def _draws(self) -> Iterator[Genotype]:

@@ -20,6 +20,8 @@ class Problem:
     constraints: tuple[Condition, ...]
     reference_point: tuple[float, ...]
     """Worst value of each objective, in its own direction."""
+    epochs: int = 1
+    """Epochs of a full training."""
     rungs: tuple[Fidelity, ...] = ("attack",)
     """Rungs of the attack ladder: all candidates meet the first, those that belong to the front climb on."""
     reject_untrusted: bool = False
@@ -31,7 +33,11 @@ class Progress:
     """State of a running search."""
 
     target: int
+    """Full trainings to spend."""
     trained: int
+    """Candidates trained, halted ones included."""
+    spent: float
+    """Full trainings whose epochs are spent: a halted candidate counts for its share."""
     rejected: int
     reused: int
     failed: int

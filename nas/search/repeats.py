@@ -133,6 +133,7 @@ class _Repeats:
             Progress(
                 target=target,
                 trained=self.done,
+                spent=self.done,
                 rejected=0,
                 reused=0,
                 failed=self.failed,

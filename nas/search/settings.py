@@ -47,7 +47,8 @@ class SearchSettings(Settings):
     Gaussian processes (Ament 2023; for at most some hundred trials). Of pymoo: NSGA-II, NSGA-III, AGE-MOEA (Panichella
     2019; needs numba), SMS-EMOA (Beume 2007)."""
     trials: int = Field(32, ge=1, le=1_000_000)
-    """Candidates to train; rejected and reused ones do not count. May be raised later to go on."""
+    """Full trainings to spend: a candidate counts 1, a halted one the share of its epochs; rejected and reused ones do
+    not count. May be raised later to go on."""
     population: int = Field(16, ge=2, le=10_000)
     """Trials of a generation; random trials before a model (TPE, Gaussian processes)."""
     crossover_probability: float = Field(0.9, ge=0, le=1)

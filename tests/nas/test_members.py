@@ -221,7 +221,7 @@ def test_members_that_were_attacked_less_or_trained_less_are_named(seeded: Run) 
 
 
 def test_the_progress_of_more_seeds_is_shown() -> None:
-    progress = Progress(4, 1, 0, 0, 1, 0, 1, 0.5, 2, 0.4, 10.0, trial(3), repeat=2)
+    progress = Progress(4, 1, 1.0, 0, 0, 1, 0, 1, 0.5, 2, 0.4, 10.0, trial(3), repeat=2)
     log = Console(record=True, width=100)
     with live_progress(log, "tiny") as report:
         report(progress)
