@@ -221,7 +221,12 @@ def progress_view(progress: Progress, name: str) -> RenderableType:
         bar = ProgressBar(total=progress.target, completed=progress.spent)
         return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
     best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
-    ended = (f"candidates {progress.trained}", f"rejected {progress.rejected}", f"reused {progress.reused}", f"halted {progress.halted}")
+    ended = (
+        f"candidates {progress.trained}",
+        f"rejected {progress.rejected}",
+        f"reused {progress.reused}",
+        f"halted {progress.halted}",
+    )
     facts.add_row(done, running, *ended, failed, f"left {left}")
     facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
     bar = ProgressBar(total=progress.target, completed=progress.spent)

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
@@ -63,12 +63,14 @@ class _Journal(JournalFileBackend):
 
 
 class StudyFile:
-    """A study at `place`, created when missing. The caller holds the lock of the run's folder to write.
+    """A study at `place`, created when missing; in memory only for None. The caller holds the run folder's lock.
 
     Raises StudyCorrupt where it cannot be read or is not a study of these directions.
     """
 
-    def __init__(self, place: Place, space: SearchSpace, directions: Sequence[Direction], sampler: SamplerFactory):
+    def __init__(
+        self, place: Place | None, space: SearchSpace, directions: Sequence[Direction], sampler: SamplerFactory
+    ):
         self._place = place
         self._space = space
         self._sampler = sampler
@@ -79,7 +81,9 @@ class StudyFile:
                 study_name=name, storage=storage, directions=list(directions), load_if_exists=True
             )  # fmt: skip
 
-        if isinstance(place, Path):
+        if place is None:
+            self._study = create(InMemoryStorage(), STUDY_NAME)
+        elif isinstance(place, Path):
             repair_journal(place)
             self._study = _load(place, create)
         else:
@@ -94,7 +98,7 @@ class StudyFile:
 
     def guarded(self) -> AbstractContextManager[None]:
         """Within it, errors of the study's database are StudyCorrupt, without secrets."""
-        return nullcontext() if isinstance(self._place, Path) else self._place.guarded()
+        return self._place.guarded() if isinstance(self._place, Database) else nullcontext()
 
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""

@@ -20,16 +20,21 @@ CURVES = (
 
 
 def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict[str, Any]]:
-    """One row for each trial and epoch, with its group's label and the scores. Raises UsageError where none is."""
+    """One row for each trial and epoch: its group's label, the genotype, the scores. Raises UsageError where none is.
+
+    `seconds` is the trial's wall time, scoring included, shared out evenly over its epochs.
+    """
     rows = []
     for group in groups_of(records):
         for record in group.records:
             path = trials_folder / f"{record.number:05d}" / CURVE
-            for line in path.read_text().splitlines() if path.is_file() else ():
+            lines = path.read_text().splitlines() if path.is_file() else []
+            for line in lines:
                 scores = json.loads(line)
                 names = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
                 rows.append({"network": group.label, "trial": record.number, "seed": record.seed}
-                            | {name: scores[name] for name in names})  # fmt: skip
+                            | dict(record.genotype.values) | {name: scores[name] for name in names}
+                            | {"seconds": record.seconds / len(lines)})  # fmt: skip
     if not rows:
         raise UsageError("no trial was scored after every epoch; train with --set training.track_every_epoch=true")
     return rows

@@ -1,0 +1,234 @@
+"""Many searches on a table: what each way to search has found after how many epochs.
+
+Letters: R searches (seeds) of a variant, E points of the epochs axis, B resamples.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nas.config import RunConfig, load_config
+from nas.data import load_search_data
+from nas.errors import UsageError
+from nas.machine import available_cores, claim_threads
+from nas.pareto import losses
+from nas.processes import METHOD
+from nas.records import Interval, TrialRecord, TrialState
+from nas.replay.table import BenchTable, read_table
+from nas.replay.virtual import Replay, replay
+from nas.runs import make_problem
+from nas.search.problem import Problem
+
+Array = NDArray[np.float64]
+POINTS = 200
+"""Points of the epochs axis."""
+RESAMPLES = 2000
+"""Bootstrap resamples of the seeds (Efron 1979, percentiles)."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to search: what is set beyond the config."""
+
+    label: str
+    overrides: tuple[str, ...]
+
+
+def variants(vary: Sequence[str]) -> list[Variant]:
+    """All combinations of the alternatives FIELD=[A, B, …] of `vary`; the config as it is where there are none.
+
+    Raises UsageError where one is no such list.
+    """
+    fields = [_alternatives(text) for text in vary]
+    found = []
+    for values in product(*(alternatives for _, alternatives in fields)):
+        chosen = [(name, value) for (name, _), value in zip(fields, values, strict=True)]
+        label = ", ".join(f"{name.removeprefix('search.')} {_text(value)}" for name, value in chosen)
+        found.append(Variant(label or "as configured", tuple(f"{name}={_text(value)}" for name, value in chosen)))
+    return found
+
+
+def _alternatives(text: str) -> tuple[str, list[Any]]:
+    name, _, values = text.partition("=")
+    try:
+        found = YAML(typ="safe").load(values)
+    except YAMLError:
+        found = None
+    if not isinstance(found, list) or not found:
+        raise UsageError(f"--vary {text}: needs a field and a list of its values, as in search.sampler=[random, nsga2]")
+    if not name.startswith("search."):
+        raise UsageError(f"--vary {text}: only fields of search can be replayed; the table decides all others")
+    return name, found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the searches of a variant found, R of them."""
+
+    variant: Variant
+    replays: tuple[Replay, ...]
+    budget: int
+    """Epochs that were to be spent."""
+
+    @cached_property
+    def grid(self) -> Array:
+        """Numbers of epochs at which searches are compared, (E,)."""
+        return np.linspace(0, self.budget, POINTS + 1)
+
+    @cached_property
+    def curves(self) -> Array:
+        """Expected hypervolume after each number of epochs of the grid, (R, E)."""
+        return np.stack([_at(self.grid, one, "expected") for one in self.replays])
+
+    @cached_property
+    def seen(self) -> Array:
+        """Hypervolume at the end by the scores that the search saw, (R,)."""
+        return np.array([one.steps[-1].hypervolume for one in self.replays])
+
+    def final(self) -> tuple[float, Interval]:
+        """Expected hypervolume at the end: mean over the searches, and its interval."""
+        return _mean(self.curves[:, -1])
+
+    def share_of(self, baseline: "Summary") -> tuple[float | None, Interval | None]:
+        """Epochs after which the mean search is as good as the mean search of `baseline` in the end, over its budget.
+
+        With a bootstrap interval over the seeds of both. None where it never is; the interval is None where more than
+        2.5 % of the resamples never are.
+        """
+        found = _share(self.curves.mean(0), baseline.curves[:, -1].mean(), self.grid / baseline.budget)
+        rng = np.random.default_rng(0)
+        count = len(self.replays), len(baseline.replays)
+        drawn = []
+        for _ in range(RESAMPLES):
+            ours, theirs = (rng.integers(n, size=n) for n in count)
+            share = _share(self.curves[ours].mean(0), baseline.curves[theirs, -1].mean(), self.grid / baseline.budget)
+            drawn.append(np.inf if share is None else share)
+        low, high = np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")
+        interval = Interval(float(low), float(high)) if np.isfinite(high) else None
+        return found, interval
+
+    def row(self, baseline: "Summary") -> dict[str, Any]:
+        """JSON-ready figures; `share` is that of `share_of` the baseline."""
+        hypervolume, bar = self.final()
+        share, range_ = self.share_of(baseline)
+        return {
+            "variant": self.variant.label, "searches": len(self.replays), "epochs": self.budget,
+            "candidates": float(np.mean([one.candidates for one in self.replays])),
+            "halted": float(np.mean([one.halted for one in self.replays])),
+            "hypervolume": hypervolume, "hypervolume_low": bar.low, "hypervolume_high": bar.high,
+            "hypervolume_seen": float(self.seen.mean()),
+            "share": share, "share_low": range_ and range_.low, "share_high": range_ and range_.high,
+        }  # fmt: skip
+
+    def curve(self) -> list[dict[str, Any]]:
+        """Expected hypervolume after every number of epochs of the grid, with its interval; JSON-ready."""
+        points = zip(self.grid.tolist(), self.curves.T, strict=True)
+        found = [(epochs, *_mean(column)) for epochs, column in points]
+        return [
+            {"variant": self.variant.label, "epochs": epochs, "hypervolume": mean, "low": bar.low, "high": bar.high}
+            for epochs, mean, bar in found
+        ]
+
+
+def _at(grid: Array, found: Replay, name: str) -> Array:
+    epochs = np.array([step.epochs for step in found.steps])
+    values = np.array([0.0, *(getattr(step, name) for step in found.steps)])
+    return np.asarray(values[np.searchsorted(epochs, grid, side="right")])
+
+
+def _share(curve_E: Array, wanted: float, shares_E: Array) -> float | None:
+    reached = np.flatnonzero(curve_E >= wanted - 1e-12)
+    return float(shares_E[reached[0]]) if len(reached) else None
+
+
+def _mean(values: Array) -> tuple[float, Interval]:
+    """Mean with its 95 % bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(values.mean()), Interval(float(low), float(high))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What a worker process needs to know to replay a variant."""
+
+    table: Path
+    config: Path
+    overrides: tuple[str, ...]
+    variant: Variant
+
+
+def compare(
+    table: Path, path: Path, overrides: Sequence[str], chosen: Sequence[Variant], seeds: int,
+    report: Callable[[int, int], None],
+) -> list[Summary]:  # fmt: skip
+    """Searches of every variant on `table` from `seeds` seeds, on all cores; `report` is told how many are done.
+
+    Searches of one seed meet the same trainings in all variants. Raises UsageError where the table is not of the
+    config's space, length of training or objectives, ConfigError where the config or a variant is wrong.
+    """
+    stages = [_Stage(table, path, tuple(overrides), variant) for variant in chosen]
+    setups = [_setup(stage) for stage in stages]
+    first = setups[0][0].search.seed
+    tasks = [(stage, seed) for seed in range(first, first + seeds) for stage in stages]
+    context = multiprocessing.get_context(METHOD)
+    found: dict[tuple[_Stage, int], Replay] = {}
+    with ProcessPoolExecutor(min(available_cores(), len(tasks)), context, claim_threads, (1,)) as pool:
+        running = {pool.submit(_play, *task): task for task in tasks}
+        try:
+            for future in as_completed(running):
+                found[running[future]] = future.result()
+                report(len(found), len(tasks))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [
+        Summary(stage.variant, tuple(found[stage, seed] for seed in range(first, first + seeds)),
+                config.training.epochs * config.search.trials)
+        for stage, (config, _, _) in zip(stages, setups, strict=True)
+    ]  # fmt: skip
+
+
+def _play(stage: _Stage, seed: int) -> Replay:
+    config, problem, table = _setup(stage)
+    return replay(table, problem, config.search.model_copy(update={"seed": seed}))
+
+
+@lru_cache(maxsize=64)
+def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
+    config = load_config(stage.config, (*stage.overrides, *stage.variant.overrides))
+    problem, table = _table(stage.table, stage.config, stage.overrides)
+    if config.training.epochs != table.epochs:
+        raise UsageError(
+            f"{stage.table} holds trainings of {table.epochs} epochs, the config asks for {config.training.epochs}: "
+            f"--set training.epochs={table.epochs}"
+        )
+    example = problem.space.smallest()
+    known = table.evaluation(table.mean(example), problem.space.spec(example))
+    record = TrialRecord(0, example, 0, TrialState.COMPLETE, problem.costs(example), known)
+    for objective in problem.objectives:
+        if np.isnan(losses([record], [objective])).any():
+            raise UsageError(f"{stage.table} does not know the objective {objective.name}")
+    return config, problem, table
+
+
+@cache
+def _table(path: Path, config: Path, overrides: tuple[str, ...]) -> tuple[Problem, BenchTable]:
+    loaded = load_config(config, overrides)
+    problem = dataclasses.replace(make_problem(loaded, load_search_data(loaded.data)), rungs=("attack",))
+    return problem, read_table(path, problem.space)
