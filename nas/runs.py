@@ -29,7 +29,7 @@ from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
-from nas.search.samplers.prescreen import log_costs
+from nas.search.samplers.prescreen import Foreknown
 from nas.search.study import Place, StudyFile, read_records
 from nas.search.sweep import run_sweep
 from nas.seeding import derive_seed, make_generator
@@ -251,7 +251,9 @@ def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Pro
         log_environment(folder / "environment.json", crew.workers, crew.threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
-        sampler = partial(make_sampler, config.search, known=partial(log_costs, problem.space, problem.costs))
+        sampler = partial(
+            make_sampler, config.search, known=Foreknown(problem.space, problem.costs, problem.objectives)
+        )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
             problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder

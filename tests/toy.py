@@ -15,7 +15,7 @@ from nas.search.engine import run_search
 from nas.search.executors import Executor, InProcess
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
-from nas.search.samplers.prescreen import log_costs
+from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import Place, StudyFile
 from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
@@ -115,7 +115,7 @@ def directions(problem: Problem) -> list[Direction]:
 
 
 def open_study(path: Place, problem: Problem, chosen: SearchSettings) -> StudyFile:
-    sampler = partial(make_sampler, chosen, known=partial(log_costs, problem.space, problem.costs))
+    sampler = partial(make_sampler, chosen, known=Foreknown(problem.space, problem.costs, problem.objectives))
     return StudyFile(path, problem.space, directions(problem), sampler)
 
 

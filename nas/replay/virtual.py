@@ -13,7 +13,7 @@ from nas.search.engine import run_search
 from nas.search.executors import Finished
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
-from nas.search.samplers.prescreen import log_costs
+from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile, is_trained
 from nas.seeding import derive_seed
@@ -94,7 +94,7 @@ def replay(table: BenchTable, problem: Problem, settings: SearchSettings) -> Rep
     """
     executor = VirtualTime(table, settings.workers if isinstance(settings.workers, int) else 1, problem)
     directions = [objective.direction for objective in problem.objectives]
-    sampler = partial(make_sampler, settings, known=partial(log_costs, problem.space, problem.costs))
+    sampler = partial(make_sampler, settings, known=Foreknown(problem.space, problem.costs, problem.objectives))
     study = StudyFile(None, problem.space, directions, sampler)
     steps: list[Step] = []
     last: Progress | None = None

@@ -27,14 +27,14 @@ class Halting(Settings):
 
 
 class PrescreenSettings(Settings):
-    """Choice among several proposals by a forest of regression trees that predicts what training would give."""
+    """Choice among several proposals by a regression that predicts what training would give."""
 
     proposals: int = Field(1, ge=1, le=1000)
     """Proposals of the sampler for each candidate that is trained; 1: no choice."""
-    trees: int = Field(32, ge=2, le=1000)
-    """Trees of the forest (Breiman 2001); their spread is its uncertainty."""
+    draws: int = Field(32, ge=2, le=1000)
+    """Draws of the regression: their spread is its uncertainty."""
     window: int = Field(1000, ge=10)
-    """Latest evaluated candidates that the forest learns from."""
+    """Latest evaluated candidates that it learns from."""
 
 
 class SearchSettings(Settings):

@@ -6,12 +6,12 @@ from optuna.samplers import BaseSampler
 
 from nas.search.samplers.of_optuna import gp, nsga2, nsga3, random, tpe
 from nas.search.samplers.of_pymoo import evolutionary
-from nas.search.samplers.prescreen import Known, Prescreened
+from nas.search.samplers.prescreen import Foreknown, Prescreened
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 
 
-def make_sampler(settings: SearchSettings, number: int, known: Known | None = None) -> BaseSampler:
+def make_sampler(settings: SearchSettings, number: int, known: Foreknown | None = None) -> BaseSampler:
     """Sampler that proposes trial `number`: a function of the settings' seed and that number.
 
     `known` gives the pre-screening what is known of a genotype before training, its costs.

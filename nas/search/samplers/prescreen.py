@@ -1,14 +1,15 @@
-"""Surrogate pre-screening: of several proposals of a sampler, the one that a forest expects most of is trained.
+"""Surrogate pre-screening: of several proposals of a sampler, the one that a regression expects most of is trained.
 
-A random forest (Breiman 2001) learns the objectives and the violation from what has been trained; every tree is one
-draw of what a proposal might give. Proposals are ordered by the hypervolume that they would add to the front, averaged
-over the trees (the expected hypervolume improvement of Emmerich 2006, by Monte Carlo), so what is uncertain may win.
-The forest of a generation learns from the generations before it, and so is fitted once for each.
+The regression (nas/search/samplers/surrogate.py) learns the objectives and the violation from what has been trained.
+Proposals are ordered by the hypervolume that they would add to the front, averaged over its draws (the expected
+hypervolume improvement of Emmerich 2006, by Monte Carlo), so what is uncertain may win. As brief trainings are noisy,
+the front to be improved is that of the regression's means at what was trained, not the luckiest scores; costs are known
+exactly. The regression of a generation learns from the generations before it, and so is fitted once for each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
-from math import log1p
+from dataclasses import asdict, astuple, dataclass
+from math import log1p, nan
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,54 +21,66 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto import is_non_dominated
+from nas.pareto import Metric, is_non_dominated
 from nas.records import Costs
 from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
 from nas.search.samplers.of_optuna import relative_space
+from nas.search.samplers.surrogate import Surrogate, fit_surrogate
 from nas.search.settings import SearchSettings
 from nas.seeding import derive_seed
 from search_spaces import Genotype, SearchSpace
 
-Known = Callable[[Mapping[str, Any]], Sequence[float]]
-"""Numbers that are known of a genotype's values before training."""
 Array = NDArray[np.float64]
 POINTS = 2000
 """Points of the objectives' box on which hypervolume is counted."""
 PREDICTED = "predicted"
-"""User attribute of a chosen trial: the forest's mean of each objective, as the study would be told it."""
-
-
-def log_costs(space: SearchSpace, costs: Callable[[Genotype], Costs], values: Mapping[str, Any]) -> tuple[float, ...]:
-    """Logarithms of the costs of the genotype with these values."""
-    return tuple(log1p(cost) for cost in astuple(costs(space.genotype(values))))
+"""User attribute of a chosen trial: the predicted mean of each objective, as the study would be told it."""
 
 
 @dataclass(frozen=True)
-class _Surrogate:
-    """What the forests of a generation expect. Letters: T trees, K proposals, M objectives, S points, P of a front."""
+class Foreknown:
+    """What is known of a genotype before training: its costs."""
 
-    objectives: Any
-    violation: Any
+    space: SearchSpace
+    costs: Callable[[Genotype], Costs]
+    objectives: tuple[Metric, ...]
+
+    def features(self, values: Mapping[str, Any]) -> tuple[float, ...]:
+        """Logarithms of the costs of the genotype with these values."""
+        return tuple(log1p(cost) for cost in astuple(self.costs(self.space.genotype(values))))
+
+    def losses(self, values: Mapping[str, Any]) -> tuple[float, ...]:
+        """Objectives that are costs; NaN for those that only training tells, (M,)."""
+        known = asdict(self.costs(self.space.genotype(values)))
+        return tuple(objective.loss(known.get(objective.name, nan)) for objective in self.objectives)
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What the regressions of a generation expect. Letters: T draws, K proposals, M objectives, S points, P trained."""
+
+    objectives: Surrogate
+    violation: Surrogate | None
     """None where nothing was ever violated."""
     scale_M: Array
     front_PM: Array
     open_SM: Array
     """Points of the objectives' box that no member of the front dominates."""
 
-    def losses(self, features: Array) -> Array:
-        """Prediction of every tree, shape (T, K, M)."""
-        return _of_trees(self.objectives, features) * self.scale_M
+    def losses(self, features: Array, known_KM: Array) -> Array:
+        """Draws of the proposals' objectives, shape (T, K, M); what is known is exact."""
+        return _exactly(self.objectives.draws(features) * self.scale_M, known_KM)
 
     def violations(self, features: Array) -> Array:
-        """Prediction of every tree, shape (T, K)."""
+        """Draws of the proposals' violations, shape (T, K)."""
         if self.violation is None:
-            return np.zeros((len(self.objectives.estimators_), len(features)))
-        return _of_trees(self.violation, features)[..., 0]
+            return np.zeros((1, len(features)))
+        return self.violation.draws(features)[..., 0]
 
     def improvement(self, losses_TKM: Array, violations_TK: Array) -> Array:
-        """Share of the box that each proposal would add to the front if it were feasible, mean over trees, (K,)."""
+        """Share of the box that each proposal would add to the front if it were feasible, mean over draws, (K,)."""
         dominated = (losses_TKM[:, :, None] <= self.open_SM).all(-1).mean(-1)
-        return np.asarray((dominated * (violations_TK <= 1e-9)).mean(0), dtype=np.float64)
+        return np.asarray((dominated * (violations_TK <= FEASIBLE)).mean(0), dtype=np.float64)
 
     def distance(self, losses_TKM: Array) -> Array:
         """How much each proposal lacks to be non-dominated, in scales: additive epsilon (Zitzler 2003), (K,)."""
@@ -75,11 +88,19 @@ class _Surrogate:
         return np.asarray(gaps.min(-1).max(-1).mean(0), dtype=np.float64)
 
 
+FEASIBLE = 0.01
+"""Predicted violation that passes for none: a regression does not predict exact zeros."""
+
+
+def _exactly(losses: Array, known_KM: Array) -> Array:
+    return np.where(np.isnan(known_KM), losses, known_KM)
+
+
 class Prescreened(BaseSampler):
-    """Chooses a new one among the proposals of `samplers`; until there is a forest, the first sampler proposes."""
+    """Chooses a new one among the proposals of `samplers`; until there is a regression, the first sampler proposes."""
 
     def __init__(
-        self, samplers: Sequence[BaseSampler], settings: SearchSettings, seed: int, known: Known | None
+        self, samplers: Sequence[BaseSampler], settings: SearchSettings, seed: int, known: Foreknown | None
     ) -> None:
         self._samplers = samplers
         self._settings = settings
@@ -104,8 +125,8 @@ class Prescreened(BaseSampler):
         proposals = [self._proposal(sampler, study, trial.number, search_space) for sampler in self._samplers]
         genes = {genes_of(values, choices): values for values in proposals}
         new = [one for one in genes if one not in proposed.genes and one not in running] or list(genes)[:1]
-        features = np.array([self._features(one, genes[one]) for one in new])
-        losses, violations = surrogate.losses(features), surrogate.violations(features)
+        features, exact = self._features(new, [genes[one] for one in new]), self._exact([genes[one] for one in new])
+        losses, violations = surrogate.losses(features, exact), surrogate.violations(features)
         gain, lack, broken = surrogate.improvement(losses, violations), surrogate.distance(losses), violations.mean(0)
         best = min(range(len(new)), key=lambda index: (-gain[index], broken[index], lack[index]))
         signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
@@ -128,12 +149,17 @@ class Prescreened(BaseSampler):
             for name, distribution in space.items()
         }
 
-    def _features(self, genes: Genes, values: Mapping[str, Any]) -> tuple[float, ...]:
+    def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]]) -> Array:
         """Option indices, which are ordered from small to large, and what is known of the costs."""
-        return (*genes, *(self._known(values) if self._known else ()))
+        known = [self._known.features(one) if self._known else () for one in values]
+        return np.array([(*one, *costs) for one, costs in zip(genes, known, strict=True)], dtype=np.float64)
 
-    def _surrogate(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Surrogate | None:
-        """The forest of the generation that follows `trials`; None before a population is evaluated."""
+    def _exact(self, values: Sequence[Mapping[str, Any]]) -> Array:
+        """Losses that are known before training, NaN for the others; (K, M) or, where nothing is known, (K, 1)."""
+        return np.array([self._known.losses(one) if self._known else (nan,) for one in values])
+
+    def _surrogate(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Expected | None:
+        """The regression of the generation that follows `trials`; None before a population is evaluated."""
         size, settings = self._settings.population, self._settings.prescreen
         generation = len(trials) // size
         finished = [t for t in trials[: generation * size] if t.state is TrialState.COMPLETE]
@@ -149,7 +175,7 @@ class Prescreened(BaseSampler):
         directions: Sequence[StudyDirection],
         generation: int,
         window: int,
-    ) -> _Surrogate | None:
+    ) -> _Expected | None:
         evaluated = [trial for trial in finished if _is_evaluated(trial)]
         if len(evaluated) < self._settings.population:
             return None
@@ -160,35 +186,30 @@ class Prescreened(BaseSampler):
             return None
         scale = np.where(np.ptp(losses, axis=0) > 0, np.ptp(losses, axis=0), 1.0)
         seed = derive_seed(self._settings.seed, "surrogate", generation) % 2**32
-        latest, told = evaluated[-window:], finished[-window:]
+        evaluated, losses, told = evaluated[-window:], losses[-window:], finished[-window:]
         broken = np.array([[violation_of(trial)] for trial in told])
-        feasible = losses[[violation_of(trial) == 0 for trial in evaluated]]
-        front = feasible if len(feasible) else losses
-        front = np.unique(front, axis=0)
+        rows, draws = self._rows(evaluated, choices), self._settings.prescreen.draws
+        regression = fit_surrogate(rows, losses / scale, draws, seed)
+        expected = _exactly(regression.draws(rows).mean(0) * scale, self._exact([t.params for t in evaluated]))
+        feasible = expected[[violation_of(trial) == 0 for trial in evaluated]]
+        front = np.unique(feasible if len(feasible) else expected, axis=0)
         front = front[is_non_dominated(front)]
         low, high = front.min(0) - 0.05 * scale, front.max(0) + 0.05 * scale
         points = low + (high - low) * np.random.default_rng(seed).random((POINTS, len(scale)))
         dominated = (front[:, None] <= points).all(-1).any(0)
-        return _Surrogate(
-            self._forest(self._rows(latest, choices), losses[-window:] / scale, seed),
-            self._forest(self._rows(told, choices), broken, seed) if broken.any() else None,
+        return _Expected(
+            regression,
+            fit_surrogate(self._rows(told, choices), broken, draws, seed) if broken.any() else None,
             scale,
             front,
             points[~dominated],
         )
 
     def _rows(self, trials: Sequence[FrozenTrial], choices: Choices) -> Array:
-        return np.array([self._features(genes_of(trial.params, choices), trial.params) for trial in trials])
-
-    def _forest(self, features: Array, targets: Array, seed: int) -> Any:
-        from sklearn.ensemble import RandomForestRegressor
-
-        return RandomForestRegressor(self._settings.prescreen.trees, random_state=seed).fit(
-            features, targets if targets.shape[1] > 1 else targets[:, 0]
-        )
+        return self._features([genes_of(trial.params, choices) for trial in trials], [trial.params for trial in trials])
 
 
-_SURROGATES: WeakKeyDictionary[Study, tuple[object, _Surrogate | None]] = WeakKeyDictionary()
+_SURROGATES: WeakKeyDictionary[Study, tuple[object, _Expected | None]] = WeakKeyDictionary()
 """The latest one of every open study: what can be fitted again at any time."""
 
 
@@ -207,9 +228,3 @@ def _is_evaluated(trial: FrozenTrial) -> bool:
     """Whether the trial's values were measured: those of a rejected one stand at the reference point."""
     record = trial.user_attrs.get("record")
     return record is None or (record["state"] == "complete" and record["reused_from"] is None)
-
-
-def _of_trees(forest: Any, features: Array) -> Array:
-    """Prediction of every tree, shape (T, K, M)."""
-    rows = features.astype(np.float32)
-    return np.stack([tree.tree_.predict(rows).reshape(len(rows), -1) for tree in forest.estimators_])
