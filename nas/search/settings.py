@@ -31,8 +31,8 @@ class PrescreenSettings(Settings):
 
     proposals: int = Field(1, ge=1, le=1000)
     """Proposals of the sampler for each candidate that is trained; 1: no choice."""
-    draws: int = Field(32, ge=2, le=1000)
-    """Draws of the regression: their spread is its uncertainty."""
+    trees: int = Field(32, ge=2, le=1000)
+    """Trees of the regression, each beside a draw of its linear trend: their spread is its uncertainty."""
     window: int = Field(1000, ge=10)
     """Latest evaluated candidates that it learns from."""
 

@@ -188,7 +188,7 @@ class Prescreened(BaseSampler):
         seed = derive_seed(self._settings.seed, "surrogate", generation) % 2**32
         evaluated, losses, told = evaluated[-window:], losses[-window:], finished[-window:]
         broken = np.array([[violation_of(trial)] for trial in told])
-        rows, draws = self._rows(evaluated, choices), self._settings.prescreen.draws
+        rows, draws = self._rows(evaluated, choices), self._settings.prescreen.trees
         regression = fit_surrogate(rows, losses / scale, draws, seed)
         expected = _exactly(regression.draws(rows).mean(0) * scale, self._exact([t.params for t in evaluated]))
         feasible = expected[[violation_of(trial) == 0 for trial in evaluated]]

@@ -12,7 +12,7 @@ from nas.search.study import read_predictions
 from tests.toy import search, settings, toy_problem, toy_space
 
 PROBLEM = toy_problem(toy_space(8), params=2600)
-SCREEN = {"proposals": 6, "draws": 16}
+SCREEN = {"proposals": 6, "trees": 16}
 
 
 def test_it_is_off_by_default(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_what_it_expected_is_stored_with_each_chosen_trial_and_orders_the_outcom
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe", "pymoo_nsga3"])
 def test_interrupted_anywhere_it_goes_on_the_same(tmp_path: Path, sampler: str) -> None:
     problem = toy_problem(toy_space(3), params=1000)
-    chosen = settings(9, sampler=sampler, prescreen={"proposals": 3, "draws": 4})
+    chosen = settings(9, sampler=sampler, prescreen={"proposals": 3, "trees": 4})
     uninterrupted = search(tmp_path / "whole", problem, chosen)
     assert read_predictions(tmp_path / "whole")
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
