@@ -41,6 +41,8 @@ class Candidate:
     """0 for the search's own training; 1, 2, … train the same genotype again from other seeds."""
     epochs: int | None = None
     """Epochs to be trained now, from where the candidate stands; None: all of them."""
+    inherits: int | None = None
+    """Number of the trial whose weights its training starts from; None: from random ones."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,8 @@ class TrialRecord:
     """Scores at the rungs of epochs that it passed."""
     reused_from: int | None = None
     """Number of the earlier trial of the same architecture whose result this is."""
+    inherits: int | None = None
+    """Number of the trial whose weights its training started from; None: from random ones."""
 
     @property
     def is_feasible(self) -> bool:

@@ -8,7 +8,10 @@ from tempfile import TemporaryDirectory
 from nas.files import write_atomic
 from nas.records import Candidate, Outcome
 from nas.search.ray_executor import Files
-from nas.trial import RESULT, TrialPlan, trial_folder
+from nas.trial import RESULT, TrialPlan, inherited_path, stored_outcome, trial_folder
+
+PARENT = "parent.safetensors"
+"""Name under which the weights that a candidate inherits travel beside its own files."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,17 @@ class RemotePlan:
     plan: TrialPlan
 
     def pack(self, candidate: Candidate) -> Files:
-        """Files of a trial that is finished on some rung of the attack ladder: a climb goes on from them."""
+        """Files of a trial that is finished on some rung of the attack ladder: a climb goes on from them.
+
+        The weights that it inherits travel with a candidate that begins its training. Where they are missing the node
+        finds that out, and the candidate fails.
+        """
         folder = self._folder(self.plan, candidate)
-        return _files(folder) if (folder / RESULT).is_file() else {}
+        files = _files(folder) if (folder / RESULT).is_file() else {}
+        parent = inherited_path(self.plan.folder, candidate)
+        if parent and parent.is_file() and stored_outcome(self.plan.folder, candidate) is None:
+            files[PARENT] = parent.read_bytes()
+        return files
 
     def run(self, candidate: Candidate, files: Files) -> tuple[Outcome, Files]:
         """Outcome of `candidate`, and the files that are new or have changed."""
@@ -28,8 +39,11 @@ class RemotePlan:
             plan = dataclasses.replace(self.plan, folder=Path(scratch))
             folder = self._folder(plan, candidate)
             folder.mkdir(parents=True)
+            parent = inherited_path(plan.folder, candidate)
             for name, content in files.items():
-                (folder / name).write_bytes(content)
+                path = parent if parent and name == PARENT else folder / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
             outcome = plan(candidate)
             return outcome, {name: found for name, found in _files(folder).items() if files.get(name) != found}
 

@@ -156,8 +156,10 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
 def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
     """Creates or resumes the run in `folder` and trains what `config.sweep` lists, from several seeds each.
 
-    Otherwise as `search`. Raises UsageError where a genotype is not of the space.
+    Otherwise as `search`. Raises UsageError where a genotype is not of the space, or weights are to be inherited.
     """
+    if config.search.inherit:
+        raise UsageError("search.inherit: a sweep trains from scratch [got true]; set it to false for `nas sweep`")
 
     def planned(problem: Problem) -> Work:
         plan = sweep_plan(config, problem.space)

@@ -10,11 +10,12 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nas.data import SearchData, Split
-from nas.errors import Diverged
+from nas.errors import CheckpointError, Diverged
 from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
 from nas.evaluation.ladder import RUNGS
 from nas.files import write_atomic, write_json
@@ -23,7 +24,8 @@ from nas.records import Candidate, Evaluation, Fidelity, Halfway, Outcome, from_
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
-from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
+from nas.training.checkpoint import load_training, load_weights, read_weights, save_training, save_weights
+from nas.training.inheritance import inherit
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -76,13 +78,16 @@ class TrialPlan:
         data = self.data.to(device)
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
+        origin = {} if reached else self._inherited(network, candidate)
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        name = json.dumps(to_json(dataclasses.replace(candidate, fidelity="attack", epochs=None)))
+        name = _name_of(candidate)
         if reached is not None:
             load_training(folder / STATE, state, name)
         else:
             (folder / CURVE).unlink(missing_ok=True)
         with (folder / "log.jsonl").open("a" if reached else "w") as log:
+            if origin:
+                log.write(json.dumps(origin) + "\n")
             while state.epoch < (candidate.epochs or self.training.epochs):
                 epoch = train_epoch(state, data.train, self.training, self.threat)
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
@@ -109,6 +114,24 @@ class TrialPlan:
         save_training(folder / STATE, state, name)
         passed = Halfway(candidate.epochs, metrics_of(scored.evaluation))
         return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
+
+    def _inherited(self, network: Network, candidate: Candidate) -> dict[str, Any]:
+        """Fills `network` with what it shares with its parent's; whose that is and its share of the parameters.
+
+        Nothing for a candidate without a parent. Raises CheckpointError where the parent's weights cannot be had:
+        from random ones, it would be another experiment.
+        """
+        path = inherited_path(self.folder, candidate)
+        if path is None:
+            return {}
+        try:
+            weights = read_weights(path)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"trial {candidate.number} inherits the weights of trial {candidate.inherits}, and these cannot be "
+                f"had: {error}; put them back, or begin a new run (--run NAME)"
+            ) from error
+        return {"inherits": candidate.inherits, "share": inherit(network, weights)}
 
     def _climb(self, candidate: Candidate, folder: Path, reached: Outcome) -> Outcome:
         """Outcome after the next rung of the attack ladder, on the network as it was trained."""
@@ -183,10 +206,23 @@ def _reaches(outcome: Outcome, candidate: Candidate) -> bool:
     )
 
 
+def _name_of(candidate: Candidate) -> str:
+    """Names the whole training of `candidate`, on whatever rung it is."""
+    named = to_json(dataclasses.replace(candidate, fidelity="attack", epochs=None))
+    if candidate.inherits is None:
+        del named["inherits"]  # states that were saved before there was inheritance lack it
+    return json.dumps(named)
+
+
 def trial_folder(trials: Path, number: int, repeat: int = 0) -> Path:
     """Folder of a trial in the folder of all `trials`, or of its training number `repeat` from another seed."""
     own = trials / f"{number:05d}"
     return own / f"seed_{repeat}" if repeat else own
+
+
+def inherited_path(trials: Path, candidate: Candidate) -> Path | None:
+    """Weights that the training of `candidate` starts from; None where it starts from random ones."""
+    return None if candidate.inherits is None else trial_folder(trials, candidate.inherits) / WEIGHTS
 
 
 def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:

@@ -107,6 +107,8 @@ def show(
         return print_json(to_json(record) | more)
     costs = record.costs
     out.print(f"[bold]trial {record.number}[/bold] {record.state.value}, architecture {record.genotype.key}")
+    if record.inherits is not None:
+        out.print(f"trained from the weights of trial {record.inherits}, not from random ones")
     out.print(genotype_text(record.genotype.values), highlight=False)
     out.print(block_table(opened.space.spec(record.genotype), opened.config.deployment))
     out.print(

@@ -247,8 +247,9 @@ def progress_line(progress: Progress) -> Text | None:
         why = (record.error or "over budget").strip().splitlines()[-1]
         return Text(f"{head}: {size}; {why}")
     scores = f"robust {record.evaluation.robust_accuracy:.3f}, natural {record.evaluation.natural_accuracy:.3f}"
+    origin = "" if record.inherits is None else f", from trial {record.inherits}'s weights"
     share = "" if progress.repeat else f"; hypervolume {progress.hypervolume:.4f}"
-    return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s{share}")
+    return Text(f"{head}: {size}, {scores}, {record.seconds:.1f} s{origin}{share}")
 
 
 def _spent(progress: Progress) -> str:

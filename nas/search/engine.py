@@ -20,6 +20,7 @@ from nas.records import Candidate, Costs, Evaluation, Fidelity, Outcome, TrialRe
 from nas.search.executors import Executor
 from nas.search.halting import Rung as EpochRung
 from nas.search.halting import violation_of
+from nas.search.inheritance import parent_of
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile, is_trained
@@ -150,9 +151,11 @@ class Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            first = self._epochs_after(0)
+            first, parent = self._epochs_after(0), self._parent(trial, genotype)
             self.executor.submit(
-                Candidate(trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first)
+                Candidate(
+                    trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first, inherits=parent
+                )
             )
             return True
         self.barren += 1
@@ -242,8 +245,13 @@ class Search:
         )
 
     def _seed(self, genotype: Genotype) -> int:
-        """One seed per architecture: its result does not depend on when it is proposed."""
+        """One seed per architecture: its result depends on when it is proposed by nothing but its parent."""
         return derive_seed(self.settings.seed, "trial", genotype.key)
+
+    def _parent(self, trial: optuna.Trial, genotype: Genotype) -> int | None:
+        if not self.settings.inherit:
+            return None
+        return self.study.parent(trial, lambda: parent_of(genotype, self.by_key.values(), self.problem.space))
 
     def _reuse(self, trial: optuna.Trial, genotype: Genotype) -> None:
         earlier = self.by_key[genotype.key]
@@ -277,6 +285,7 @@ class Search:
             epochs=outcome.epochs if outcome and state is TrialState.HALTED else None,
             halfway=outcome.halfway if outcome else (),
             reused_from=reused_from,
+            inherits=trial.user_attrs.get("inherits"),
         )
         record = self._constrained(record)
         if state is TrialState.HALTED and record.epochs is not None:

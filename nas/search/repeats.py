@@ -68,7 +68,9 @@ class _Repeats:
     def candidate(self, record: TrialRecord, repeat: int) -> Candidate:
         """Training number `repeat` of `record`, on the lowest rung."""
         seed = derive_seed(self.settings.seed, "trial", record.genotype.key, repeat)
-        return Candidate(record.number, record.genotype, seed, self.problem.rungs[0], repeat=repeat)
+        return Candidate(
+            record.number, record.genotype, seed, self.problem.rungs[0], repeat=repeat, inherits=record.inherits
+        )
 
     def rung_after(self, candidate: Candidate, outcome: Outcome | None) -> Fidelity | None:
         """Rung to climb next: the lowest for a training not begun, None for one that is as high as its trial's own."""

@@ -79,6 +79,10 @@ class SearchSettings(Settings):
     """Failures in a row that stop the search."""
     halting: Halting = Halting()
     """Who is trained to the end."""
+    inherit: bool = False
+    """Start each candidate from the weights of the nearest network trained so far (nas/search/inheritance.py), not from
+    random ones. Such a search needs the weights of its trials to go on; `nas retrain` starts from random ones all the
+    same."""
     reject_untrusted: bool = False
     """Treat a candidate whose robust accuracy fails a check of trust as one that violates a constraint."""
     reference_point: dict[str, float] = Field({})

@@ -148,6 +148,16 @@ class StudyFile:
             values[name] = trial._suggest(name, distribution)
         return self._space.genotype(values)
 
+    def parent(self, trial: optuna.Trial, choose: Callable[[], int | None]) -> int | None:
+        """Trial that `trial` inherits from: what `choose` says at the first call, stored with the trial.
+
+        Taken up again after a kill, it keeps its parent although more trials have finished since.
+        """
+        if "inherits" not in trial.user_attrs:
+            trial.set_user_attr("inherits", choose())
+        found: int | None = trial.user_attrs["inherits"]
+        return found
+
     def tell(self, trial: optuna.Trial, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Finishes `trial` with `record`. Without `values` it is failed and no sampler learns from it."""
         for name, violation in record.violations.items():  # just before tell: a set value cannot be replaced

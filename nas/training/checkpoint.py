@@ -26,7 +26,17 @@ def load_weights(path: Path, network: Network) -> None:
 
     Raises CheckpointError where the file is missing, damaged or does not fit the network.
     """
-    _fill(network.state_dict(), _read(path), "", path)
+    _fill(network.state_dict(), read_weights(path), "", path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of `path` by name, on the CPU. Raises CheckpointError where the file is missing or damaged."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"no weights at {path}") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 
 def save_training(path: Path, state: TrainingState, fingerprint: str) -> None:
@@ -49,7 +59,7 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
 
     Raises CheckpointError where the file is damaged or was written for another `fingerprint`.
     """
-    tensors = _read(path)
+    tensors = read_weights(path)
     with safetensors.safe_open(path, "pt") as file:
         found = (file.metadata() or {}).get("fingerprint")
     if found != fingerprint:
@@ -75,15 +85,6 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
 
 def _parameters(state: TrainingState) -> list[Tensor]:
     return [p for group in state.optimizer.param_groups for p in group["params"]]
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"no weights at {path}") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 
 def _fill(target: dict[str, Tensor], source: dict[str, Tensor], prefix: str, path: Path) -> None:
