@@ -11,23 +11,12 @@ import safetensors
 import torch
 
 from nas.errors import CheckpointError
-from nas.evaluation import ImageScores, load_scores
+from nas.evaluation import IMAGE_SCORES, ImageScores, load_scores
 from nas.pareto import Member, Metric, ParetoFront, Trainings, members_by_wilson, members_of
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.runs import Run
 from nas.trial import RESULT, images_path, trial_folder
-
-IMAGE_SCORES = {
-    "natural_accuracy": "natural",
-    "robust_accuracy": "robust",
-    "instability": "instability",
-    "instability_scaled": "instability_scaled",
-    "lipschitz_empirical": "lipschitz",
-    "lipschitz_empirical_scaled": "lipschitz_scaled",
-    "lipschitz_maximised": "steepest",
-}
-"""Metrics that are means over images, with their field of ImageScores."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from nas.evaluation.certified import CertifiedBound, certified_lipschitz
 from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.ladder import Ladder, check_attacks
 from nas.evaluation.lipschitz import lipschitz_bound_log10
-from nas.evaluation.scores import ImageScores, load_scores, save_scores
+from nas.evaluation.scores import IMAGE_SCORES, ImageScores, finite_mean, load_scores, save_scores
 from nas.evaluation.settings import EvaluationSettings
 
 __all__ = [
+    "IMAGE_SCORES",
     "CertifiedBound",
     "EvaluationSettings",
     "ImageScores",
@@ -16,6 +17,7 @@ __all__ = [
     "certified_lipschitz",
     "check_attacks",
     "evaluate",
+    "finite_mean",
     "lipschitz_bound_log10",
     "load_scores",
     "save_scores",

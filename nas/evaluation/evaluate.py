@@ -17,7 +17,7 @@ from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
-from nas.evaluation.scores import ImageScores, joined
+from nas.evaluation.scores import ImageScores, finite_mean, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
 from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
@@ -211,15 +211,15 @@ class _Scoring:
             natural_interval=wilson_interval(natural, count),
             robust_accuracy=robust / count,
             robust_interval=wilson_interval(robust, count),
-            instability=_mean(images.instability),
-            instability_scaled=_mean(images.instability_scaled),
+            instability=finite_mean(images.instability),
+            instability_scaled=finite_mean(images.instability_scaled),
             lipschitz_bound_log10=lipschitz_bound_log10(spec) if isinstance(spec, NetworkSpec) else None,
             lipschitz_certified_log10=before.evaluation.lipschitz_certified_log10
             if before
             else _certified(self.network),
-            lipschitz_maximised=_mean(images.steepest) if self.settings.lipschitz_steps else None,
-            lipschitz_empirical=_mean(images.lipschitz),
-            lipschitz_empirical_scaled=_mean(images.lipschitz_scaled),
+            lipschitz_maximised=finite_mean(images.steepest) if self.settings.lipschitz_steps else None,
+            lipschitz_empirical=finite_mean(images.lipschitz),
+            lipschitz_empirical_scaled=finite_mean(images.lipschitz_scaled),
             attack=attack.describe(self.threat),
             threat=self.threat.model_dump(),
             warnings=(*doubts, *_warnings(images, num_classes)),
@@ -246,12 +246,6 @@ def _certified(network: nn.Module) -> float | None:
         return certified_lipschitz(network).log10 if isinstance(network, Network) else None
     except ValueError:
         return None
-
-
-def _mean(values: Tensor) -> float:
-    """Mean over the images where the value is finite; 0 where none is (a warning says so)."""
-    finite = values[values.isfinite()]
-    return float(finite.double().mean()) if len(finite) else 0.0
 
 
 def _warnings(images: ImageScores, num_classes: int) -> list[str]:

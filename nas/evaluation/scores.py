@@ -39,6 +39,16 @@ class ImageScores:
         return dataclasses.replace(self, robust=self.robust & before.robust, stuck=self.stuck | before.stuck)
 
 
+IMAGE_SCORES = {
+    "natural_accuracy": "natural",
+    "robust_accuracy": "robust",
+    "instability": "instability",
+    "instability_scaled": "instability_scaled",
+    "lipschitz_empirical": "lipschitz",
+    "lipschitz_empirical_scaled": "lipschitz_scaled",
+    "lipschitz_maximised": "steepest",
+}
+"""Metrics that are means over images, with their field of ImageScores."""
 FIELDS = tuple(field.name for field in dataclasses.fields(ImageScores))
 
 
@@ -55,3 +65,9 @@ def save_scores(path: Path, scores: ImageScores) -> None:
 def load_scores(path: Path) -> ImageScores:
     """Scores in `path`. Raises OSError where there are none, SafetensorError or TypeError where they are damaged."""
     return ImageScores(**safetensors.torch.load_file(path))
+
+
+def finite_mean(values: Tensor) -> float:
+    """Mean over the images where the value is finite; 0 where none is (a warning says so)."""
+    finite = values[values.isfinite()]
+    return float(finite.double().mean()) if len(finite) else 0.0

@@ -19,7 +19,7 @@ from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Costs, Evaluation, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.executors import Executor
 from nas.search.halting import Rung as EpochRung
-from nas.search.halting import violation_of
+from nas.search.halting import is_spared, violation_of
 from nas.search.inheritance import parent_of
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
@@ -175,7 +175,7 @@ class Search:
         record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
         among_best = self._pass_rungs(record)
         if outcome.epochs is not None and state is TrialState.COMPLETE:
-            if among_best or Random(derive_seed(candidate.seed, "spared")).random() < self.settings.halting.spared:
+            if among_best or is_spared(candidate.seed, self.settings.halting.spared):
                 return self.executor.submit(replace(candidate, epochs=self._epochs_after(outcome.epochs)))
             state = TrialState.HALTED
             record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)

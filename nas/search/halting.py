@@ -8,12 +8,14 @@ waits. Letters: P candidates at a rung, M objectives (all minimised).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from random import Random
 
 import numpy as np
 
 from nas.pareto import Metric, losses
 from nas.pareto.front import Array
 from nas.records import TrialRecord
+from nas.seeding import derive_seed
 
 
 @dataclass
@@ -66,6 +68,14 @@ def crowding(points_PM: Array) -> Array:
         if count > 2 and values[-1] > values[0]:
             distance[order[1:-1]] += (values[2:] - values[:-2]) / (values[-1] - values[0])
     return distance
+
+
+def is_spared(seed: int, share: float) -> bool:
+    """Whether the candidate with this seed is among the `share` that goes on whatever its rank.
+
+    The draw knows nothing of scores, so the spared are an unbiased sample of all candidates.
+    """
+    return Random(derive_seed(seed, "spared")).random() < share
 
 
 def violation_of(epochs: int, rungs: Sequence[int]) -> float:

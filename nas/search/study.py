@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -179,15 +179,7 @@ def read_records(place: Place) -> list[TrialRecord]:
 
     Raises StudyCorrupt where there is none or it cannot be read.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(place, Path):
-        _check_exists(place)
-        return _records(_load(place, _existing))
-    with place.guarded():
-        try:
-            return _records(_existing(place.storage(create=False), place.study_name))
-        except KeyError:
-            raise StudyCorrupt(f"no {place}: is it another database than the one the search wrote to?") from None
+    return _read(place, _records)
 
 
 def open_storage(place: Place) -> BaseStorage:
@@ -204,22 +196,33 @@ def _check_exists(path: Path) -> None:
         raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
 
 
-def read_predictions(path: Path) -> list[tuple[list[float], list[float]]]:
+def read_predictions(place: Place) -> dict[int, tuple[list[float], list[float]]]:
     """Predicted and told objectives of every trained trial that a surrogate chose, by number (search.prescreen).
 
-    Raises StudyCorrupt as `read_records`.
+    A halted one was told what it had at its rung. Raises StudyCorrupt as `read_records`.
     """
-    _check_exists(path)
-    study = _load(path, _existing)
-    trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
-    chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
-    trained = [trial for trial in chosen if is_trained(from_json(TrialRecord, trial.user_attrs["record"]))]
-    return [(trial.user_attrs["predicted"], list(trial.values)) for trial in trained]
+    return _read(place, _predictions)
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Optuna's view of the choices of `space`."""
     return {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
+
+
+T = TypeVar("T")
+
+
+def _read(place: Place, of: Callable[[optuna.Study], T]) -> T:
+    """What `of` finds in the existing study at `place`. Raises StudyCorrupt where there is none to be read."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if isinstance(place, Path):
+        _check_exists(place)
+        return of(_load(place, _existing))
+    with place.guarded():
+        try:
+            return of(_existing(place.storage(create=False), place.study_name))
+        except KeyError:
+            raise StudyCorrupt(f"no {place}: is it another database than the one the search wrote to?") from None
 
 
 def repair_journal(path: Path) -> None:
@@ -285,6 +288,13 @@ def _records(study: optuna.Study) -> list[TrialRecord]:
     trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE, OptunaState.FAIL))
     attributes: list[Mapping[str, object]] = [trial.user_attrs for trial in trials]
     return [from_json(TrialRecord, a["record"]) for a in attributes if "record" in a]
+
+
+def _predictions(study: optuna.Study) -> dict[int, tuple[list[float], list[float]]]:
+    trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+    chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
+    trained = [trial for trial in chosen if is_trained(from_json(TrialRecord, trial.user_attrs["record"]))]
+    return {trial.number: (trial.user_attrs["predicted"], list(trial.values)) for trial in trained}
 
 
 def is_trained(record: TrialRecord) -> bool:

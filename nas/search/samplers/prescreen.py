@@ -213,17 +213,6 @@ _SURROGATES: WeakKeyDictionary[Study, tuple[object, _Expected | None]] = WeakKey
 """The latest one of every open study: what can be fitted again at any time."""
 
 
-def rank_quality(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[float, ...]:
-    """Kendall's tau between what was predicted and what came out, of each objective; NaN where all are equal.
-
-    `pairs` as `nas.search.study.read_predictions` returns them.
-    """
-    from scipy.stats import kendalltau
-
-    predicted, told = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
-    return tuple(float(kendalltau(a, b).statistic) for a, b in zip(predicted.T, told.T, strict=True))
-
-
 def _is_evaluated(trial: FrozenTrial) -> bool:
     """Whether the trial's values were measured: those of a rejected one stand at the reference point."""
     record = trial.user_attrs.get("record")

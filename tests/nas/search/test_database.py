@@ -13,7 +13,7 @@ from nas.errors import ConfigError, StudyCorrupt, UsageError
 from nas.runs import open_run
 from nas.search.database import Database
 from nas.search.engine import Progress
-from nas.search.study import read_records
+from nas.search.study import read_predictions, read_records
 from tests import postgres
 from tests.tiny_run import nas, write_config
 from tests.toy import Batched, Result, ToyEvaluate, open_study, search, settings, toy_problem, toy_space
@@ -47,6 +47,13 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Result:
 def test_a_search_in_a_database_is_the_one_in_a_journal(url: str, journal: Result) -> None:
     place = Database(VARIABLE, "whole")
     assert search(place, PROBLEM, TRIALS).records == journal.records == read_records(place)
+
+
+def test_predictions_are_read_from_a_database_too(url: str, tmp_path: Path) -> None:
+    place, chosen = Database(VARIABLE, "screened"), settings(9, prescreen={"proposals": 3, "trees": 4})
+    for study in (place, tmp_path / "j"):
+        search(study, PROBLEM, chosen)
+    assert read_predictions(place) == read_predictions(tmp_path / "j") != {}
 
 
 def test_interrupted_anywhere_it_goes_on_the_same(url: str, journal: Result) -> None:

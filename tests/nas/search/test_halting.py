@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nas.pareto import METRICS, front_of
 from nas.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
-from nas.search.halting import Rung, crowding, violation_of
+from nas.search.halting import Rung, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial
 from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem
@@ -173,6 +173,21 @@ def test_spared_candidates_go_on_whatever_their_rank(tmp_path: Path) -> None:
     spared = settings(12, halting=HALTING.model_copy(update={"spared": 1.0}))
     result = search(tmp_path / "s.journal", chosen=spared, evaluate=Epochs())
     assert not of_state(result.records, TrialState.HALTED)
+
+
+def test_the_spared_are_those_that_the_draw_of_their_seed_says(tmp_path: Path) -> None:
+    spared = settings(24, halting=HALTING.model_copy(update={"spared": 0.3}))
+    records = search(tmp_path / "s.journal", chosen=spared, evaluate=Epochs()).records
+    halted, complete = of_state(records, TrialState.HALTED), of_state(records, TrialState.COMPLETE)
+    assert halted
+    assert not any(is_spared(record.seed, 0.3) for record in halted)
+    assert any(is_spared(record.seed, 0.3) for record in complete)
+
+
+def test_the_share_of_the_spared_is_the_one_asked_for() -> None:
+    assert sum(is_spared(seed, 0.2) for seed in range(5000)) == pytest.approx(1000, abs=4 * 28)
+    assert not any(is_spared(seed, 0.0) for seed in range(100))
+    assert all(is_spared(seed, 1.0) for seed in range(100))
 
 
 def test_a_halted_architecture_that_is_proposed_again_is_halted_again_untrained(tmp_path: Path) -> None:
