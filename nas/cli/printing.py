@@ -1,17 +1,20 @@
 """A front as text on stdout."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from nas.cli.options import out
 from nas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nas.members import SureFront
     from nas.pareto import Metric
     from nas.records import TrialRecord
     from nas.runs import Run
+    from nas.study.agreement import Verdict
 
 
 def front_summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]") -> str:
@@ -55,6 +58,14 @@ def print_front(
     for text in protocols_of(found.records):
         out.print(text, style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
+
+
+def print_safety(verdicts: "Iterable[Verdict]", console: "Console") -> None:
+    """Prints on `console` what is said of halting at each rung; what is said of several only once."""
+    for verdict, words in dict.fromkeys((one.verdict, one.words) for one in verdicts):
+        warns = verdict in ("unsafe", "not shown to be safe")
+        text = f"[yellow]warning: {words}[/yellow]" if warns else f"note: {words}"
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def print_members(

@@ -9,7 +9,7 @@ import typer
 from rich.status import Status
 
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json
-from nas.cli.printing import print_front
+from nas.cli.printing import print_front, print_safety
 from nas.errors import UsageError
 from nas.processes import start_server
 
@@ -50,6 +50,7 @@ def search(
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs import search as run_search
+    from nas.study.agreement import safety
 
     folder, reason = _trained(run_search, config, overrides, run)
     finished = open_run(folder)
@@ -58,6 +59,9 @@ def search(
     else:
         print_front(finished, (), ())
         out.print(f"{reason}; look closer with [bold]nas front {folder}[/bold]", soft_wrap=True)
+    halting, objectives = finished.config.search.halting, finished.config.parsed_objectives
+    verdicts = safety(finished.records, halting, objectives, finished.trials_folder)
+    print_safety([verdict for verdict in verdicts if verdict.verdict != "safe"], err)
 
 
 @app.command(epilog="Example: nas sweep configs/paper/mousavi_digits.yaml")

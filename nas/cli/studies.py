@@ -1,13 +1,20 @@
-"""Verbs that study the trials of a run: table, curves, insights."""
+"""Verbs that study the trials of a run: table, curves, insights, agreement."""
 
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
+from nas.cli.printing import print_safety
+from nas.errors import UsageError
+
+if TYPE_CHECKING:
+    from nas.runs import Run
+    from nas.study.agreement import Agreement, Verdict
 
 
 class TableFormat(StrEnum):
@@ -87,3 +94,60 @@ def insights(run: RunPath, format: PlainFormat = PlainFormat.TABLE) -> None:
     opened = open_run(run)
     found = find(opened.records, lambda record: opened.space.spec(record.genotype))
     print_json(found) if format is PlainFormat.JSON else out.print(insight_tables(found))
+
+
+@app.command(epilog="Example: nas agreement runs/digits_halted --png agreement.png")
+def agreement(
+    run: RunPath,
+    other: Annotated[
+        Path | None, typer.Option("--with", metavar="RUN", help="Another run with networks in common.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the agreement at every rung of epochs.")] = None,
+    format: Format = Format.TABLE,
+) -> None:
+    """Say how alike networks rank early and at the end, predicted and measured, here and in another run."""
+    from nas.report.study_plots import agreement_png
+    from nas.report.study_tables import agreement_tables
+    from nas.runs import open_run
+    from nas.study.agreement import SAFE_TAU, rows_of
+    from nas.study.kendall import RESAMPLES
+
+    opened = open_run(run)
+    found, verdicts = _agreement(opened, open_run(other) if other else None)
+    rows = rows_of(found)
+    if png:
+        note = f"bars: 95 % bootstrap over networks, {RESAMPLES:,} resamples"
+        write(png, agreement_png(rows, SAFE_TAU, f"{run.name}: early ranks against the final ones", note))
+    if format is Format.JSON:
+        print_json({
+            "run": str(run), "with": str(other) if other else None, "resamples": RESAMPLES, "safe_tau": SAFE_TAU,
+            "halting": opened.config.search.halting.model_dump(mode="json"),
+            "verdicts": [asdict(verdict) for verdict in verdicts], "agreement": rows,
+        })  # fmt: skip
+    elif format is Format.CSV:
+        import pandas as pd
+
+        sys.stdout.write(pd.DataFrame(rows).to_csv(index=False))
+    else:
+        out.print(agreement_tables(rows, RESAMPLES))
+        print_safety(verdicts, out)
+
+
+def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple[Verdict, ...]]":
+    """All that can be compared in `run` and with `other`, and whether halting is safe there."""
+    from nas.search.study import read_predictions
+    from nas.study import agreement as study
+
+    objectives, halting, folder = run.config.parsed_objectives, run.config.search.halting, run.trials_folder
+    samples, metrics = study.samples_of(run.records, halting.spared), study.measured(objectives)
+    found = study.rung_agreement(samples, folder, metrics)
+    found += study.prediction_agreement(samples, read_predictions(run.study), objectives)
+    if other is not None:
+        others = study.samples_of(other.records, other.config.search.halting.spared)
+        found += study.run_agreement(samples, folder, others, other.trials_folder, metrics)
+    if not found:
+        raise UsageError(
+            f"{run.folder} has no ranks to compare: no rungs of epochs (search.halting.epochs, or "
+            f"training.track_every_epoch=true), no predictions (search.prescreen.proposals); or compare it --with RUN"
+        )
+    return found, study.safety(run.records, halting, objectives, folder)

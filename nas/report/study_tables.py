@@ -76,6 +76,42 @@ def insight_tables(found: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+COMPARED = {
+    "rung": "Scores after some epochs, against the final ones", "prediction": "Predictions, against what was told",
+    "run": "Final scores here, against those of the other run",
+}  # fmt: skip
+
+
+def agreement_tables(rows: Sequence[Mapping[str, Any]], resamples: int) -> RenderableType:
+    """Answers of `nas agreement`: a table for each comparison, then what must be said of it."""
+    parts: list[RenderableType] = [
+        Text(f"Kendall's τ-b; in grey: 95 % bootstrap over networks, {resamples:,} resamples; bold: not 0")
+    ]
+    for kind, title in COMPARED.items():
+        same = [row for row in rows if row["compared"] == kind]
+        if same:
+            parts.append(_agreement_table(title, same))
+    notes = dict.fromkeys(f"{row['sample']}: {row['words']}" for row in rows if row["words"])
+    return Group(*parts, *(Text(note, style="dim") for note in notes))
+
+
+def _agreement_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    has_epochs = rows[0]["epochs"] is not None
+    for heading in (*(("epoch",) if has_epochs else ()), "candidates", "pairs"):
+        table.add_column(heading, justify="left" if heading == "candidates" else "right")
+    names = list(dict.fromkeys(row["metric"] for row in rows))
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for epochs, sample in dict.fromkeys((row["epochs"], row["sample"]) for row in rows):
+        same = {row["metric"]: row for row in rows if (row["epochs"], row["sample"]) == (epochs, sample)}
+        label = "survivors (biased)" if sample == "survivors" else sample
+        counts = sorted({row["pairs"] for row in same.values()})
+        pairs = str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+        table.add_row(*((str(epochs),) if has_epochs else ()), label, pairs, *(_tau(same.get(name)) for name in names))
+    return table
+
+
 def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("")
@@ -87,7 +123,7 @@ def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def _tau(cell: Mapping[str, float | None] | None) -> str:
+def _tau(cell: Mapping[str, Any] | None) -> str:
     if cell is None or cell["tau"] is None:
         return "–"
     if cell["low"] is None or cell["high"] is None:

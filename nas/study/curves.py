@@ -8,7 +8,7 @@ from typing import Any
 from nas.errors import UsageError
 from nas.records import TrialRecord
 from nas.study.groups import groups_of
-from nas.trial import CURVE
+from nas.trial import CURVE, trial_folder
 
 CURVES = (
     ("natural_accuracy", "natural accuracy"),
@@ -19,6 +19,16 @@ CURVES = (
 """Panels: the paper's figures 2 and 3, and 4."""
 
 
+def read_curve(folder: Path) -> dict[int, dict[str, Any]]:
+    """Scores in a trial's folder after every epoch, by epoch; empty where none were tracked.
+
+    A training that was killed and went on from its rung has some epochs twice: the later ones count.
+    """
+    path = folder / CURVE
+    lines = path.read_text().splitlines() if path.is_file() else ()
+    return {scores["epoch"]: scores for scores in map(json.loads, lines)}
+
+
 def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict[str, Any]]:
     """One row for each trial and epoch: its group's label, the genotype, the scores. Raises UsageError where none is.
 
@@ -27,14 +37,12 @@ def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict
     rows = []
     for group in groups_of(records):
         for record in group.records:
-            path = trials_folder / f"{record.number:05d}" / CURVE
-            lines = path.read_text().splitlines() if path.is_file() else []
-            for line in lines:
-                scores = json.loads(line)
+            curve = read_curve(trial_folder(trials_folder, record.number))
+            for scores in curve.values():
                 names = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
                 rows.append({"network": group.label, "trial": record.number, "seed": record.seed}
                             | dict(record.genotype.values) | {name: scores[name] for name in names}
-                            | {"seconds": record.seconds / len(lines)})  # fmt: skip
+                            | {"seconds": record.seconds / len(curve)})  # fmt: skip
     if not rows:
         raise UsageError("no trial was scored after every epoch; train with --set training.track_every_epoch=true")
     return rows

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nas.records import TrialRecord
 from nas.study.groups import groups_of
+from nas.study.kendall import taus
 from search_spaces import NetworkSpec
 
 Vector = NDArray[np.float64]
@@ -83,22 +84,10 @@ def _factors(
 
 def _kendall(x: Vector, y: Vector) -> dict[str, float | None]:
     """τ-b of two columns with its interval; None where one of them does not vary."""
-    (tau,) = _taus(x, y, np.ones((1, len(x))))
-    taus = _taus(x, y, np.stack([np.bincount(chosen, minlength=len(x)) for chosen in _resamples(len(x))]))
-    low, high = _interval(taus[np.isfinite(taus)], len(x))
+    (tau,) = taus(x, y, np.ones((1, len(x))))
+    found = taus(x, y, np.stack([np.bincount(chosen, minlength=len(x)) for chosen in _resamples(len(x))]))
+    low, high = _interval(found[np.isfinite(found)], len(x))
     return {"tau": float(tau) if np.isfinite(tau) else None, "low": low, "high": high}
-
-
-def _taus(x: Vector, y: Vector, weights: NDArray[Any]) -> Vector:
-    """τ-b (B,) of two columns (n,) for B times n weights: how often each trial counts. NaN where it is not defined.
-
-    All B at once, as sums over pairs are quadratic forms of the weights: scipy's τ of one column takes a millisecond.
-    """
-    dx, dy = (np.sign(v[:, None] - v[None, :]) for v in (x, y))
-    both, of_x, of_y = (((weights @ pairs) * weights).sum(1) for pairs in (dx * dy, dx**2, dy**2))
-    with np.errstate(invalid="ignore"):
-        found: Vector = both / np.sqrt(of_x * of_y)
-    return found
 
 
 def threshold(x: Vector, y: Vector) -> dict[str, float | None]:
