@@ -30,7 +30,8 @@ class PrescreenSettings(Settings):
     """Choice among several proposals by a regression that predicts what training would give."""
 
     proposals: int = Field(1, ge=1, le=1000)
-    """Proposals of the sampler for each candidate that is trained; 1: no choice."""
+    """Proposals for each candidate that is trained: the sampler's own, others drawn uniformly and next to the front. 1:
+    no choice."""
     trees: int = Field(32, ge=2, le=1000)
     """Trees of the regression, each beside a draw of its linear trend: their spread is its uncertainty."""
     window: int = Field(1000, ge=10)

@@ -20,8 +20,7 @@ def make_sampler(settings: SearchSettings, number: int, known: Foreknown | None 
     first = SAMPLERS[settings.sampler](settings, seed)
     if settings.prescreen.proposals == 1:
         return first
-    more = [derive_seed(seed, "prescreen", index) % 2**32 for index in range(1, settings.prescreen.proposals)]
-    return Prescreened([first, *(SAMPLERS[settings.sampler](settings, other) for other in more)], settings, seed, known)
+    return Prescreened(first, settings, seed, known)
 
 
 SAMPLERS: dict[str, Callable[[SearchSettings, int], BaseSampler]] = {

@@ -1,4 +1,6 @@
-"""Surrogate pre-screening: of several proposals of a sampler, the one that a regression expects most of is trained.
+"""Surrogate pre-screening: of several proposals, the one that a regression expects most of is trained.
+
+One proposal is the sampler's. Of the others half are drawn uniformly, to look everywhere, half next to the front.
 
 The regression (nas/search/samplers/surrogate.py) learns the objectives and the violation from what has been trained.
 Proposals are ordered by the hypervolume that they would add to the front, averaged over its draws (the expected
@@ -7,9 +9,10 @@ the front to be improved is that of the regression's means at what was trained, 
 exactly. The regression of a generation learns from the generations before it, and so is fitted once for each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from math import log1p, nan
+from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -64,6 +67,8 @@ class _Expected:
     """None where nothing was ever violated."""
     scale_M: Array
     front_PM: Array
+    parents: tuple[Genes, ...]
+    """Genotypes of the front."""
     open_SM: Array
     """Points of the objectives' box that no member of the front dominates."""
 
@@ -97,12 +102,10 @@ def _exactly(losses: Array, known_KM: Array) -> Array:
 
 
 class Prescreened(BaseSampler):
-    """Chooses a new one among the proposals of `samplers`; until there is a regression, the first sampler proposes."""
+    """Chooses a new one of `sampler`'s proposal and others; until there is a regression, the sampler decides alone."""
 
-    def __init__(
-        self, samplers: Sequence[BaseSampler], settings: SearchSettings, seed: int, known: Foreknown | None
-    ) -> None:
-        self._samplers = samplers
+    def __init__(self, sampler: BaseSampler, settings: SearchSettings, seed: int, known: Foreknown | None) -> None:
+        self._sampler = sampler
         self._settings = settings
         self._seed = seed
         self._known = known
@@ -115,39 +118,47 @@ class Prescreened(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Values of the chosen proposal; its prediction is stored with the trial."""
-        choices, first = categorical(search_space), self._samplers[0]
-        trials = study.get_trials(deepcopy=False)[: trial.number]
-        surrogate = self._surrogate(study, trials, choices)
-        if surrogate is None or "fixed_params" in trial.system_attrs:
-            return first.sample_relative(study, trial, first.infer_relative_search_space(study, trial))
+        choices, sampler = categorical(search_space), self._sampler
+        trials = study.get_trials(deepcopy=False)
+        expected = self._expected(study, trials[: trial.number], choices)
+        values = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        if expected is None or "fixed_params" in trial.system_attrs:
+            return values
+        for name, distribution in search_space.items():
+            if name not in values:
+                values[name] = sampler.sample_independent(study, trial, name, distribution)
         proposed = proposed_in(study)
-        running = proposed.read(trials, choices)
-        proposals = [self._proposal(sampler, study, trial.number, search_space) for sampler in self._samplers]
-        genes = {genes_of(values, choices): values for values in proposals}
+        running = proposed.read(trials[: trial.number], choices)
+        genes = dict.fromkeys([genes_of(values, choices), *self._others(choices, expected.parents)])
         new = [one for one in genes if one not in proposed.genes and one not in running] or list(genes)[:1]
-        features, exact = self._features(new, [genes[one] for one in new]), self._exact([genes[one] for one in new])
-        losses, violations = surrogate.losses(features, exact), surrogate.violations(features)
-        gain, lack, broken = surrogate.improvement(losses, violations), surrogate.distance(losses), violations.mean(0)
+        named = [{name: c.choices[index] for (name, c), index in zip(choices.items(), one, strict=True)} for one in new]
+        features = self._features(new, named)
+        losses, violations = expected.losses(features, self._exact(named)), expected.violations(features)
+        gain, lack, broken = expected.improvement(losses, violations), expected.distance(losses), violations.mean(0)
         best = min(range(len(new)), key=lambda index: (-gain[index], broken[index], lack[index]))
         signs = [-1.0 if direction is StudyDirection.MAXIMIZE else 1.0 for direction in study.directions]
         study._storage.set_trial_user_attr(trial._trial_id, PREDICTED, (losses[:, best].mean(0) * signs).tolist())
-        return genes[new[best]]
+        return named[best]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As the first sampler draws it."""
-        return self._samplers[0].sample_independent(study, trial, param_name, param_distribution)
+        """As the sampler draws it."""
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def _proposal(
-        self, sampler: BaseSampler, study: Study, number: int, space: Mapping[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        trial = study.get_trials(deepcopy=False)[number]  # as it is now: a sampler before this one may have marked it
-        values = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
-        return {
-            name: values[name] if name in values else sampler.sample_independent(study, trial, name, distribution)
-            for name, distribution in space.items()
-        }
+    def _others(self, choices: Choices, parents: Sequence[Genes]) -> Iterator[Genes]:
+        """Proposals beyond the sampler's: uniform ones and, every second one, a mutant of one of the `parents`."""
+        rng, options = (
+            Random(derive_seed(self._seed, "proposals")),
+            [len(choice.choices) for choice in choices.values()],
+        )
+        for index in range(1, self._settings.prescreen.proposals):
+            genes = [rng.randrange(count) for count in options]
+            if index % 2 == 0:
+                parent, always = rng.choice(parents), rng.randrange(len(options))
+                kept = [row != always and rng.random() >= 1 / len(options) for row in range(len(options))]
+                genes = [old if keep else new for old, new, keep in zip(parent, genes, kept, strict=True)]
+            yield tuple(genes)
 
     def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]]) -> Array:
         """Option indices, which are ordered from small to large, and what is known of the costs."""
@@ -158,7 +169,7 @@ class Prescreened(BaseSampler):
         """Losses that are known before training, NaN for the others; (K, M) or, where nothing is known, (K, 1)."""
         return np.array([self._known.losses(one) if self._known else (nan,) for one in values])
 
-    def _surrogate(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Expected | None:
+    def _expected(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Expected | None:
         """The regression of the generation that follows `trials`; None before a population is evaluated."""
         size, settings = self._settings.population, self._settings.prescreen
         generation = len(trials) // size
@@ -191,9 +202,11 @@ class Prescreened(BaseSampler):
         rows, draws = self._rows(evaluated, choices), self._settings.prescreen.trees
         regression = fit_surrogate(rows, losses / scale, draws, seed)
         expected = _exactly(regression.draws(rows).mean(0) * scale, self._exact([t.params for t in evaluated]))
-        feasible = expected[[violation_of(trial) == 0 for trial in evaluated]]
-        front = np.unique(feasible if len(feasible) else expected, axis=0)
-        front = front[is_non_dominated(front)]
+        usable = np.array([violation_of(trial) == 0 for trial in evaluated])
+        usable = usable if usable.any() else ~usable
+        usable[usable] = is_non_dominated(expected[usable])
+        front = np.unique(expected[usable], axis=0)
+        parents = dict.fromkeys(genes_of(t.params, choices) for t, on in zip(evaluated, usable, strict=True) if on)
         low, high = front.min(0) - 0.05 * scale, front.max(0) + 0.05 * scale
         points = low + (high - low) * np.random.default_rng(seed).random((POINTS, len(scale)))
         dominated = (front[:, None] <= points).all(-1).any(0)
@@ -202,6 +215,7 @@ class Prescreened(BaseSampler):
             fit_surrogate(self._rows(told, choices), broken, draws, seed) if broken.any() else None,
             scale,
             front,
+            tuple(parents),
             points[~dominated],
         )
 
