@@ -107,7 +107,8 @@ def toy_problem(
 
 
 def settings(trials: int = 12, *, sampler: str = "nsga2", population: int = 4, **others: object) -> SearchSettings:
-    return SearchSettings(sampler=sampler, trials=trials, population=population, **others)  # type: ignore[arg-type]
+    alone = {"prescreen": {"proposals": 1}, **others}  # the sampler decides
+    return SearchSettings(sampler=sampler, trials=trials, population=population, **alone)  # type: ignore[arg-type]
 
 
 def directions(problem: Problem) -> list[Direction]:

@@ -12,7 +12,7 @@ class Halting(Settings):
 
     epochs: tuple[int, ...] = Field((), max_length=20)
     """Epochs after which candidates are compared, rising; none: every candidate is trained to its end."""
-    keep: float = Field(1 / 3, gt=0, le=1)
+    keep: float = Field(0.5, gt=0, le=1)
     """Share of a rung's candidates that go on."""
     spared: float = Field(0.0, ge=0, le=1)
     """Share of the candidates that go on whatever their rank, drawn by their seeds: whether halting is safe can only be
@@ -29,9 +29,11 @@ class Halting(Settings):
 class PrescreenSettings(Settings):
     """Choice among several proposals by a regression that predicts what training would give."""
 
-    proposals: int = Field(1, ge=1, le=1000)
+    proposals: int | None = Field(None, ge=1, le=1000)
     """Proposals for each candidate that is trained: the sampler's own, others drawn uniformly and next to the front. 1:
-    no choice."""
+    no choice. 32 when left out, 1 with Gaussian processes."""
+    refit: int = Field(8, ge=2)
+    """Trials from one fit of the regression to the next, and evaluated candidates that the first needs."""
     trees: int = Field(32, ge=2, le=1000)
     """Trees of the regression, each beside a draw of its linear trend: their spread is its uncertainty."""
     window: int = Field(1000, ge=10)
@@ -89,9 +91,14 @@ class SearchSettings(Settings):
     reference_point: dict[str, float] = Field({})
     """Worst value of metrics for the hypervolume, where the default is not wanted."""
 
+    @property
+    def proposals(self) -> int:
+        """Proposals for each candidate that is trained."""
+        return self.prescreen.proposals or (1 if self.sampler == "gp" else 32)
+
     @model_validator(mode="after")
     def _one_surrogate(self) -> Self:
-        if self.sampler == "gp" and self.prescreen.proposals > 1:
+        if self.sampler == "gp" and (self.prescreen.proposals or 1) > 1:
             raise ValueError(
                 "prescreen: the sampler gp chooses by a surrogate of its own; leave prescreen.proposals at 1"
             )

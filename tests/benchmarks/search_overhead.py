@@ -33,7 +33,7 @@ def measure(sampler: str, trials: int, objectives: tuple[str, ...], proposals: i
     Of the clock, and of the processor (`cpu`), which leaves out the waiting for the disk.
     """
     problem = toy_problem(toy_space(7, tuple(range(1, 9))), objectives=objectives, params=4500)
-    others = {"prescreen": {"proposals": proposals}} if proposals > 1 else {}
+    others = {"prescreen": {"proposals": proposals}}
     path = Path(tempfile.mkdtemp()) / "study.journal"
     ends: list[float] = []
     worked: list[float] = []

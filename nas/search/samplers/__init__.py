@@ -18,7 +18,7 @@ def make_sampler(settings: SearchSettings, number: int, known: Foreknown | None 
     """
     seed = derive_seed(settings.seed, "proposal", number) % 2**32
     first = SAMPLERS[settings.sampler](settings, seed)
-    if settings.prescreen.proposals == 1:
+    if settings.proposals == 1:
         return first
     return Prescreened(first, settings, seed, known)
 

@@ -152,7 +152,7 @@ class Prescreened(BaseSampler):
             Random(derive_seed(self._seed, "proposals")),
             [len(choice.choices) for choice in choices.values()],
         )
-        for index in range(1, self._settings.prescreen.proposals):
+        for index in range(1, self._settings.proposals):
             genes = [rng.randrange(count) for count in options]
             if index % 2 == 0:
                 parent, always = rng.choice(parents), rng.randrange(len(options))
@@ -171,7 +171,7 @@ class Prescreened(BaseSampler):
 
     def _expected(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Expected | None:
         """The regression of the generation that follows `trials`; None before a population is evaluated."""
-        size, settings = self._settings.population, self._settings.prescreen
+        size, settings = self._settings.prescreen.refit, self._settings.prescreen
         generation = len(trials) // size
         finished = [t for t in trials[: generation * size] if t.state is TrialState.COMPLETE]
         key = (self._settings.seed, generation, len(finished))
@@ -188,7 +188,7 @@ class Prescreened(BaseSampler):
         window: int,
     ) -> _Expected | None:
         evaluated = [trial for trial in finished if _is_evaluated(trial)]
-        if len(evaluated) < self._settings.population:
+        if len(evaluated) < self._settings.prescreen.refit:
             return None
         losses = np.array([losses_of(trial, directions) for trial in evaluated])
         usable = np.isfinite(losses).all(1)  # a bound that could not be proved is no number to learn

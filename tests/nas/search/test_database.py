@@ -50,7 +50,7 @@ def test_a_search_in_a_database_is_the_one_in_a_journal(url: str, journal: Resul
 
 
 def test_predictions_are_read_from_a_database_too(url: str, tmp_path: Path) -> None:
-    place, chosen = Database(VARIABLE, "screened"), settings(9, prescreen={"proposals": 3, "trees": 4})
+    place, chosen = Database(VARIABLE, "screened"), settings(9, prescreen={"proposals": 3, "trees": 4, "refit": 4})
     for study in (place, tmp_path / "j"):
         search(study, PROBLEM, chosen)
     assert read_predictions(place) == read_predictions(tmp_path / "j") != {}

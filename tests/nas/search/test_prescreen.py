@@ -9,14 +9,22 @@ from scipy.stats import kendalltau
 
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Prescreened
+from nas.search.settings import SearchSettings
 from nas.search.study import read_predictions
 from tests.toy import search, settings, toy_problem, toy_space
 
 PROBLEM = toy_problem(toy_space(8), params=2600)
-SCREEN = {"proposals": 6, "trees": 16}
+SCREEN = {"proposals": 6, "trees": 16, "refit": 10}
 
 
-def test_it_is_off_by_default(tmp_path: Path) -> None:
+def test_it_is_on_by_default_but_for_gaussian_processes() -> None:
+    assert isinstance(make_sampler(SearchSettings(), 3), Prescreened)
+    assert SearchSettings().proposals == 32
+    assert SearchSettings(sampler="gp").proposals == 1
+    assert not isinstance(make_sampler(SearchSettings(sampler="gp"), 3), Prescreened)
+
+
+def test_one_proposal_is_the_samplers_own(tmp_path: Path) -> None:
     assert not isinstance(make_sampler(settings(), 3), Prescreened)
     search(tmp_path / "j", PROBLEM, settings(20))
     assert read_predictions(tmp_path / "j") == {}
@@ -46,7 +54,7 @@ def test_what_it_expected_is_stored_with_each_chosen_trial_and_orders_the_outcom
 @pytest.mark.parametrize("sampler", ["random", "nsga2", "tpe", "pymoo_nsga3"])
 def test_interrupted_anywhere_it_goes_on_the_same(tmp_path: Path, sampler: str) -> None:
     problem = toy_problem(toy_space(3), params=1000)
-    chosen = settings(9, sampler=sampler, prescreen={"proposals": 3, "trees": 4})
+    chosen = settings(9, sampler=sampler, prescreen={"proposals": 3, "trees": 4, "refit": 4})
     uninterrupted = search(tmp_path / "whole", problem, chosen)
     assert read_predictions(tmp_path / "whole")
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)

@@ -53,11 +53,11 @@ class TestTpe(SamplerContract):
 
 
 class TestPrescreened(SamplerContract):
-    sampler, others = "nsga2", {"prescreen": {"proposals": 3, "trees": 4}}
+    sampler, others = "nsga2", {"prescreen": {"proposals": 3, "trees": 4, "refit": 4}}
 
 
 class TestPrescreenedByIndependentDraws(SamplerContract):
-    sampler, others = "tpe", {"prescreen": {"proposals": 3, "trees": 4}}
+    sampler, others = "tpe", {"prescreen": {"proposals": 3, "trees": 4, "refit": 4}}
 
 
 def test_every_sampler_has_a_contract_case() -> None:
