@@ -11,14 +11,24 @@ from nas.crew import workers_and_threads
 from nas.data import SearchData
 from nas.machine import resolve_device
 from nas.records import Costs
-from nas.runs import check_budget, make_problem
+from nas.runs import check_budget, front_in, make_problem
+from nas.search.start import first_genotypes, starts_of
 from search_spaces import NetworkSpec
 
 
 def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Mapping[str, Any]:
-    """What a search of `config` would cover, JSON-ready (see `nas check`)."""
+    """What a search of `config` would cover, JSON-ready (see `nas check`).
+
+    `begins_with` is for a run that is created now: how many architectures are proposed before the sampler proposes
+    any, how many of them are anchors, and how many exceed the budget. Raises ConfigError as
+    `nas.search.start.starts_of`.
+    """
     problem = make_problem(config, data)
     check_budget(problem)
+    starts = starts_of(config.search.start_from, problem.space, front_in)
+    anchors = first_genotypes(problem, config.search.anchors)
+    begun = dataclasses.replace(problem, first=tuple(start.genotype for start in starts))
+    first = first_genotypes(begun, config.search.anchors)
     rng = Random(0)
     space = problem.space
     drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(sample_size))]
@@ -42,6 +52,11 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
         "objectives": {o.name: o.direction for o in problem.objectives},
         "reference_point": dict(zip((o.name for o in problem.objectives), problem.reference_point, strict=True)),
         "trials": config.search.trials,
+        "begins_with": {
+            "architectures": len(first),
+            "anchors": len(anchors),
+            "over_budget": sum(not problem.budget.allows(problem.costs(genotype)) for genotype in first),
+        },
         "workers": workers,
         "threads_per_worker": threads,
         "device": str(resolve_device(config.device)),

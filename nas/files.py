@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nas.errors import RunLocked
+from nas.errors import RunLocked, UsageError
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -24,6 +24,16 @@ def write_atomic(path: Path, content: bytes) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Replaces `path` atomically by `data` as JSON. Raises ValueError for NaN and infinities."""
     write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote to a file of a run. Raises UsageError where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing: the run was never started; run `nas search CONFIG`") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged ({error}); restore it or remove it and run `nas search` again") from error
 
 
 @contextmanager

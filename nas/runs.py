@@ -20,7 +20,7 @@ from nas.data import SearchData, load_search_data
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import check_attacks, lipschitz_bound_log10
-from nas.files import exclusive, write_atomic, write_json
+from nas.files import exclusive, read_json, write_atomic, write_json
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.database import Database
@@ -30,6 +30,7 @@ from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Foreknown
+from nas.search.start import START, frozen, starts_to_freeze
 from nas.search.study import Place, StudyFile, read_records
 from nas.search.sweep import run_sweep
 from nas.seeding import derive_seed, make_generator
@@ -77,7 +78,7 @@ class Run:
             return self.study_path
         if not (self.folder / STUDY_ID).exists():
             raise StudyCorrupt(f"no study of {self.folder}: nothing was searched there; start with `nas search CONFIG`")
-        return Database(variable, _read_json(self.folder / STUDY_ID)["study"])
+        return Database(variable, read_json(self.folder / STUDY_ID)["study"])
 
     @property
     def trials_folder(self) -> Path:
@@ -87,7 +88,7 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """Search space, for the image shape and classes the run found in its data."""
-        facts = _read_json(self.folder / "data.json")
+        facts = read_json(self.folder / "data.json")
         channels, height, width = facts["input_shape"]
         return make_space(self.config, (channels, height, width), facts["num_classes"])
 
@@ -128,22 +129,30 @@ def open_run(folder: Path) -> Run:
     return Run(folder, load_config(config))
 
 
+def front_in(folder: Path) -> Sequence[TrialRecord]:
+    """Members of the front of the run in `folder`, best first objective first. Raises NasError where it has none."""
+    return open_run(folder).front().records
+
+
 def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
     Then trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
-    ended. Writes config.yaml, data.json, environment.json, trials/ and study.journal (or study.json, the name of a
-    study in a database) there. Raises RunMismatch where the folder was made with another config, RunLocked where
-    another process searches in it, EmptyBudget where no genotype fits, ConfigError where an attack cannot be made
-    with so few classes.
+    ended. Writes config.yaml, data.json, environment.json, start.json (with `search.start_from`), trials/ and
+    study.journal (or study.json, the name of a study in a database) there. Raises RunMismatch where the folder was made
+    with another config, RunLocked where another process searches in it, EmptyBudget where no genotype fits, ConfigError
+    where an attack cannot be made with so few classes or `search.start_from` names what is not of the space.
     """
     stored = partial(stored_outcome, Run(folder, config).trials_folder)
 
     def planned(problem: Problem) -> Work:
-        _check_attacked_alike(_found(folder, config), problem, folder)
+        records, wanted = _found(folder, config), config.search.start_from
+        _check_attacked_alike(records, problem, folder)
+        starts = starts_to_freeze(folder / START, wanted, problem.space, front_in, has_trials=bool(records))
 
         def work(study: StudyFile, executor: Executor) -> str:
-            reason = run_search(problem, study, executor, config.search, report)
+            first = frozen(folder / START, starts, problem.space)
+            reason = run_search(dataclasses.replace(problem, first=first), study, executor, config.search, report)
             front, seeds = front_of(study.records(), problem.objectives).records, config.evaluation.seeds
             repeated = run_repeats(problem, front, seeds, executor, config.search, stored, report)
             return f"{reason}; {repeated}" if repeated else reason
@@ -374,7 +383,7 @@ def check_same_data(data: SearchData, path: Path) -> None:
     if not path.exists():
         write_json(path, facts)
         return
-    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in _read_json(path).items()
+    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in read_json(path).items()
                if old != facts.get(field)]  # fmt: skip
     if changed:
         raise RunMismatch(
@@ -386,12 +395,3 @@ def check_same_data(data: SearchData, path: Path) -> None:
 def _brief(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{path} is missing: the run was never started; run `nas search CONFIG`") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); restore it or remove it and run `nas search` again") from error

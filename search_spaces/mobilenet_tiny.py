@@ -103,6 +103,23 @@ def preset(name: str, input_shape: tuple[int, int, int] = (3, 32, 32), num_class
     return network_spec(MobileNetTiny(), input_shape, num_classes, [width] * rows, [expand] * rows)
 
 
+def preset_values(name: str, space: SearchSpace) -> dict[str, Value]:
+    """Values of the choices of `space` with the width multiplier and the expand ratio of a preset in every row.
+
+    Whether they are options is for `space.genotype` to say; the network is the paper's where the rows are. Raises
+    ValueError for an unknown preset, and for a space with a choice of another kind, of which a preset says nothing.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r} (known: {', '.join(PRESETS)})")
+    width, expand = PRESETS[name]
+    meant = {"width": width, "expand": expand}
+    kinds = {choice.name: choice.name.partition("_")[0] for choice in space.choices}
+    for choice in space.choices:
+        if kinds[choice.name] not in meant:
+            raise ValueError(f"it says nothing of {choice.name}, one of {list(choice.options)}")
+    return {choice: meant[kind] for choice, kind in kinds.items()}
+
+
 def network_spec(
     settings: MobileNetTiny,
     input_shape: tuple[int, int, int],

@@ -16,7 +16,7 @@ FLOORS: dict[str, int] = {
     "nas.data": 3, "nas.budgets": 3, "nas.attacks": 3, "nas.pareto": 3, "nas.norms": 3,
     "nas.search": 3, "nas.search.study": 3, "nas.search.database": 2, "nas.search.settings": 3,
     "nas.search.inheritance": 3,
-    "nas.search.halting": 4, "nas.search.problem": 4, "nas.search.sweep": 5,
+    "nas.search.halting": 4, "nas.search.problem": 4, "nas.search.start": 4, "nas.search.sweep": 5,
     "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
     "nas.trial": 5,
     "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.ray_executor": 5,

@@ -28,8 +28,9 @@ from nas.processes import METHOD
 from nas.records import Interval, TrialRecord, TrialState
 from nas.replay.table import BenchTable, read_table
 from nas.replay.virtual import Replay, replay
-from nas.runs import make_problem
+from nas.runs import front_in, make_problem
 from nas.search.problem import Problem
+from nas.search.start import starts_of
 
 Array = NDArray[np.float64]
 POINTS = 200
@@ -224,7 +225,8 @@ def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
     for objective in problem.objectives:
         if np.isnan(losses([record], [objective])).any():
             raise UsageError(f"{stage.table} does not know the objective {objective.name}")
-    return config, problem, table
+    starts = starts_of(config.search.start_from, problem.space, front_in)
+    return config, dataclasses.replace(problem, first=tuple(start.genotype for start in starts)), table
 
 
 @cache

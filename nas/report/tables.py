@@ -157,6 +157,9 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),
     )
     hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
+    first = facts["begins_with"]
+    over = f"; {first['over_budget']} over the budget will be rejected" if first["over_budget"] else ""
+    yield "begins with", f"{first['anchors']} anchors, {first['architectures'] - first['anchors']} of start_from{over}"
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
     if "time" in facts:
         yield "time", _time_text(facts["time"])

@@ -7,6 +7,7 @@ executor, and runs on a toy function in milliseconds.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from random import Random
 from time import monotonic
@@ -23,6 +24,7 @@ from nas.search.halting import is_spared, violation_of
 from nas.search.inheritance import parent_of
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
+from nas.search.start import first_genotypes
 from nas.search.study import StudyFile, is_trained
 from nas.seeding import derive_seed
 from search_spaces import Genotype
@@ -119,6 +121,11 @@ class Search:
     def may_start(self) -> bool:
         """Whether there is a full training left for one more candidate, if all that run are trained to their end."""
         return self.spent + self.running < self.settings.trials
+
+    @cached_property
+    def first(self) -> tuple[Genotype, ...]:
+        """Genotypes of the first trials, by number."""
+        return first_genotypes(self.problem, self.settings.anchors)
 
     def resume(self) -> None:
         """Takes up the finished and the unfinished trials of the study."""
@@ -329,15 +336,14 @@ class Search:
         self.hypervolume = hypervolume(self.front, self.problem.objectives, self.problem.reference_point)
 
     def _enqueue_next(self) -> bool:
-        """Decides the next proposal where the sampler shall not: the anchors, and after barren proposals.
+        """Decides the next proposal where the sampler shall not: the first ones, and after barren proposals.
 
         False where nothing new is left.
         """
         if self.study.has_queued:
             return True
-        if self.settings.anchors and self.study.num_trials < 2:
-            space = self.problem.space
-            self.study.enqueue(space.largest() if self.study.num_trials else space.smallest())
+        if self.study.num_trials < len(self.first):
+            self.study.enqueue(self.first[self.study.num_trials])
         elif self.barren >= MAX_BARREN:
             return self._enqueue_fresh()
         return True

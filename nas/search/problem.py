@@ -26,6 +26,8 @@ class Problem:
     """Rungs of the attack ladder: all candidates meet the first, those that belong to the front climb on."""
     reject_untrusted: bool = False
     """Whether a failed check of trust is a violated constraint."""
+    first: tuple[Genotype, ...] = ()
+    """Proposed before the sampler proposes anything, after the anchors."""
 
 
 @dataclass(frozen=True)

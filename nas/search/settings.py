@@ -1,10 +1,12 @@
 """Every knob of a search."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from nas.settings import Settings
+from search_spaces.mobilenet_tiny import PRESETS
 
 
 class Halting(Settings):
@@ -40,6 +42,26 @@ class PrescreenSettings(Settings):
     """Latest evaluated candidates that it learns from."""
 
 
+class StartFrom(Settings):
+    """Genotypes that are proposed first, after the anchors, in this order (nas/search/start.py)."""
+
+    genotypes: tuple[dict[str, float | str], ...] = ()
+    """Values of the choices, an entry for each network."""
+    presets: tuple[str, ...] = ()
+    """Networks of the paper: their width multiplier and expand ratio, in the rows of this space."""
+    runs: tuple[Path, ...] = ()
+    """Folders of other runs, from the working directory: the genotypes of their fronts, best first objective first.
+    Their results are not taken over, as training, data or attack may differ."""
+
+    @field_validator("presets")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in PRESETS]
+        if unknown:
+            raise ValueError(f"unknown preset {unknown[0]!r} (allowed: {', '.join(PRESETS)})")
+        return value
+
+
 class SearchSettings(Settings):
     """How candidates are proposed and where they are trained."""
 
@@ -64,6 +86,8 @@ class SearchSettings(Settings):
     """Surrogate pre-screening; not with Gaussian processes, which are a surrogate themselves."""
     anchors: bool = True
     """Begin with the smallest and the largest genotype, the ends of the range the front can span."""
+    start_from: StartFrom = StartFrom()
+    """Genotypes to begin with, as they are when the run is created; the trials are ordinary ones."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"

@@ -32,6 +32,12 @@ def test_every_candidate_costs_its_epochs_and_its_time(bench: Path) -> None:
     assert [step.seconds for step in found.steps[:2]] == [4.0, 12.0]
 
 
+def test_a_search_begins_with_what_it_is_told_to(bench: Path) -> None:
+    smallest, largest = "{width: 0.5, expand: 1}", "{width: 1, expand: 4}"
+    (found,) = played((f"search.start_from.genotypes=[{largest}, {smallest}]", "search.anchors=false"))
+    assert [step.seconds for step in found.steps[:2]] == [8.0, 12.0], "the other way round than the anchors"
+
+
 def test_halted_candidates_leave_their_epochs_to_others(bench: Path) -> None:
     (found,) = played(("search.trials=4", "search.halting.epochs=[1]", "search.halting.keep=0.34"))
     assert found.halted > 0
