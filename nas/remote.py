@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from nas.files import write_atomic
 from nas.records import Candidate, Outcome
 from nas.search.ray_executor import Files
-from nas.trial import RESULT, TrialPlan, inherited_path, stored_outcome, trial_folder
+from nas.trial import RESULT, TrialPlan, inherited_path, let_go, stored_outcome, trial_folder
 
 PARENT = "parent.safetensors"
 """Name under which the weights that a candidate inherits travel beside its own files."""
@@ -48,11 +48,17 @@ class RemotePlan:
             return outcome, {name: found for name, found in _files(folder).items() if files.get(name) != found}
 
     def unpack(self, candidate: Candidate, files: Files) -> None:
-        """Writes `files` to the trial's folder, each whole or not at all, and last the one that says it is finished."""
+        """Writes `files` to the trial's folder, each whole or not at all, and last the one that says it is finished.
+
+        The state of a training that is over is removed, as the node has done.
+        """
         folder = self._folder(self.plan, candidate)
         folder.mkdir(parents=True, exist_ok=True)
         for name in sorted(files, key=lambda name: name == RESULT):
             write_atomic(folder / Path(name).name, files[name])
+        finished = stored_outcome(self.plan.folder, candidate)
+        if finished is not None:
+            let_go(finished, folder)
 
     @staticmethod
     def _folder(plan: TrialPlan, candidate: Candidate) -> Path:

@@ -53,6 +53,7 @@ class TrialPlan:
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate):
+            let_go(finished, folder)
             return finished
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -68,8 +69,7 @@ class TrialPlan:
             write_atomic(folder / "error.txt", error.encode())
             return Outcome(None, time.perf_counter() - started, error)
         write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
-        if outcome.epochs is None:
-            (folder / STATE).unlink(missing_ok=True)  # not before: a kill in between goes on from it
+        let_go(outcome, folder)  # not before: a kill in between goes on from it
         return outcome
 
     def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:
@@ -83,9 +83,9 @@ class TrialPlan:
         name = _name_of(candidate)
         if reached is not None:
             load_training(folder / STATE, state, name)
-        else:
-            (folder / CURVE).unlink(missing_ok=True)
-        with (folder / "log.jsonl").open("a" if reached else "w") as log:
+        for path in (folder / LOG, folder / CURVE):
+            _cut(path, state.epoch)
+        with (folder / LOG).open("a") as log:
             if origin:
                 log.write(json.dumps(origin) + "\n")
             while state.epoch < (candidate.epochs or self.training.epochs):
@@ -177,6 +177,25 @@ def _check_finite(network: Network, split: Split) -> None:
             if not network(batch.images.float() / 255).isfinite().all():
                 raise Diverged("logits of validation images are not finite; lower training.learning_rate")
 
+
+def _cut(path: Path, epochs: int) -> None:
+    """Leaves the first `epochs` epochs of a file with a line for each: a kill lost the training behind the others.
+
+    Nothing where the training begins anew; else also what stands before the first epoch.
+    """
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True) if epochs else []
+        write_atomic(path, b"".join(line for line in lines if json.loads(line).get("epoch", 0) <= epochs))
+
+
+def let_go(outcome: Outcome, folder: Path) -> None:
+    """Removes the state of the training in `folder` where `outcome` says that it is over."""
+    if outcome.epochs is None:
+        (folder / STATE).unlink(missing_ok=True)
+
+
+LOG = "log.jsonl"
+"""Means over every epoch (nas.training.EpochLog)."""
 
 CURVE = "curve.jsonl"
 """An Evaluation after every epoch, where `track_every_epoch` asks for it."""

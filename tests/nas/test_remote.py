@@ -73,6 +73,18 @@ def test_a_climb_leaves_the_files_that_it_leaves_on_one_machine(
     assert (again, files) == (there, set()), "what was finished before a kill is only told"
 
 
+def test_a_training_in_parts_leaves_the_files_that_it_leaves_on_one_machine(tmp_path: Path) -> None:
+    near, far = _plan(tmp_path / "near"), _plan(tmp_path / "far")
+    for epochs in (1, None):
+        candidate = dataclasses.replace(CANDIDATE, epochs=epochs)
+        assert _remotely(far, candidate)[0].evaluation == near(candidate).evaluation
+        assert _contents(far.folder) == _contents(near.folder)
+    left = far.folder / "00003" / "state.safetensors"
+    left.write_bytes(b"of a driver that was killed before it could remove it")
+    _remotely(far, candidate)
+    assert not left.exists()
+
+
 def test_a_failed_candidate_brings_its_traceback_home(tmp_path: Path) -> None:
     broken = dataclasses.replace(_plan(tmp_path), training=TINY_TRAINING.model_copy(update={"batch_size": "many"}))
     outcome, files = _remotely(broken, CANDIDATE)

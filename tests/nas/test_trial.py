@@ -133,7 +133,41 @@ def test_a_kill_before_the_result_of_a_rung_repeats_nothing_but_the_scoring(
     assert plan(CANDIDATE).evaluation == straight.evaluation
 
 
-def _killed(*_: object) -> None:
+@pytest.mark.parametrize("reached", [None, 1], ids=["from the start", "from a rung"])
+def test_epochs_that_a_kill_lost_are_not_in_the_log_twice(
+    plan: TrialPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: int | None
+) -> None:
+    tracked = plan.training.model_copy(update={"track_every_epoch": True})
+    plan = dataclasses.replace(plan, training=tracked)
+    straight = dataclasses.replace(plan, folder=tmp_path / "straight")
+    straight(CANDIDATE)
+    if reached is not None:
+        plan(dataclasses.replace(CANDIDATE, epochs=reached))
+    with monkeypatch.context() as patch:  # killed when all epochs are in the log, and none of the last ones is kept
+        patch.setattr(nas.trial, "save_weights", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan(CANDIDATE)
+    plan(CANDIDATE)
+    for name in ("log.jsonl", "curve.jsonl"):
+        assert (plan.folder / "00003" / name).read_text() == (straight.folder / "00003" / name).read_text()
+
+
+def test_a_kill_after_the_result_leaves_no_state_of_a_training_that_is_over(
+    plan: TrialPlan, monkeypatch: pytest.MonkeyPatch, no_training: Callable[[], None]
+) -> None:
+    plan(dataclasses.replace(CANDIDATE, epochs=1))
+    state = plan.folder / "00003" / "state.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan(CANDIDATE)
+    assert state.exists()
+    no_training()
+    assert plan(CANDIDATE).epochs is None
+    assert not state.exists()
+
+
+def _killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
