@@ -130,6 +130,8 @@ class Search:
     def resume(self) -> None:
         """Takes up the finished and the unfinished trials of the study."""
         self.epoch_rungs = {epochs: EpochRung(self.problem.objectives) for epochs in self.settings.halting.epochs}
+        for trial, record in self.study.half_told():
+            self.study.tell(trial, record, self._values(record))
         for record in self.study.records():
             self._remember(record)
             self._pass_rungs(record)
@@ -312,15 +314,17 @@ class Search:
         return replace(record, violations={**record.violations, **measured})
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
-        if record.evaluation is not None:  # a halted trial's own values, ranked behind by its violation
-            values: Sequence[float] | None = [o.read(record) for o in self.problem.objectives]
-        elif record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
-            values = self.problem.reference_point
-        else:
-            values = None
-        self.study.tell(trial, record, values)
+        self.study.tell(trial, record, self._values(record))
         self._remember(record)
         self.tick(record)
+
+    def _values(self, record: TrialRecord) -> Sequence[float] | None:
+        """What samplers learn from `record`; None where it has nothing to teach."""
+        if record.evaluation is not None:  # a halted trial's own values, ranked behind by its violation
+            return [o.read(record) for o in self.problem.objectives]
+        if record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
+            return self.problem.reference_point
+        return None
 
     def _remember(self, record: TrialRecord) -> None:
         self.counts["reused" if record.reused_from is not None else record.state.value] += 1

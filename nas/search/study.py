@@ -120,6 +120,11 @@ class StudyFile:
         # The number is public, the id that Trial needs is not.
         return [optuna.Trial(self._study, frozen._trial_id) for frozen in running]
 
+    def half_told(self) -> list[tuple[optuna.Trial, TrialRecord]]:
+        """Unfinished trials that have their record already, by number: the process ended while it told them."""
+        found = [(trial, trial.user_attrs.get("record")) for trial in self.pending()]
+        return [(trial, from_json(TrialRecord, record)) for trial, record in found if record is not None]
+
     def ask(self) -> optuna.Trial:
         """New trial, to be given to `genotype`."""
         trial = self._study.ask()
@@ -160,11 +165,11 @@ class StudyFile:
 
     def tell(self, trial: optuna.Trial, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Finishes `trial` with `record`. Without `values` it is failed and no sampler learns from it."""
-        for name, violation in record.violations.items():  # just before tell: a set value cannot be replaced
+        trial.set_user_attr("record", to_json(record))  # first: what follows cannot be replaced (see `half_told`)
+        for name, violation in record.violations.items():
             if name not in trial.constraints:
                 trial.set_constraint(name, violation)
         trial.set_user_attr("genotype", dict(record.genotype.values))
-        trial.set_user_attr("record", to_json(record))
         self._study.tell(trial, values, OptunaState.FAIL if values is None else OptunaState.COMPLETE)
         if isinstance(self._place, Path):
             with self._place.open("ab") as journal:

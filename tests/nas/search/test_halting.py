@@ -169,6 +169,30 @@ def test_interrupted_at_any_point_a_search_with_halting_goes_on_the_same(tmp_pat
         assert [(r.genotype, r.state, r.halfway) for r in found] == [(r.genotype, r.state, r.halfway) for r in whole]
 
 
+def test_a_trial_half_told_is_told_as_it_was_meant_although_others_are_told_before_it(tmp_path: Path) -> None:
+    """A constraint that the study has cannot be replaced: deciding anew would leave the study of two minds."""
+    problem, chosen = toy_problem(), halted_settings(16)
+    stored: dict[Candidate, Outcome] = {}
+
+    def evaluate(candidate: Candidate) -> Outcome:
+        if candidate not in stored:
+            stored[candidate] = Epochs()(candidate)
+        return stored[candidate]
+
+    whole = search(tmp_path / "whole", problem, chosen, executor=Batched(evaluate, 6)).records
+    lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
+    told = [index for index, line in enumerate(lines) if b'"op_code":6' in line and b'"state":0' not in line]
+    assert len(told) == len(whole)
+    for cut in (index - back for index in told for back in range(2)):
+        path = tmp_path / f"{cut}"
+        path.write_bytes(b"".join(lines[:cut]))
+        found = search(path, problem, chosen, executor=Batched(evaluate, 1)).records
+        trials = open_study(path, problem, chosen)._study.get_trials()
+        for record in found:
+            assert trials[record.number].constraints == record.violations, f"cut before line {cut}"
+            assert trials[record.number].user_attrs["record"]["state"] == record.state
+
+
 def test_spared_candidates_go_on_whatever_their_rank(tmp_path: Path) -> None:
     spared = settings(12, halting=HALTING.model_copy(update={"spared": 1.0}))
     result = search(tmp_path / "s.journal", chosen=spared, evaluate=Epochs())
