@@ -160,7 +160,8 @@ class Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            first, parent = self._epochs_after(0), self._parent(trial, genotype)
+            first = self._epochs_after(self.study.passed_rung(trial))  # not judged again on a rung that it has left
+            parent = self._parent(trial, genotype)
             self.executor.submit(
                 Candidate(
                     trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first, inherits=parent
@@ -185,6 +186,7 @@ class Search:
         among_best = self._pass_rungs(record)
         if outcome.epochs is not None and state is TrialState.COMPLETE:
             if among_best or is_spared(candidate.seed, self.settings.halting.spared):
+                self.study.pass_rung(trial, outcome.epochs)
                 return self.executor.submit(replace(candidate, epochs=self._epochs_after(outcome.epochs)))
             state = TrialState.HALTED
             record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)

@@ -125,6 +125,14 @@ class StudyFile:
         found = [(trial, trial.user_attrs.get("record")) for trial in self.pending()]
         return [(trial, from_json(TrialRecord, record)) for trial, record in found if record is not None]
 
+    def pass_rung(self, trial: optuna.Trial, epochs: int) -> None:
+        """Notes that `trial` goes on beyond its rung of `epochs`."""
+        trial.set_user_attr("passed", epochs)
+
+    def passed_rung(self, trial: optuna.Trial) -> int:
+        """Epochs of the highest rung that `trial` went on from; 0 where it did not."""
+        return int(trial.user_attrs.get("passed", 0))
+
     def ask(self) -> optuna.Trial:
         """New trial, to be given to `genotype`."""
         trial = self._study.ask()

@@ -98,6 +98,29 @@ class Epochs(ToyEvaluate):
         return Outcome(scored, 1.0, epochs=candidate.epochs, halfway=tuple(halfway))
 
 
+class Stop(Exception):
+    """The end of a search that is killed."""
+
+
+@dataclass
+class Stored:
+    """Toy outcomes that outlive the search that asked for them; it ends once, after `limit` of them."""
+
+    limit: int | None = None
+    outcomes: dict[Candidate, Outcome] = field(default_factory=dict)
+    asked: dict[int, int | None] = field(default_factory=dict)
+    """Epochs that were last asked for, by number."""
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        self.asked[candidate.number] = candidate.epochs
+        if len(self.outcomes) == self.limit:
+            self.limit = None
+            raise Stop
+        if candidate not in self.outcomes:
+            self.outcomes[candidate] = Epochs()(candidate)
+        return self.outcomes[candidate]
+
+
 def halted_settings(trials: int = 24, **others: object) -> SearchSettings:
     return settings(trials, halting=HALTING, **others)
 
@@ -142,43 +165,30 @@ def test_the_study_tells_samplers_that_halted_trials_broke_a_constraint(tmp_path
 def test_interrupted_at_any_point_a_search_with_halting_goes_on_the_same(tmp_path: Path) -> None:
     whole = search(tmp_path / "whole.journal", chosen=halted_settings(12), evaluate=Epochs()).records
 
-    class Stop(Exception):
-        pass
-
     for limit in range(1, 30, 4):
-        evaluate, path = Epochs(), tmp_path / f"{limit}.journal"
-        stored: dict[tuple[int, int | None], Outcome] = {}
-
-        stopped: list[int] = []
-
-        def evaluate_or_stop(candidate: Candidate, evaluate: Epochs = evaluate, limit: int = limit,
-                             stored: dict[tuple[int, int | None], Outcome] = stored,
-                             stopped: list[int] = stopped) -> Outcome:  # fmt: skip
-            known = stored.get((candidate.number, candidate.epochs))
-            if known is not None:
-                return known
-            if len(evaluate.asked) == limit and not stopped:
-                stopped.append(candidate.number)
-                raise Stop
-            stored[candidate.number, candidate.epochs] = evaluate(candidate)
-            return stored[candidate.number, candidate.epochs]
-
+        evaluate, path = Stored(limit), tmp_path / f"{limit}.journal"
         with suppress(Stop):
-            search(path, chosen=halted_settings(12), executor=Batched(evaluate_or_stop, 1))
-        found = search(path, chosen=halted_settings(12), executor=Batched(evaluate_or_stop, 1)).records
+            search(path, chosen=halted_settings(12), executor=Batched(evaluate, 1))
+        found = search(path, chosen=halted_settings(12), executor=Batched(evaluate, 1)).records
         assert [(r.genotype, r.state, r.halfway) for r in found] == [(r.genotype, r.state, r.halfway) for r in whole]
+
+
+def test_a_candidate_that_was_sent_on_is_not_halted_on_the_rung_that_it_left(tmp_path: Path) -> None:
+    """Its weights may be those of the next rung already, and no longer those that were scored."""
+    for limit in range(4, 40, 3):
+        evaluate, path = Stored(limit), tmp_path / f"{limit}.journal"
+        with suppress(Stop):
+            search(path, chosen=halted_settings(16), executor=Batched(evaluate, 6))
+        asked = dict(evaluate.asked)
+        for record in search(path, chosen=halted_settings(16), executor=Batched(evaluate, 1)).records:
+            if record.state is TrialState.HALTED and record.number in asked:
+                assert record.epochs is not None
+                assert record.epochs >= (asked[record.number] or TOTAL), f"killed after {limit} parts"
 
 
 def test_a_trial_half_told_is_told_as_it_was_meant_although_others_are_told_before_it(tmp_path: Path) -> None:
     """A constraint that the study has cannot be replaced: deciding anew would leave the study of two minds."""
-    problem, chosen = toy_problem(), halted_settings(16)
-    stored: dict[Candidate, Outcome] = {}
-
-    def evaluate(candidate: Candidate) -> Outcome:
-        if candidate not in stored:
-            stored[candidate] = Epochs()(candidate)
-        return stored[candidate]
-
+    problem, chosen, evaluate = toy_problem(), halted_settings(16), Stored()
     whole = search(tmp_path / "whole", problem, chosen, executor=Batched(evaluate, 6)).records
     lines = (tmp_path / "whole").read_bytes().splitlines(keepends=True)
     told = [index for index, line in enumerate(lines) if b'"op_code":6' in line and b'"state":0' not in line]
