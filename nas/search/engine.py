@@ -5,11 +5,9 @@ executor, and runs on a toy function in milliseconds.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
-from random import Random
 from time import monotonic
 from typing import Any
 
@@ -18,6 +16,7 @@ import optuna
 from nas.errors import SearchStopped
 from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Costs, Evaluation, Fidelity, Outcome, TrialRecord, TrialState
+from nas.search.draws import MAX_DRAWS, draws
 from nas.search.executors import Executor
 from nas.search.halting import Rung as EpochRung
 from nas.search.halting import is_spared, violation_of
@@ -33,8 +32,6 @@ TRUSTED, HALTED = "trusted", "halted"
 """Names of the constraints that no check fails, and that a candidate was trained to its end."""
 MAX_BARREN = 20
 """Proposals in a row that train nothing before a fresh genotype is drawn instead."""
-MAX_DRAWS = 10_000
-"""Random genotypes tried to find a fresh one; spaces up to this size are enumerated."""
 
 
 def run_search(
@@ -357,7 +354,8 @@ class Search:
     def _enqueue_fresh(self) -> bool:
         """Makes a random architecture that is new and within the budget the next proposal, if one is found."""
         known = self.by_key.keys() | self.waiting.keys()
-        for genotype in self._draws():
+        seed = derive_seed(self.settings.seed, "fresh", sum(self.counts.values()))
+        for genotype in draws(self.problem.space, seed, [record.genotype for record in self.by_key.values()]):
             if genotype.key not in known and self.problem.budget.allows(self.problem.costs(genotype)):
                 self.study.enqueue(genotype)
                 self.barren = 0
@@ -372,25 +370,6 @@ class Search:
             f"no new architecture within the budget was found in {MAX_DRAWS:,} random genotypes and the neighbours "
             f"of those known; {self.spent:.0f} of {self.settings.trials} trainings are spent"
         )
-
-    def _draws(self) -> Iterator[Genotype]:
-        space, rng = (
-            self.problem.space,
-            Random(derive_seed(self.settings.seed, "fresh", sum(self.counts.values()))),
-        )
-        if space.size <= MAX_DRAWS:
-            indices = list(product(*(range(len(choice.options)) for choice in space.choices)))
-            rng.shuffle(indices)
-            yield from map(space.decode, indices)
-            return
-        yield from (space.sample(rng) for _ in range(MAX_DRAWS))
-        # A tight budget holds too small a share of the space to be hit at random: look around what fits.
-        fitting = [space.smallest(), *(record.genotype for record in self.by_key.values())]
-        for _ in range(MAX_DRAWS):
-            near = list(space.encode(rng.choice(fitting)))
-            for place in rng.sample(range(len(near)), min(len(near), rng.choice((1, 1, 2, 3)))):
-                near[place] = rng.randrange(len(space.choices[place].options))
-            yield space.decode(near)
 
 
 def _regardless_of_trust(record: TrialRecord) -> TrialRecord:
