@@ -53,7 +53,7 @@ def test_a_command_of_the_readme_parses(words: list[str]) -> None:
 @pytest.mark.parametrize("words", NAS_COMMANDS, ids=" ".join)
 def test_the_configs_and_overrides_of_the_readme_load(words: list[str]) -> None:
     configs = [word for word in words if word.endswith(".yaml")]
-    assert bool(configs) == (words[1] in ("check", "search", "sweep"))
+    assert bool(configs) == (words[1] in ("check", "search", "sweep", "replay"))
     overrides = [value for option, value in pairwise(words) if option == "--set"]
     for config in configs:
         load_config(ROOT / config, overrides)

@@ -219,6 +219,10 @@ def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
             f"{stage.table} holds trainings of {table.epochs} epochs, the config asks for {config.training.epochs}: "
             f"--set training.epochs={table.epochs}"
         )
+    if config.search.inherit:
+        raise UsageError(
+            f"search.inherit: {stage.table} holds trainings from random weights; --set search.inherit=false"
+        )
     example = problem.space.smallest()
     known = table.evaluation(table.mean(example), problem.space.spec(example))
     record = TrialRecord(0, example, 0, TrialState.COMPLETE, problem.costs(example), known)

@@ -136,6 +136,7 @@ def test_the_verb_prints_all_formats_and_draws(bench: Path, capsys: Capture) -> 
     ("option", "message"),
     [
         ("training.epochs=9", "holds trainings of 4 epochs"),
+        ("search.inherit=true", "from random weights"),
         ("objectives=[robust_accuracy, lipschitz_certified_log10]", "lipschitz_certified_log10"),
     ],
 )
