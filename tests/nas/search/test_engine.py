@@ -224,4 +224,4 @@ def test_a_search_that_finds_nothing_more_does_not_call_a_large_space_exhausted(
     found = search(tmp_path / "j", toy_problem(space, params=toy_costs(space.smallest()).params), settings(4))
     assert len(found.fresh) == 1
     assert "exhausted" not in found.reason
-    assert "1 of 4 candidates are trained" in found.reason
+    assert "1 of 4 trainings are spent" in found.reason
