@@ -5,10 +5,9 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,8 @@ from nas.search.study import is_trained
 from nas.threat import ThreatModel
 from nas.trial import TrialPlan, stored_outcome
 from tests.builders import TINY_TRAINING, tiny_data, tiny_space
-from tests.conftest import ROOT
 from tests.ray_cluster import ray_environment
+from tests.running import Process, nas_process, seconds_until_ended, wait_for
 from tests.tiny_run import write_config
 
 needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
@@ -101,15 +100,12 @@ def test_the_file_that_says_finished_is_written_last(tmp_path: Path, monkeypatch
     assert sorted(written) == ["a", "evaluation.json", "model.safetensors"]
 
 
-def _search(folder: Path, *options: str) -> "subprocess.Popen[str]":
+@contextmanager
+def _search(folder: Path, *options: str) -> Iterator[Process]:
     write_config(folder)
     sets = [part for option in ("evaluation.seeds=2", *options) for part in ("--set", option)]
-    command = [sys.executable, "-m", "nas", "search", "tiny.yaml", "--format", "json", *sets]
-    with ray_environment():
-        return subprocess.Popen(
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+    with ray_environment(), nas_process(folder, "search", "tiny.yaml", "--format", "json", *sets) as process:
+        yield process
 
 
 @needs_ray
@@ -118,8 +114,8 @@ def test_a_search_on_ray_is_the_search_on_one_machine(tmp_path: Path) -> None:
     for executor in ("in_process", "ray"):
         folder = tmp_path / executor
         folder.mkdir()
-        search = _search(folder, f"search.executor={executor}")
-        printed, log = search.communicate(timeout=200)
+        with _search(folder, f"search.executor={executor}") as search:
+            printed, log = search.communicate(timeout=200)
         assert search.returncode == 0, log
         json.loads(printed)
         runs.append((open_run(folder / "runs" / "tiny"), log))
@@ -135,34 +131,12 @@ def test_a_search_on_ray_is_the_search_on_one_machine(tmp_path: Path) -> None:
 
 @needs_ray
 def test_ctrl_c_ends_the_search_and_its_local_cluster(tmp_path: Path) -> None:
-    search = _search(tmp_path, "search.executor=ray", "search.trials=12", "training.epochs=40")
-    log = tmp_path / "runs" / "tiny" / "study.journal"
-    try:
-        while not log.exists():
-            assert search.poll() is None, search.communicate()
-            time.sleep(0.1)
+    with _search(tmp_path, "search.executor=ray", "search.trials=12", "training.epochs=40") as search:
+        wait_for((tmp_path / "runs" / "tiny" / "study.journal").exists, search, pause=0.1)
         time.sleep(3)
         os.killpg(search.pid, signal.SIGINT)  # as a terminal does
         printed, said = search.communicate(timeout=60)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(search.pid, signal.SIGKILL)
-    assert (search.returncode, printed) == (130, "")
-    assert "Traceback" not in said
-    assert "the same command goes on from there" in said
-    for _ in range(100):
-        if not _of_group(search.pid):
-            break
-        time.sleep(0.1)
-    assert _of_group(search.pid) == [], "the cluster outlived the search"
-
-
-def _of_group(session: int) -> list[str]:
-    """Command lines of the processes whose session is `session`."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append((path / "cmdline").read_text().replace("\0", " "))
-    return found
+        assert (search.returncode, printed) == (130, "")
+        assert "Traceback" not in said
+        assert "the same command goes on from there" in said
+        seconds_until_ended(search.pid, limit=10)

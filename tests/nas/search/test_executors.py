@@ -2,11 +2,8 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,8 +13,8 @@ from nas.records import Candidate, Outcome
 from nas.search import executors
 from nas.search.executors import Executor, InProcess, Processes
 from nas.search.ray_executor import RayTasks
-from tests.conftest import ROOT
 from tests.contracts.executor_contract import EVALUATE, ExecutorContract, candidate, run_all
+from tests.running import alive, python_process, seconds_until_ended
 
 
 class TestInProcess(ExecutorContract):
@@ -102,56 +99,19 @@ if __name__ == "__main__":
 """
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-@pytest.fixture(scope="module")
-def killed_parent(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[int]]:
-    """What the workers of a search printed and those still alive: Ctrl-C while they start, then SIGKILL for it."""
-    folder = tmp_path_factory.mktemp("parent")
-    script = folder / "parent.py"
-    script.write_text(_PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (folder / "stderr").open("w") as stderr:
-        parent = subprocess.Popen(
-            [sys.executable, str(script), str(folder)], env=environment, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=stderr, text=True,
-        )  # fmt: skip
-    try:
+def test_workers_bear_ctrl_c_while_they_start_and_end_with_a_search_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(_PARENT)
+    with python_process(tmp_path, "parent.py", str(tmp_path)) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"
-        files, interrupts = [folder / "1.pid", folder / "2.pid"], 0
+        files, interrupts = [tmp_path / "1.pid", tmp_path / "2.pid"], 0
         while not all(file.exists() and file.read_text().endswith("\n") for file in files):
-            assert parent.poll() is None, (folder / "stderr").read_text()
+            assert parent.poll() is None, parent.communicate()
             if interrupts < 20:
                 os.killpg(parent.pid, signal.SIGINT)
                 interrupts += 1
             time.sleep(0.1)
-        workers = [int(file.read_text()) for file in files]
-        assert all(map(_is_alive, workers))
+        assert {int(file.read_text()) for file in files} <= alive(parent.pid).keys()
         parent.kill()
-        parent.wait()
-        for _ in range(100):
-            if not any(map(_is_alive, workers)):
-                break
-            time.sleep(0.1)
-        return (folder / "stderr").read_text(), [pid for pid in workers if _is_alive(pid)]
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(parent.pid, signal.SIGKILL)
-        parent.stdout.close()
-
-
-def test_workers_end_with_a_search_that_is_killed(killed_parent: tuple[str, list[int]]) -> None:
-    _, alive = killed_parent
-    assert alive == [], "workers outlived the search"
-
-
-def test_ctrl_c_is_nothing_to_workers_that_are_still_starting(killed_parent: tuple[str, list[int]]) -> None:
-    printed, _ = killed_parent
-    assert "KeyboardInterrupt" not in printed
+        seconds_until_ended(parent.pid, limit=10)
+        assert "KeyboardInterrupt" not in parent.communicate()[1]
