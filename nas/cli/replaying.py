@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Overrides, app, err, out, print_json, write
+from nas.processes import start_server
 
 
 class ReplayFormat(StrEnum):
@@ -39,6 +40,7 @@ def replay(
 
     The first variant is the baseline of the others.
     """
+    start_server("nas.replay")
     from nas.replay import compare, variants
     from nas.report.replays import replay_markdown, replay_png, replay_table
 

@@ -6,7 +6,7 @@ Letters: R searches (seeds) of a variant, E points of the epochs axis, B resampl
 import dataclasses
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -188,21 +188,33 @@ def compare(
     setups = [_setup(stage) for stage in stages]
     first = setups[0][0].search.seed
     tasks = [(stage, seed) for seed in range(first, first + seeds) for stage in stages]
-    context = multiprocessing.get_context(METHOD)
     found: dict[tuple[_Stage, int], Replay] = {}
-    with ProcessPoolExecutor(min(available_cores(), len(tasks)), context, claim_threads, (1,)) as pool:
-        running = {pool.submit(_play, *task): task for task in tasks}
-        try:
-            for future in as_completed(running):
-                found[running[future]] = future.result()
-                report(len(found), len(tasks))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    for task, one in _played(tasks):
+        found[task] = one
+        report(len(found), len(tasks))
     return [
         Summary(stage.variant, tuple(found[stage, seed] for seed in range(first, first + seeds)),
                 config.training.epochs * config.search.trials)
         for stage, (config, _, _) in zip(stages, setups, strict=True)
     ]  # fmt: skip
+
+
+def _played(tasks: Sequence[tuple[_Stage, int]]) -> Iterator[tuple[tuple[_Stage, int], Replay]]:
+    """Replays of `tasks` as they end: here where they are few, as processes take seconds to begin."""
+    if len(tasks) <= FEW:
+        yield from ((task, _play(*task)) for task in tasks)
+        return
+    context = multiprocessing.get_context(METHOD)
+    with ProcessPoolExecutor(available_cores(), context, claim_threads, (1,)) as pool:
+        running = {pool.submit(_play, *task): task for task in tasks}
+        try:
+            yield from ((running[future], future.result()) for future in as_completed(running))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+FEW = 6
+"""Searches that are replayed in the calling process."""
 
 
 def _play(stage: _Stage, seed: int) -> Replay:

@@ -8,6 +8,7 @@ import pytest
 
 from nas.errors import UsageError
 from nas.replay import Summary, Variant, compare, variants
+from nas.replay.compare import FEW
 from nas.replay.virtual import Replay, Step
 from tests.nas.replay.conftest import EPOCHS
 from tests.tiny_run import nas
@@ -70,6 +71,11 @@ def test_the_same_seed_meets_the_same_trainings_in_every_variant(bench: Path) ->
         one.steps[1].hypervolume for one in evolution.replays
     ]
     assert [v.variant.label for v in (random, evolution)] == ["sampler random", "sampler nsga2"]
+
+
+def test_many_searches_in_processes_give_what_few_give_here(bench: Path) -> None:
+    few, many = played(seeds=2), played(seeds=FEW + 1)
+    assert many[:2] == few
 
 
 def test_variants_are_all_combinations() -> None:
