@@ -107,11 +107,11 @@ def test_a_generation_of_them_has_children(tmp_path: Path, sampler: str) -> None
 
 
 def test_a_surrogate_learns_from_them_and_does_not_choose_them(tmp_path: Path) -> None:
-    chosen = settings(12, sampler="random", prescreen={"proposals": 4, "trees": 4})
+    chosen = settings(12, sampler="random", prescreen={"proposals": 4, "trees": 4, "refit": 4})
     result = search(tmp_path / "j", PROBLEM, chosen)
     assert _genotypes(result.records[:7]) == [SMALLEST, LARGEST, *LISTED]
     told = [[r.evaluation.robust_accuracy, r.costs.params] for r in result.records[7:] if r.reused_from is None]
-    assert [values for _, values in read_predictions(tmp_path / "j")] == told
+    assert [values for _, values in read_predictions(tmp_path / "j").values()] == told
     assert len(told) == 5
 
 
