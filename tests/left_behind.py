@@ -53,10 +53,9 @@ class Left:
     half_told: frozenset[int] = frozenset()
     """Those of them that have a part of what a told one has."""
 
-    @property
-    def trained(self) -> int:
-        """Trials that cost a training."""
-        return sum(map(is_trained, self.records.values()))
+    def spent(self, whole: int) -> int:
+        """Full trainings of `whole` epochs that are spent, rounded up."""
+        return -(-sum(r.epochs or whole for r in self.records.values() if is_trained(r)) // whole)
 
     @property
     def caught(self) -> list[str]:
@@ -155,8 +154,10 @@ def flaws(run: Run, left: Left, data: SearchData) -> list[str]:
         wrong.append(f"trials told: {list(left.records)}, not told: {left.running}")
     if again := [key for key, count in Counter(r.genotype.key for r in trained).items() if count > 1]:
         wrong.append(f"architectures trained twice: {again}")
-    if len(trained) != run.config.search.trials:
-        wrong.append(f"{len(trained)} candidates are trained, {run.config.search.trials} were asked for")
+    whole, asked = run.config.training.epochs, run.config.search.trials
+    spent = sum(whole if record.epochs is None else record.epochs for record in trained) / whole
+    if not asked <= spent < asked + 1:
+        wrong.append(f"{spent:g} trainings are spent, {asked} were asked for")
     folders = sorted(int(folder.name) for folder in run.trials_folder.iterdir())
     if folders != [record.number for record in trained]:
         wrong.append(f"folders {folders}, trained {[record.number for record in trained]}")

@@ -65,6 +65,8 @@ search:
   halting: {epochs: [1, 2], keep: 0.6}
 device: cpu
 """
+EPOCHS = 4
+"""Of a full training."""
 MOMENTS = ("run", "start", "tell", "run")
 """In turn: while trials run, while the search starts, while a trial is told."""
 ENDS_WITHIN = 5.0
@@ -111,7 +113,7 @@ def kill_again_and_again(
         (folder / "killed.yaml").write_text(CONFIG)
         for number in range(kills):
             moment = MOMENTS[number % len(MOMENTS)]
-            with _search(folder, left.trained + AHEAD, seed, overrides) as process:
+            with _search(folder, left.spent(EPOCHS) + AHEAD, seed, overrides) as process:
                 kill(process, moment, run, rng)
                 outlived = seconds_until_ended(process.pid, limit=60)
             after, of_study = look(run)
@@ -123,7 +125,7 @@ def kill_again_and_again(
             mark(run, after)
             left, _ = look(run)
             print(f"kill {number + 1} ({moment}): {len(left.records)} trials told; {found or 'fine'}", file=sys.stderr)
-        target, ends = left.trained + LAST, [left]
+        target, ends = left.spent(EPOCHS) + LAST, [left]
         for _ in range(2):  # the second time there is nothing left to do
             with _search(folder, target, seed, overrides) as process:
                 printed = process.communicate()
