@@ -61,7 +61,7 @@ def _size(path: Path) -> int:
 
 
 def test_an_interrupted_search_loses_nothing_and_trains_nothing_twice(story: _Story) -> None:
-    assert 0 < story.interrupted.trained < TRIALS == story.ended.trained
+    assert 0 < story.interrupted.spent(1) < TRIALS == story.ended.spent(1)
     assert violations(story.interrupted, story.ended) == []
     assert flaws(story.run, story.ended, load_search_data(story.run.config.data)) == []
 

@@ -72,9 +72,9 @@ MOMENTS = ("run", "start", "tell", "run")
 ENDS_WITHIN = 5.0
 """Seconds that workers may outlive a killed search; longest lives their server, where it is still importing torch."""
 AHEAD = 40
-"""Candidates that every start is to train beyond those that are done: more than it lives to."""
+"""Full trainings that every start has to do: more than it lives to."""
 LAST = 10
-"""Candidates that it trains after the last kill."""
+"""Full trainings after the last kill."""
 
 
 def kill(process: Process, moment: str, run: Path, rng: Random) -> None:
@@ -103,9 +103,9 @@ def _finished_parts(run: Path) -> int:
 
 
 def kill_again_and_again(
-    kills: int, seed: int, overrides: Sequence[str] = (), ends_within: float = ENDS_WITHIN
+    kills: int, seed: int, overrides: Sequence[str] = (), ends_within: float = ENDS_WITHIN, last: int = LAST
 ) -> dict[str, Any]:
-    """What a search comes to that is killed `kills` times and then left alone, and every violation that was found."""
+    """What a search comes to that is killed `kills` times, then trains the `last` ones undisturbed; every violation."""
     rng, began, wrong, left, slowest = Random(seed), time.monotonic(), list[str](), Left(), 0.0
     moments, caught = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as place:
@@ -125,7 +125,7 @@ def kill_again_and_again(
             mark(run, after)
             left, _ = look(run)
             print(f"kill {number + 1} ({moment}): {len(left.records)} trials told; {found or 'fine'}", file=sys.stderr)
-        target, ends = left.spent(EPOCHS) + LAST, [left]
+        target, ends = left.spent(EPOCHS) + last, [left]
         for _ in range(2):  # the second time there is nothing left to do
             with _search(folder, target, seed, overrides) as process:
                 printed = process.communicate()

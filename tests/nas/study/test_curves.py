@@ -34,7 +34,20 @@ def test_a_row_for_every_trial_and_epoch(tmp_path: Path) -> None:
         ("W = 1", 1, 1001, 1, 0.2), ("W = 1", 1, 1001, 2, 0.2),
     ]  # fmt: skip
     assert {frozenset(row) for row in rows} == {
-        frozenset({"network", "trial", "seed", "epoch", "instability", "lipschitz_empirical", *(n for n, _ in CURVES)})
+        frozenset(
+            {
+                "network",
+                "trial",
+                "seed",
+                "width",
+                "expand",
+                "epoch",
+                "instability",
+                "lipschitz_empirical",
+                "seconds",
+                *(n for n, _ in CURVES),
+            }
+        )
     }
     (name, spread), _ = _spreads(rows, "robust_accuracy")
     assert name == "W = 0.5"
