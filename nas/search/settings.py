@@ -35,7 +35,8 @@ class PrescreenSettings(Settings):
     """Proposals for each candidate that is trained: the sampler's own, others drawn uniformly and next to the front. 1:
     no choice. 32 when left out, 1 with Gaussian processes."""
     refit: int = Field(8, ge=2)
-    """Trials from one fit of the regression to the next, and evaluated candidates that the first needs."""
+    """Trials from one fit of the regression to the next, and evaluated candidates that the first needs. Twice as many
+    beyond 40 fits, and so on: at least a fortieth more than there were."""
     trees: int = Field(32, ge=2, le=1000)
     """Trees of the regression, each beside a draw of its linear trend: their spread is its uncertainty."""
     window: int = Field(1000, ge=10)

@@ -69,7 +69,7 @@ EPOCHS = 4
 """Of a full training."""
 MOMENTS = ("run", "start", "tell", "run")
 """In turn: while trials run, while the search starts, while a trial is told."""
-ENDS_WITHIN = 5.0
+ENDS_WITHIN = 10.0
 """Seconds that workers may outlive a killed search; longest lives their server, where it is still importing torch."""
 AHEAD = 40
 """Full trainings that every start has to do: more than it lives to."""
