@@ -25,6 +25,7 @@ from nas.search.settings import SearchSettings
 from nas.settings import Settings
 from nas.threat import ThreatModel
 from nas.training import Training
+from nas.training.supernet.settings import SupernetTraining
 from search_spaces.mobilenet_tiny import MobileNetTiny
 
 SpaceSettings = MobileNetTiny
@@ -45,10 +46,17 @@ class Retraining(Training):
 
 
 class Sweep(Settings):
-    """A fixed set of networks instead of a search, each trained from several seeds."""
+    """A fixed set of networks instead of a search, each trained from several seeds.
 
-    genotypes: tuple[dict[str, float], ...] = ()
-    """Values of the choices, an entry for each network; the whole grid of the space when left out."""
+    The whole grid of the space where nothing is named.
+    """
+
+    genotypes: tuple[dict[str, float | str], ...] = ()
+    """Values of the choices, an entry for each network."""
+    sample: int = Field(0, ge=0, le=100_000)
+    """Networks within the budget, drawn at random by `search.seed`, after those."""
+    front_of: Path | None = None
+    """Folder of a run of the same space whose front's networks are taken, after those."""
     seeds: int = Field(3, ge=1, le=1000)
     """Trainings of every network."""
 
@@ -84,6 +92,9 @@ class RunConfig(Settings):
     """What `nas sweep` trains."""
     retrain: Retraining = Retraining()
     """Long training of the picked network."""
+    supernet: SupernetTraining = SupernetTraining()
+    """Training of the weights that all candidates share, for `search.evaluator`; what is not set is taken from
+    `training`."""
     device: str = Field("auto", pattern=rf"^({DEVICE_PATTERN})$")
     """auto (CUDA where there is one), cpu, cuda, cuda:N."""
 
@@ -114,7 +125,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _inner_attacks_reach_the_border(self) -> "RunConfig":
-        for name, training in (("training", self.training), ("retrain", self.retrain)):
+        for name, training in (("training", self.training), ("retrain", self.retrain), ("supernet", self.supernet)):
             attack = training.attack
             step_size = self.threat.epsilon / 4 if attack.step_size is None else attack.step_size
             if training.method != "natural" and attack.steps * step_size < self.threat.epsilon * (1 - 1e-9):
@@ -122,6 +133,19 @@ class RunConfig(Settings):
                     f"{name}.attack: {attack.steps} steps of {step_size:g} cannot reach the border of the ball, "
                     f"epsilon = {self.threat.epsilon:g}; raise steps or step_size"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _supernet_can_be_trained(self) -> "RunConfig":
+        if self.search.evaluator != "scratch":
+            if self.supernet.method != "trades":
+                raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
+            if self.supernet.lipschitz_penalty:
+                raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
+        if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:
+            raise ValueError(
+                "evaluation.seeds: must be 1 with search.evaluator supernet, where no candidate is trained"
+            )
         return self
 
     @model_validator(mode="after")
@@ -190,22 +214,24 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str 
 
 
 def _validate(data: dict[str, Any], where: Any) -> RunConfig:
-    training, retrain = data.get("training", {}), data.get("retrain", {})
-    if isinstance(training, dict) and isinstance(retrain, dict):
-        data = {**data, "retrain": _merged(training, retrain)}
+    training, inheriting = data.get("training", {}), {name: data.get(name, {}) for name in ("retrain", "supernet")}
+    for name, own in inheriting.items():
+        if isinstance(training, dict) and isinstance(own, dict):
+            data = {**data, name: _merged(training, own)}
     try:
         # JSON mode is strict about types (true is no integer) and lenient about what JSON cannot say.
         return RunConfig.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         lines = dict.fromkeys(
-            _describe(detail, data, where) for detail in error.errors() if _is_own(detail["loc"], retrain)
+            _describe(detail, data, where) for detail in error.errors() if _is_own(detail["loc"], inheriting)
         )
         raise ConfigError("\n".join(lines)) from error
 
 
-def _is_own(loc: Sequence[str | int], retrain: Any) -> bool:
-    """False for an error of `retrain` in a field it took over from `training`, where it is reported."""
-    return not loc or loc[0] != "retrain" or len(loc) < 2 or not isinstance(retrain, dict) or loc[1] in retrain
+def _is_own(loc: Sequence[str | int], inheriting: Mapping[str, Any]) -> bool:
+    """False for an error in a field that `retrain` or `supernet` took over from `training`, where it is reported."""
+    own = inheriting.get(str(loc[0])) if loc else None
+    return len(loc) < 2 or not isinstance(own, dict) or loc[1] in own
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,17 +11,18 @@ import torch
 
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
 from nas.data import SearchData, load_search_data
-from nas.errors import CheckpointError
+from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
-from nas.runs import Run, check_same_data
+from nas.runs import Run, check_same_data, supernet_of
 from nas.seeding import derive_seed, make_generator
 from nas.training import TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
+from nas.training.supernet import copied, has_supernet
 from search_spaces.network import Network, build_network
 
 
@@ -40,28 +41,37 @@ class CurvePoint:
     lipschitz_empirical: float | None = None
 
 
-def retrain(run: Run, picked: Pick, report: Callable[[CurvePoint, int], None]) -> tuple[Path, Evaluation]:
+def retrain(
+    run: Run, picked: Pick, report: Callable[[CurvePoint, int], None], inherited: bool = False
+) -> tuple[Path, Evaluation]:
     """Folder of the network that `picked` became, and its evaluation on the test set.
 
-    Trains from scratch with the run's `retrain` settings, keeps the weights of the best validated robust
-    accuracy, then evaluates these once on the test images. Everything goes to RUN/retrained/NUMBER:
-    model.safetensors, genotype.json, evaluation.json, curve.csv, curve.png. The state is saved after every
-    epoch, so a killed retraining goes on from there; a finished one is only read. `report` gets every epoch
-    and the total. Sets torch's number of threads to the cores.
+    Trains with the run's `retrain` settings, from random weights or, if `inherited`, from its part of the run's
+    supernet; keeps the weights of the best validated robust accuracy, then evaluates these once on the test images.
+    Everything goes to RUN/retrained/NUMBER (or NUMBER-inherited): model.safetensors, genotype.json, evaluation.json,
+    curve.csv, curve.png. The state is saved after every epoch, so a killed retraining goes on from there; a finished
+    one is only read. `report` gets every epoch and the total. Sets torch's number of threads to the cores. Raises
+    UsageError where weights are to be inherited and the run has no supernet.
     """
-    folder = run.folder / "retrained" / f"{picked.record.number:05d}"
+    folder = run.folder / "retrained" / f"{picked.record.number:05d}{'-inherited' if inherited else ''}"
+    if inherited and not has_supernet(run.folder):
+        raise UsageError(f"{run.folder} has no supernet to inherit weights from; retrain --from scratch")
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
         data = load_search_data(run.config.data)
         check_same_data(data, run.folder / "data.json")
+        supernet = supernet_of(run, data) if inherited else None
         if (folder / RESULT).exists():
             return folder, _finished(run, picked, data, folder)
         claim_threads(available_cores())
         device = resolve_device(run.config.device)
         data = data.to(device)
         seed = _seed(run, picked)
-        curve = _train(run, picked, data, seed, folder, device, report)
-        checkpoint = _finish(run, picked, data, seed, folder, curve)
+        network = _new_network(run, picked, data, seed)
+        if supernet is not None:
+            copied(supernet, network)
+        curve = _train(run, picked, data, network.to(device), seed, folder, report)
+        checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
         evaluation = evaluate_checkpoint(checkpoint, split_name="test", attack=None, device=device)
         write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
         for leftover in (_STATE, _BEST, _CURVE):
@@ -81,14 +91,13 @@ def _train(
     run: Run,
     picked: Pick,
     data: SearchData,
+    network: Network,
     seed: int,
     folder: Path,
-    device: torch.device,
     report: Callable[[CurvePoint, int], None],
 ) -> list[CurvePoint]:
-    """Trains to the end, from the saved state where there is one; leaves best.safetensors."""
-    settings, threat = run.config.retrain, run.config.threat
-    network = _new_network(run, picked, data, seed).to(device)
+    """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
+    settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
     state = start_training(network, settings, make_generator(seed, "training", device=device))
     curve: list[CurvePoint] = []
     fingerprint = _fingerprint(run, picked, data)
@@ -138,7 +147,9 @@ def _validate(
     )
 
 
-def _finish(run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint]) -> Checkpoint:
+def _finish(
+    run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint], begun: str
+) -> Checkpoint:
     """Writes the selected network and its curve."""
     network = _new_network(run, picked, data, seed)
     load_weights(folder / _BEST, network)
@@ -156,6 +167,7 @@ def _finish(run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, c
         "costs": to_json(record.costs),
         "deployment": config.deployment.model_dump(mode="json"),
         "training": config.retrain.model_dump(mode="json"),
+        "begun_with": begun,
         "selected_epoch": best.epoch,
         "selected_on": "validation",
     })  # fmt: skip

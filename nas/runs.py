@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
 from pathlib import Path
 from random import Random
 from secrets import token_hex
@@ -21,6 +20,7 @@ from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import check_attacks, lipschitz_bound_log10
 from nas.files import exclusive, read_json, write_atomic, write_json
+from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.database import Database
@@ -33,8 +33,10 @@ from nas.search.samplers.prescreen import Foreknown
 from nas.search.start import START, frozen, starts_to_freeze
 from nas.search.study import Place, StudyFile, read_records
 from nas.search.sweep import run_sweep
-from nas.seeding import derive_seed, make_generator
+from nas.seeding import make_generator
+from nas.sweep import sweep_plan
 from nas.training.checkpoint import load_weights
+from nas.training.supernet import Report, Supernet, kept_supernet
 from nas.trial import WEIGHTS, TrialPlan, stored_outcome, trial_folder
 from search_spaces import SPACES, Genotype, SearchSpace
 from search_spaces.network import Network, build_network
@@ -134,10 +136,13 @@ def front_in(folder: Path) -> Sequence[TrialRecord]:
     return open_run(folder).front().records
 
 
-def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
+def search(
+    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None
+) -> str:
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
-    Then trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
+    First trains the supernet, where `search.evaluator` needs one (supernet/; `report_supernet` gets its epochs). At the
+    end trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
     ended. Writes config.yaml, data.json, environment.json, start.json (with `search.start_from`), trials/ and
     study.journal (or study.json, the name of a study in a database) there. Raises RunMismatch where the folder was made
     with another config, RunLocked where another process searches in it, EmptyBudget where no genotype fits, ConfigError
@@ -159,10 +164,12 @@ def search(config: RunConfig, folder: Path, report: Callable[[Progress], None]) 
 
         return work
 
-    return _work(config, folder, planned)
+    return _work(config, folder, planned, report_supernet)
 
 
-def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -> str:
+def sweep(
+    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None
+) -> str:
     """Creates or resumes the run in `folder` and trains what `config.sweep` lists, from several seeds each.
 
     Otherwise as `search`. Raises UsageError where a genotype is not of the space, or weights are to be inherited.
@@ -171,7 +178,7 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
         raise UsageError("search.inherit: a sweep trains from scratch [got true]; set it to false for `nas sweep`")
 
     def planned(problem: Problem) -> Work:
-        plan = sweep_plan(config, problem.space)
+        plan = sweep_plan(config, problem, front_in)
         for record in _found(folder, config):
             if record.number >= len(plan) or (record.genotype, record.seed) != plan[record.number]:
                 raise RunMismatch(
@@ -180,7 +187,7 @@ def sweep(config: RunConfig, folder: Path, report: Callable[[Progress], None]) -
         same = dataclasses.replace(problem, rungs=("attack",))  # every network of a study meets the same attack
         return lambda study, executor: run_sweep(same, study, executor, config.search, report, plan)
 
-    return _work(config, folder, planned)
+    return _work(config, folder, planned, report_supernet)
 
 
 def _found(folder: Path, config: RunConfig) -> Sequence[TrialRecord]:
@@ -205,44 +212,17 @@ def _check_attacked_alike(records: Sequence[TrialRecord], problem: Problem, fold
         )
 
 
-def sweep_plan(config: RunConfig, space: SearchSpace) -> list[tuple[Genotype, int]]:
-    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next.
-
-    An architecture is planned once for each seed, also where several genotypes round to it.
-    """
-    options = [choice.options for choice in space.choices]
-    grid = (
-        [dict(zip((c.name for c in space.choices), values, strict=True)) for values in product(*options)]
-        if not config.sweep.genotypes and space.size <= MAX_GRID
-        else config.sweep.genotypes
-    )
-    if not grid:
-        raise UsageError(f"sweep.genotypes: needed, as the grid of this space has {space.size:,} networks")
-    try:
-        listed = [space.genotype(values) for values in grid]
-    except ValueError as error:
-        raise UsageError(f"sweep.genotypes: {error}") from None
-    first = {genotype.key: genotype for genotype in reversed(listed)}
-    genotypes = [genotype for genotype in listed if first[genotype.key] is genotype]
-    repeats = range(config.sweep.seeds)
-    return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
-
-
-MAX_GRID = 1000
-"""Networks of a sweep's grid at most."""
-
-
 Work = Callable[[StudyFile, Executor], str]
 """What is done in an open run; returns in words why it ended."""
 
 
-def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
+def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
     """Does what `planned` says of the problem. What it refuses leaves the folder as it was."""
     with crew_of(config) as crew:
-        return _work_of(crew, config, folder, planned)
+        return _work_of(crew, config, folder, planned, report)
 
 
-def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work]) -> str:
+def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
     if config.search.storage_env is not None:
         Database(config.search.storage_env, "").url()  # or it is refused
     if (folder / "config.yaml").exists():
@@ -267,10 +247,20 @@ def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Pro
         )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
-            problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder
-        )
+            problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder,
+            None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
+            trains=config.search.evaluator != "supernet",
+        )  # fmt: skip
         with study.guarded(), crew.executor(plan) as executor:
             return work(study, executor)
+
+
+def supernet_of(run: Run, data: SearchData, report: Report = lambda *_: None) -> Supernet:
+    """Supernet of `run`, on the CPU; trained now, with all cores, where it is not yet."""
+    claim_threads(available_cores())
+    config, device = run.config, resolve_device(run.config.device)
+    space = make_space(config, data.input_shape, data.num_classes)
+    return kept_supernet(run.folder, space, data, config.threat, config.supernet, config.search.seed, device, report)
 
 
 def _study_of(run: Run) -> Place:

@@ -26,6 +26,7 @@ from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, read_weights, save_training, save_weights
 from nas.training.inheritance import inherit
+from nas.training.supernet import Supernet, copied
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -42,6 +43,10 @@ class TrialPlan:
     device: str
     folder: Path
     """Folder of the trials; each writes to a folder of its own there."""
+    supernet: Supernet | None = None
+    """Whose weights candidates begin with, in place of random ones."""
+    trains: bool = True
+    """Whether candidates are trained before they are scored."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; its own failures are outcomes too.
@@ -79,6 +84,8 @@ class TrialPlan:
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
         origin = {} if reached else self._inherited(network, candidate)
+        if self.supernet is not None:
+            copied(self.supernet, network)
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
         name = _name_of(candidate)
         if reached is not None:
@@ -88,7 +95,7 @@ class TrialPlan:
         with (folder / LOG).open("a") as log:
             if origin:
                 log.write(json.dumps(origin) + "\n")
-            while state.epoch < (candidate.epochs or self.training.epochs):
+            while self.trains and state.epoch < (candidate.epochs or self.training.epochs):
                 epoch = train_epoch(state, data.train, self.training, self.threat)
                 log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
                 log.flush()

@@ -13,10 +13,11 @@ Value = int | float | str
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision: a name and its options, ordered from the smallest network to the largest."""
+    """One decision: a name and its options, ordered from the smallest network to the largest where `is_ordered`."""
 
     name: str
     options: tuple[Value, ...]
+    is_ordered: bool = True
 
     def __post_init__(self) -> None:
         if not self.options or len(set(self.options)) != len(self.options):

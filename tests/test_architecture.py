@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.ray_executor": 5,
     "nas.search.repeats": 5,
     "nas.config": 6, "nas.checkpoint": 6, "nas.report": 6, "nas.remote": 6, "nas.dashboard": 6,
-    "nas.crew": 7, "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.members": 7,
+    "nas.crew": 7, "nas.sweep": 7, "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.members": 7,
     "nas.replay": 7, "nas.study": 6,
     "nas.cli": 8, "nas.__main__": 8,
 }  # fmt: skip
@@ -33,6 +33,7 @@ SAME_FLOOR: dict[tuple[str, str], str] = {
     ("nas.files", "nas.errors"): "a folder that is locked is an error the user meets",
     ("nas.search.study", "nas.pareto"): "a study is created with the directions of the objectives",
     ("nas.runs", "nas.crew"): "the search of a run needs workers",
+    ("nas.runs", "nas.sweep"): "a sweep's trainings are done in a run folder",
     ("nas.estimate", "nas.crew"): "an estimate measures as many workers as the search will have",
     ("nas.retrain", "nas.runs"): "a retraining starts from a run folder",
     ("nas.replay", "nas.runs"): "a replay searches the problem of a config",

@@ -1,5 +1,6 @@
 """Verbs about one network: retrain, evaluate, audit."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,26 @@ from nas.cli.options import Overrides, PlainFormat, RunPath, SplitName, app, err
 from nas.errors import UsageError
 
 
+class Start(StrEnum):
+    """Weights that a retraining begins with."""
+
+    SCRATCH = "scratch"
+    INHERITED = "inherited"
+
+
 @app.command(epilog="Example: nas retrain runs/digits --pick best:robust_accuracy")
 def retrain(
     run: RunPath,
     pick: Annotated[
         str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")
     ] = "knee",
+    start: Annotated[
+        Start, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
+    ] = Start.SCRATCH,
     overrides: Overrides = None,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
-    """Train a picked network from scratch for long, then evaluate it once on the test set."""
+    """Train a picked network for long, then evaluate it once on the test set."""
     from nas.config import load_config
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
@@ -38,11 +49,12 @@ def retrain(
     for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
         err.print(f"[yellow]warning of trial {picked.record.number}: {warning}[/yellow]", soft_wrap=True)
     with retraining_progress(err) as report:
-        folder, evaluation = run_retrain(opened, picked, report)
+        folder, evaluation = run_retrain(opened, picked, report, inherited=start is Start.INHERITED)
     if format is PlainFormat.JSON:
         return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
-                            "evaluation": to_json(evaluation)})  # fmt: skip
-    out.print(f"[bold]trial {picked.record.number}, retrained[/bold] ({picked.reason})", soft_wrap=True)
+                            "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip
+    begun = f"retrained from {'scratch' if start is Start.SCRATCH else 'inherited weights'}"
+    out.print(f"[bold]trial {picked.record.number}, {begun}[/bold] ({picked.reason})", soft_wrap=True)
     out.print(evaluation_view(evaluation))
     out.print(
         f"in {folder}: model.safetensors, genotype.json, evaluation.json, curve.csv, curve.png",

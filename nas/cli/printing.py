@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from nas.study.agreement import Verdict
 
 
+WEIGHTS = {
+    "scratch": "",
+    "supernet": "scored with the weights of the supernet: measure the front again, with `nas sweep "
+    "CONFIG --set sweep.front_of=RUN` and search.evaluator scratch or fine_tuned, or `nas retrain --from inherited`",
+    "fine_tuned": "trained on from the weights of a supernet",
+}
+"""What the weights are that a front was scored with."""
+
+
 def front_summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]") -> str:
     """Size and hypervolume of the front, with its reference point."""
     from nas.pareto import hypervolume
@@ -55,8 +64,9 @@ def print_front(
     out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
-    for text in protocols_of(found.records):
-        out.print(text, style="dim", soft_wrap=True)
+    for text in [*protocols_of(found.records), WEIGHTS[run.config.search.evaluator]]:
+        if text:
+            out.print(text, style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
 
 

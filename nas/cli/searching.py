@@ -87,7 +87,7 @@ def sweep(
 def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | None, run: str) -> tuple[Path, str]:
     """Run folder after `verb` has ended, and why it did."""
     from nas.config import NAME_PATTERN, load_config
-    from nas.report.live import live_progress
+    from nas.report.live import live_progress, supernet_progress
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
@@ -95,7 +95,7 @@ def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | No
     folder = Path("runs") / (run or loaded.name)
     try:
         with live_progress(err, folder.name) as report:
-            return folder, verb(loaded, folder, report)
+            return folder, verb(loaded, folder, report, supernet_progress(err))
     except KeyboardInterrupt:
         err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
         raise

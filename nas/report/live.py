@@ -13,6 +13,7 @@ from nas.search.problem import Progress as SearchProgress
 
 if TYPE_CHECKING:
     from nas.retrain import CurvePoint
+    from nas.training.supernet import SupernetLog
 
 
 @contextmanager
@@ -35,6 +36,17 @@ def _log(console: Console, progress: SearchProgress) -> None:
     line = progress_line(progress)
     if line is not None:
         console.print(line, soft_wrap=True, highlight=False)
+
+
+def supernet_progress(console: Console) -> "Callable[[SupernetLog, int], None]":
+    """Receiver of a supernet's epochs: a line for each tenth of them."""
+
+    def update(log: "SupernetLog", total: int) -> None:
+        if log.epoch % max(1, total // 10) == 0 or log.epoch == total:
+            text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}, random {log.loss_random:.3f}"
+            console.print(f"supernet epoch {log.epoch}/{total}: loss of the {text}", soft_wrap=True, highlight=False)
+
+    return update
 
 
 @contextmanager

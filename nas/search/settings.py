@@ -107,6 +107,9 @@ class SearchSettings(Settings):
     """Failures in a row that stop the search."""
     halting: Halting = Halting()
     """Who is trained to the end."""
+    evaluator: Literal["scratch", "supernet", "fine_tuned"] = "scratch"
+    """What a candidate's weights are when it is scored: trained from random ones; its part of a supernet that is
+    trained once for all (docs/one-shot.md), as it is; that part, trained on with the settings of `training`."""
     inherit: bool = False
     """Start each candidate from the weights of the nearest network trained so far (nas/search/inheritance.py), not from
     random ones. Such a search needs the weights of its trials to go on; `nas retrain` starts from random ones all the
@@ -120,6 +123,16 @@ class SearchSettings(Settings):
     def proposals(self) -> int:
         """Proposals for each candidate that is trained."""
         return self.prescreen.proposals or (1 if self.sampler == "gp" else 32)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.evaluator != "scratch" and self.inherit:
+            raise ValueError(
+                f"inherit: with evaluator {self.evaluator}, weights come from the supernet; set it to false"
+            )
+        if self.evaluator == "supernet" and self.halting.epochs:
+            raise ValueError("halting: with evaluator supernet no candidate is trained; leave halting.epochs empty")
+        return self
 
     @model_validator(mode="after")
     def _one_surrogate(self) -> Self:

@@ -26,8 +26,8 @@ from nas.study.kendall import MIN_NETWORKS, tau_of
 from nas.trial import images_path, metrics_of, trial_folder
 
 SAFE_TAU = 0.3
-"""Halting where τ surely lies below is called unsafe: at 0.34, two pairs of networks in three in order, it did no harm on
-the table of digits (docs/search.md)."""
+"""Halting where τ surely lies below is called unsafe: at 0.34, two pairs of networks in three in order, it did no harm
+on the table of digits (docs/search.md)."""
 MIN_PAIRS = 10
 """Candidates below which no verdict is given."""
 

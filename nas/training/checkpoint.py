@@ -1,18 +1,38 @@
 """Training states and weights on disk: safetensors, written atomically, never unpickled."""
 
 from pathlib import Path
+from typing import Protocol
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import CheckpointError
 from nas.files import write_atomic
-from nas.training.loop import TrainingState
 from search_spaces.network import Network
 
 _COUNTERS = ("epoch", "step")
+
+
+class Resumable(Protocol):
+    """A training that can be interrupted."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def average(self) -> nn.Module | None:
+        """Its averaged copy."""
+
+    optimizer: torch.optim.SGD
+    generator: torch.Generator
+    epoch: int
+    step: int
+
+    def refresh_(self) -> None:
+        """Computes anew what follows from the weights."""
 
 
 def save_weights(path: Path, network: Network) -> None:
@@ -39,7 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 
-def save_training(path: Path, state: TrainingState, fingerprint: str) -> None:
+def save_training(path: Path, state: Resumable, fingerprint: str) -> None:
     """Writes all of `state` to `path`, atomically; `fingerprint` names what is being trained, and how."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     if state.average is not None:
@@ -54,8 +74,8 @@ def save_training(path: Path, state: TrainingState, fingerprint: str) -> None:
     write_atomic(path, safetensors.torch.save(tensors, {"fingerprint": fingerprint}))
 
 
-def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
-    """Restores `state` (as `start_training` made it) from `path`.
+def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
+    """Restores `state` (as it was made before its first epoch) from `path`.
 
     Raises CheckpointError where the file is damaged or was written for another `fingerprint`.
     """
@@ -80,10 +100,10 @@ def load_training(path: Path, state: TrainingState, fingerprint: str) -> None:
             setattr(state, name, int(tensors[name]))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is incomplete ({error}); remove its folder to start afresh") from error
-    state.view.refold_()
+    state.refresh_()
 
 
-def _parameters(state: TrainingState) -> list[Tensor]:
+def _parameters(state: Resumable) -> list[Tensor]:
     return [p for group in state.optimizer.param_groups for p in group["params"]]
 
 

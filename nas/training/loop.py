@@ -48,6 +48,10 @@ class TrainingState:
     steps: "_Steps | None" = None
     """What takes the steps; made in the first epoch."""
 
+    def refresh_(self) -> None:
+        """Shows the attack the present weights."""
+        self.view.refold_()
+
 
 @dataclass(frozen=True)
 class EpochLog:

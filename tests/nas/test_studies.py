@@ -7,18 +7,22 @@ import re
 import shutil
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from nas.config import RunConfig, load_config
+from nas.data import SearchData
 from nas.errors import RunMismatch, UsageError
 from nas.records import TrialState
-from nas.runs import make_space, open_run, sweep, sweep_plan
+from nas.runs import front_in, make_problem, open_run, sweep
 from nas.search.halting import is_spared
 from nas.search.study import read_records
 from nas.study.agreement import Verdict
 from nas.study.curves import CURVES
 from nas.study.paper import COLUMNS
+from nas.sweep import sweep_plan
 from nas.trial import TrialPlan
 from search_spaces import Genotype
 from search_spaces.mobilenet_tiny import preset
@@ -65,8 +69,9 @@ def _config(folder: Path, *overrides: str, text: str = SWEEP) -> RunConfig:
     return load_config(write_config(folder, text), overrides)
 
 
-def _plan(config: RunConfig) -> list[tuple[Genotype, int]]:
-    return sweep_plan(config, make_space(config, (1, 8, 8), 10))
+def _plan(config: RunConfig, input_shape: tuple[int, int, int] = (1, 8, 8)) -> list[tuple[Genotype, int]]:
+    shape = SimpleNamespace(input_shape=input_shape, num_classes=10)
+    return sweep_plan(config, make_problem(config, cast(SearchData, shape)), front_in)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -118,6 +123,31 @@ def test_a_space_too_large_for_a_grid_needs_genotypes(tmp_path: Path) -> None:
     large = _config(tmp_path, "sweep={seeds: 1}", f"space.expand_ratios={[1 + n / 100 for n in range(501)]}")
     with pytest.raises(UsageError, match=r"sweep\.genotypes: needed.*1,002 networks"):
         _plan(large)
+
+
+def test_a_sample_is_drawn_within_the_budget_by_the_seed(tmp_path: Path) -> None:
+    limit = ("sweep={seeds: 2, sample: 5}", "budget.params=1500")
+    plan = _plan(_config(tmp_path, *limit))
+    keys = [genotype.key for genotype, _ in plan]
+    assert len(set(keys)) == 5
+    assert keys == 2 * keys[:5]
+    assert plan == _plan(_config(tmp_path, *limit))
+    assert [g.key for g, _ in _plan(_config(tmp_path, *limit, "search.seed=3"))] != keys
+    config = _config(tmp_path, *limit)
+    problem = make_problem(config, cast(SearchData, SimpleNamespace(input_shape=(1, 8, 8), num_classes=10)))
+    assert all(problem.costs(genotype).params <= 1500 for genotype, _ in plan)
+    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
+        _plan(_config(tmp_path, "sweep={sample: 50}", "budget.params=1500"))
+
+
+def test_the_front_of_another_run_is_a_plan(copy: Path) -> None:
+    front = front_in(copy / "runs" / "tiny")
+    plan = _plan(load_config(copy / "tiny.yaml", ("sweep={seeds: 1, front_of: runs/tiny}",)))
+    assert [genotype.key for genotype, _ in plan] == [record.genotype.key for record in front]
+    both = _plan(load_config(copy / "tiny.yaml", ("sweep={seeds: 1, front_of: runs/tiny, sample: 3}",)))
+    assert both[: len(front)] == plan, "the sample follows"
+    with pytest.raises(UsageError, match=r"sweep\.front_of: runs/tiny: "):
+        _plan(load_config(copy / "tiny.yaml", ("sweep={front_of: runs/tiny}", "space.width_multipliers=[0.3, 0.4]")))
 
 
 def test_a_folder_that_holds_a_search_is_refused_unchanged(copy: Path) -> None:
@@ -252,7 +282,7 @@ def test_curves_of_a_run_without_them_says_how_to_get_them(here: Path, capsys: C
     [
         (["sweep", "tiny.yaml", "--set", "sweep.genotypes=[{width: 3, expand: 2}]", "--run", "x"], "sweep.genotypes"),
         (["sweep", "tiny.yaml", "--set", "sweep.seeds=0"], "sweep.seeds"),
-        (["sweep", "tiny.yaml", "--set", "sweep.repeats=2"], "allowed: genotypes, seeds"),
+        (["sweep", "tiny.yaml", "--set", "sweep.repeats=2"], "allowed: genotypes, sample, front_of, seeds"),
         (["sweep", "tiny.yaml", "--set", "training.epochs=9"], "training.epochs"),
         (["sweep", "tiny.yaml", "--run", "../up"], "../up"),
         (["table", RUN, "--format", "xml"], "xml"),
@@ -305,7 +335,7 @@ def _interrupted(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[int]:
 )
 def test_the_paper_configs_train_the_networks_of_its_tables(name: str, networks: list[str]) -> None:
     config = load_config(ROOT / "configs" / "paper" / f"{name}.yaml")
-    plan = sweep_plan(config, make_space(config, (3, 32, 32), 10))
+    plan = _plan(config, (3, 32, 32))
     assert [genotype.key for genotype, _ in plan] == 3 * [preset(f"mousavi_{network}").key for network in networks]
     assert config.training.track_every_epoch
 

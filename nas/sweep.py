@@ -1,0 +1,81 @@
+"""What a sweep trains: the networks that a config lists, each from several seeds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, product
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nas.config import RunConfig
+from nas.errors import UsageError
+from nas.records import TrialRecord
+from nas.search.problem import Problem
+from nas.seeding import derive_seed
+from search_spaces import Genotype, SearchSpace
+
+MAX_GRID = 1000
+"""Networks of a sweep's grid at most."""
+MAX_DRAWS = 1000
+"""Random draws for each network of a sample at most."""
+
+Fronts = Callable[[Path], Sequence[TrialRecord]]
+"""Members of the front of the run in a folder."""
+
+
+def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tuple[Genotype, int]]:
+    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next.
+
+    An architecture is planned once for each seed, also where several genotypes round to it. Raises UsageError where a
+    genotype is not of the space, nothing is listed and the grid is too large, or too few fit the budget for the sample.
+    """
+    settings, space = config.sweep, problem.space
+    listed = [_genotype(space, values, "genotypes") for values in settings.genotypes]
+    if settings.front_of is not None:
+        members = fronts(settings.front_of)
+        listed += [_genotype(space, record.genotype.values, f"front_of: {settings.front_of}") for record in members]
+    if settings.sample:
+        listed += _sample(problem, settings.sample, config.search.seed)
+    if not listed:
+        listed = list(_grid(space))
+    first = {genotype.key: genotype for genotype in reversed(listed)}
+    genotypes = [genotype for genotype in listed if first[genotype.key] is genotype]
+    repeats = range(settings.seeds)
+    return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
+
+
+def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Genotype:
+    try:
+        return space.genotype(values)
+    except ValueError as error:
+        raise UsageError(f"sweep.{where}: {error}") from None
+
+
+def _sample(problem: Problem, count: int, seed: int) -> list[Genotype]:
+    """Different architectures within the budget, drawn uniformly."""
+    rng = Random(derive_seed(seed, "sweep", "sample"))
+    draws = (problem.space.sample(rng) for _ in range(MAX_DRAWS * count))
+    fitting = (genotype for genotype in draws if problem.budget.allows(problem.costs(genotype)))
+    found = list(islice(_different(fitting), count))
+    if len(found) < count:
+        raise UsageError(
+            f"sweep.sample: {count} networks are wanted, only {len(found)} within the budget were found; ask for fewer"
+        )
+    return found
+
+
+def _different(genotypes: Iterator[Genotype]) -> Iterator[Genotype]:
+    seen = set[str]()
+    for genotype in genotypes:
+        if genotype.key not in seen:
+            seen.add(genotype.key)
+            yield genotype
+
+
+def _grid(space: SearchSpace) -> Iterator[Genotype]:
+    if space.size > MAX_GRID:
+        raise UsageError(
+            f"sweep.genotypes: needed, as the grid of this space has {space.size:,} networks; or draw some with "
+            "sweep.sample"
+        )
+    for values in product(*(choice.options for choice in space.choices)):
+        yield space.genotype(dict(zip((choice.name for choice in space.choices), values, strict=True)))

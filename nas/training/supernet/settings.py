@@ -1,0 +1,23 @@
+"""Every knob of a supernet and its training."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from nas.training import Training
+
+
+class SupernetTraining(Training):
+    """Adversarial training of the shared weights; what is not set is taken from `training`."""
+
+    subnets: int = Field(2, ge=0, le=64)
+    """Random subnets in every step, beside the largest and the smallest (the sandwich rule, Yu 2019)."""
+    attacked: Literal["subnet", "largest"] = "subnet"
+    """Whom the adversarial images of a step are made against: each subnet its own, or the largest those of all."""
+    distillation: bool = True
+    """Whether the others learn from what the largest says of the clean images, in place of the labels."""
+    width: float = Field(1.0, ge=1, le=8)
+    """Channels of the supernet, as a multiple of the largest network's: its other channels serve no candidate."""
+    taken_from: Path | None = None
+    """Folder of a run whose supernet is used instead of training one; of the same space, data, threat and settings."""
