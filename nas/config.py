@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -27,9 +27,10 @@ from nas.threat import ThreatModel
 from nas.training import Training
 from nas.training.supernet.settings import SupernetTraining
 from search_spaces.mobilenet_tiny import MobileNetTiny
+from search_spaces.tiny_blocks import TinyBlocks
 
-SpaceSettings = MobileNetTiny
-"""Settings of any registered space (a second one makes this a union told apart by `name`)."""
+SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, Field(discriminator="name")]
+"""Settings of any registered space, told apart by `name`."""
 
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"

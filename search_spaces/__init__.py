@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.space import Choice, Genotype, SearchSpace
 from search_spaces.spec import BlockSpec, ConvSpec, NetworkSpec
+from search_spaces.tiny_blocks import TinyBlocks, tiny_blocks
 
 
 class SpaceEntry(NamedTuple):
@@ -21,6 +22,7 @@ class SpaceEntry(NamedTuple):
 
 SPACES: dict[str, SpaceEntry] = {
     "mobilenet_tiny": SpaceEntry(MobileNetTiny, mobilenet_tiny),
+    "tiny_blocks": SpaceEntry(TinyBlocks, tiny_blocks),
 }
 
 __all__ = [

@@ -84,11 +84,24 @@ def _inverted_residual(block: BlockSpec) -> tuple[ConvSpec, ...]:
     return (*expand, depthwise, ConvSpec(hidden, block.out_channels, 1, 1))
 
 
+def _separable(block: BlockSpec) -> tuple[ConvSpec, ...]:
+    inputs = block.in_channels
+    depthwise = ConvSpec(inputs, inputs, block.kernel_size, block.stride, groups=inputs)
+    return depthwise, ConvSpec(inputs, block.out_channels, 1, 1)
+
+
+def _residual(block: BlockSpec) -> tuple[ConvSpec, ...]:
+    hidden, kernel = block.hidden_channels, block.kernel_size
+    return ConvSpec(block.in_channels, hidden, kernel, block.stride), ConvSpec(hidden, block.out_channels, kernel, 1)
+
+
 CONVOLUTIONS: dict[str, Callable[[BlockSpec], tuple[ConvSpec, ...]]] = {
     "conv": _conv,
     "inverted_residual": _inverted_residual,
+    "separable": _separable,
+    "residual": _residual,
 }
-RESIDUAL_KINDS = frozenset({"inverted_residual"})
+RESIDUAL_KINDS = frozenset({"inverted_residual", "residual"})
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.network import Network, build_network
+from search_spaces.tiny_blocks import Layer, TinyBlocks, tiny_blocks
 
 TINY_SETTINGS = MobileNetTiny(
     blocks=(Row(4, expand_ratio=1), Row(4), Row(8, stride=2)),
@@ -26,6 +27,16 @@ TINY_SETTINGS = MobileNetTiny(
     divisor=2,
 )
 """32 genotypes; the largest network has a few hundred weights."""
+
+TINY_BLOCKS = TinyBlocks(
+    layers=(Layer(4), Layer(6, stride=2), Layer(8)),
+    width_multipliers=(0.5, 1.0),
+    expand_ratio=2,
+    stem_channels=4,
+    head_channels=8,
+    divisor=2,
+)
+"""Kinds and widths of three layers; a few thousand weights at most."""
 
 TINY_TRAINING = Training(
     epochs=2,
@@ -52,6 +63,20 @@ BLOCKS = {
     "inverted, no expansion, residual": [BlockSpec("inverted_residual", 1, 4, 4, 4, 3, 1)],
     "inverted, no expansion, stride 2": [BlockSpec("inverted_residual", 1, 4, 4, 6, 3, 2)],
     "inverted, stride 2": [BlockSpec("inverted_residual", 1, 4, 12, 8, 3, 2)],
+    "inverted 5x5, residual": [BlockSpec("inverted_residual", 1, 4, 12, 4, 5, 1)],
+    "inverted 5x5, stride 2": [BlockSpec("inverted_residual", 1, 4, 12, 8, 5, 2)],
+    "separable": [BlockSpec("separable", 1, 4, 4, 6, 3, 1)],
+    "separable, stride 2": [BlockSpec("separable", 1, 4, 4, 4, 3, 2)],
+    "residual": [BlockSpec("residual", 1, 4, 4, 4, 3, 1)],
+    "residual without a shortcut": [BlockSpec("residual", 1, 4, 6, 6, 3, 1)],
+    "residual, stride 2": [BlockSpec("residual", 1, 4, 8, 8, 3, 2)],
+    "all kinds": [
+        BlockSpec("separable", 1, 4, 4, 6, 3, 1),
+        BlockSpec("residual", 2, 6, 6, 6, 3, 1),
+        BlockSpec("inverted_residual", 3, 6, 12, 6, 5, 1),
+        BlockSpec("residual", 4, 6, 8, 8, 3, 2),
+        BlockSpec("separable", 5, 8, 8, 8, 3, 1),
+    ],
     "two residuals": [
         BlockSpec("inverted_residual", 1, 4, 8, 4, 3, 1),
         BlockSpec("inverted_residual", 1, 4, 12, 4, 3, 1),
@@ -74,6 +99,10 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def tiny_space(input_shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 10) -> SearchSpace:
     return mobilenet_tiny(TINY_SETTINGS, input_shape, num_classes)
+
+
+def tiny_blocks_space() -> SearchSpace:
+    return tiny_blocks(TINY_BLOCKS, (1, 8, 8), 10)
 
 
 def tiny_network(seed: int = 0, input_shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 10) -> Network:

@@ -44,7 +44,7 @@ SAME_FLOOR: dict[tuple[str, str], str] = {
 """Imports between parts of one floor, each with its reason."""
 
 MAX_LINES = 400
-INTEGERS_ONLY = ("__init__", "space", "spec", "mobilenet_tiny")
+INTEGERS_ONLY = ("__init__", "space", "spec", "mobilenet_tiny", "tiny_blocks")
 """Modules of search_spaces that describe networks without torch, so that counting stays instant."""
 GLOBAL_SEEDS = ("torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
                 "np.random.seed", "numpy.random.seed", "random.seed")  # fmt: skip

@@ -20,9 +20,10 @@ def lipschitz_bound_log10(spec: NetworkSpec) -> float:
     chosen per row: the layers are composed, their middle widths differ, and the paper concludes from eq. 5
     that depth adds factors.  It speaks of dense layers
     at unit-variance initialisation: a prior over architectures, not a certificate of a trained network.
-    0 for a network without inverted bottlenecks.
+    Blocks of other kinds, which the paper does not have, enter by the same rule with the channels between their two
+    convolutions; stem and head never do.
     """
-    blocks = [block for block in spec.blocks if block.kind == "inverted_residual"]
+    blocks = [block for block in spec.blocks if block.kind != "conv"]
     return sum(log10(sqrt(block.out_channels) + sqrt(block.hidden_channels)) for block in blocks)
 
 

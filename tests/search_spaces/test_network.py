@@ -29,9 +29,34 @@ def test_the_convolutions_of_a_module_are_those_of_its_spec(in_channels: int, hi
     assert all(m.bias is None for m in built)
 
 
-def test_an_inverted_residual_with_another_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match="5"):
-        BLOCKS["inverted_residual"](BlockSpec("inverted_residual", 1, 8, 16, 8, 5, 1))
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("out", [8, 12])
+@pytest.mark.parametrize(
+    ("kind", "kernel", "hidden"),
+    [("inverted_residual", 5, 16), ("inverted_residual", 5, 8), ("separable", 3, 8), ("residual", 3, 10)],
+)
+def test_a_block_is_its_convolutions_one_after_the_other(
+    kind: str, kernel: int, hidden: int, out: int, stride: int
+) -> None:
+    block = BlockSpec(kind, 1, 8, hidden, out, kernel, stride)
+    with torch.device("meta"):
+        module = BLOCKS[kind](block).eval()
+    module.to_empty(device="cpu")
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
+    convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    assert [tuple(conv.weight.shape) for conv in convs] == [conv.weight_shape for conv in block.convolutions]
+    x = torch.rand(2, 8, 7, 7, generator=generator())
+    h = x
+    for index, (conv, spec) in enumerate(zip(convs, block.convolutions, strict=True)):
+        with torch.no_grad():
+            conv.weight.normal_(generator=generator(index))
+        h = F.conv2d(h, conv.weight, None, spec.stride, (spec.kernel_size - 1) // 2, 1, spec.groups) / sqrt(1 + 1e-5)
+        is_last = index == len(convs) - 1
+        h = h if is_last and kind != "separable" else h.clamp(0, 6)
+    assert block.has_residual is (kind != "separable" and stride == 1 and out == 8)
+    assert torch.allclose(module(x), h + x if block.has_residual else h, atol=1e-4)
 
 
 def test_normalisation_by_hand() -> None:

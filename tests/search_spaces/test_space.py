@@ -4,7 +4,8 @@ import pytest
 
 from search_spaces import SPACES, Choice
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
-from tests.builders import TINY_SETTINGS, tiny_space
+from search_spaces.tiny_blocks import TinyBlocks, tiny_blocks
+from tests.builders import TINY_BLOCKS, TINY_SETTINGS, tiny_space
 from tests.contracts.space_contract import SpaceContract
 
 
@@ -18,6 +19,16 @@ class TestMobileNetTinyAsPublished(SpaceContract):
     make = staticmethod(
         lambda shape, classes: mobilenet_tiny(MobileNetTiny(tie="both", width_multipliers=(0.25, 0.35)), shape, classes)
     )
+
+
+class TestTinyBlocks(SpaceContract):
+    registered = "tiny_blocks"
+    make = staticmethod(lambda shape, classes: tiny_blocks(TINY_BLOCKS, shape, classes))
+
+
+class TestTinyBlocksAsTheyAre(SpaceContract):
+    registered = "tiny_blocks"
+    make = staticmethod(lambda shape, classes: tiny_blocks(TinyBlocks(), shape, classes))
 
 
 def test_every_registered_space_has_a_contract_case() -> None:

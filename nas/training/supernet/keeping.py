@@ -48,7 +48,7 @@ def kept_supernet(
     the other run has none, CheckpointError where a supernet is of another space, data, threat or settings.
     """
     place = folder / FOLDER
-    name = fingerprint(space, data, threat, settings, seed)
+    name = fingerprint(space, data, threat, settings)
     supernet = Supernet(space, settings.width, make_generator(seed, "supernet"), data.mean, data.std)
     if settings.taken_from is not None and not has_supernet(folder):
         other = settings.taken_from / FOLDER / WEIGHTS
@@ -87,12 +87,10 @@ def _train(
     (place / STATE).unlink()
 
 
-def fingerprint(
-    space: SearchSpace, data: SearchData, threat: ThreatModel, settings: SupernetTraining, seed: int
-) -> str:
-    """Names a supernet: what it can build, what it learned from, and how."""
+def fingerprint(space: SearchSpace, data: SearchData, threat: ThreatModel, settings: SupernetTraining) -> str:
+    """Names a supernet: what it can build, what it learned from, and how; not its seed, which is fixed within a run."""
     ends = [space.spec(genotype).key for genotype in (space.smallest(), space.largest())]
     choices = [[choice.name, *map(str, choice.options)] for choice in space.choices]
     shown = settings.model_dump(mode="json", exclude={"taken_from", "track_every_epoch", "cuda_graphs"})
-    text = json.dumps([space.name, choices, ends, data.fingerprint, threat.model_dump(mode="json"), shown, seed])
+    text = json.dumps([space.name, choices, ends, data.fingerprint, threat.model_dump(mode="json"), shown])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -101,7 +101,7 @@ def test_the_norm_of_every_layer_is_the_one_of_the_modules(kind: str) -> None:
         units = torch.eye(shape.numel(), dtype=torch.float64).view(-1, *shape)
         rows = (norm(conv(units)) - norm(conv(0 * units))).flatten(1)
         exact = torch.linalg.matrix_norm(rows, ord=2).item()
-        assert exact <= found <= 1.15 * exact
+        assert exact <= found <= 1.2 * exact
 
 
 def test_the_certificate_of_a_chain_by_hand_is_attained() -> None:

@@ -31,19 +31,23 @@ from nas.training.supernet import (
 from nas.training.supernet.keeping import STATE
 from nas.training.supernet.training import distilled_loss, sandwich
 from nas.training.supernet.weights import owners, widened
-from search_spaces import Genotype, NetworkSpec
+from search_spaces import Genotype, NetworkSpec, SearchSpace
 from search_spaces.network import Network, build_network
-from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_space
+from tests.builders import TINY_TRAINING, generator, tiny_blocks_space, tiny_data, tiny_space
 
-SPACE = tiny_space()
+SPACE, KINDS = tiny_space(), tiny_blocks_space()
 SETTINGS = SupernetTraining(**TINY_TRAINING.model_dump(), subnets=2)
 THREAT = ThreatModel(epsilon=0.05)
-GENOTYPES = [SPACE.smallest(), SPACE.largest(), *(SPACE.sample(Random(seed)) for seed in range(12))]
-each_genotype = pytest.mark.parametrize("genotype", GENOTYPES, ids=lambda genotype: genotype.key)
+GENOTYPES = [
+    (space, genotype)
+    for space in (SPACE, KINDS)
+    for genotype in (space.smallest(), space.largest(), *(space.sample(Random(seed)) for seed in range(12)))
+]
+each_genotype = pytest.mark.parametrize(("space", "genotype"), GENOTYPES)
 
 
-def supernet(width: float = 1.0, seed: int = 0) -> Supernet:
-    found = Supernet(SPACE, width, generator(seed), [0.3], [0.4])
+def supernet(width: float = 1.0, seed: int = 0, space: SearchSpace = SPACE) -> Supernet:
+    found = Supernet(space, width, generator(seed), [0.3], [0.4])
     with torch.no_grad():
         for parameter in found.parameters():  # every value different, so that no wrong slice passes for the right one
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator(seed + 1))
@@ -67,8 +71,10 @@ def by_hand(shared: Supernet, spec: NetworkSpec) -> dict[str, torch.Tensor]:
 
 @each_genotype
 @pytest.mark.parametrize("width", [1.0, 1.5])
-def test_a_subnet_is_the_module_of_the_space_with_these_weights(genotype: Genotype, width: float) -> None:
-    spec, shared = SPACE.spec(genotype), supernet(width)
+def test_a_subnet_is_the_module_of_the_space_with_these_weights(
+    space: SearchSpace, genotype: Genotype, width: float
+) -> None:
+    spec, shared = space.spec(genotype), supernet(width, space=space)
     subnet, plain = shared.subnet(spec), build_network(spec, generator(9), [0.3], [0.4])
     copied(shared, plain)
     assert subnet.state_dict().keys() == plain.state_dict().keys()
@@ -81,9 +87,9 @@ def test_a_subnet_is_the_module_of_the_space_with_these_weights(genotype: Genoty
 
 
 @each_genotype
-def test_its_weights_are_views_and_no_copies(genotype: Genotype) -> None:
-    shared = supernet()
-    subnet = shared.subnet(SPACE.spec(genotype))
+def test_its_weights_are_views_and_no_copies(space: SearchSpace, genotype: Genotype) -> None:
+    shared = supernet(space=space)
+    subnet = shared.subnet(space.spec(genotype))
     kept = {tensor.untyped_storage().data_ptr() for tensor in shared.parameters()}
     assert {tensor.untyped_storage().data_ptr() for tensor in subnet.parameters()} <= kept
     before = subnet(images())
@@ -93,12 +99,12 @@ def test_its_weights_are_views_and_no_copies(genotype: Genotype) -> None:
 
 
 @each_genotype
-def test_gradients_add_up_in_the_shared_weights(genotype: Genotype) -> None:
+def test_gradients_add_up_in_the_shared_weights(space: SearchSpace, genotype: Genotype) -> None:
     """Against autograd through the slices, for a loss of one subnet after another."""
-    shared, reference = supernet(), supernet()
+    shared, reference = supernet(space=space), supernet(space=space)
     start_supernet(shared, SETTINGS, generator(), 0)
-    for one in (genotype, SPACE.smallest()):
-        spec = SPACE.spec(one)
+    for one in (genotype, space.smallest()):
+        spec = space.spec(one)
         subnet = shared.subnet(spec)
         loss = F.cross_entropy(subnet(images()), torch.arange(6))
         found = torch.autograd.grad(loss, list(subnet.parameters()))
@@ -140,6 +146,22 @@ def test_the_sandwich_has_the_ends_and_random_ones_that_follow_from_seed_and_ste
     widest, smallest = sandwich(SPACE, 1.5, 0, 0, 0)
     assert widest == widened(SPACE.spec(SPACE.largest()), 1.5)
     assert smallest.key == SPACE.smallest().key
+
+
+def test_kinds_are_drawn_at_both_ends_of_the_sandwich() -> None:
+    pairs = [list(sandwich(KINDS, 1.0, 0, 0, step)) for step in range(30)]
+    for end, width in ((0, 1.0), (1, 0.5)):
+        specs = [pair[end] for pair in pairs]
+        assert len({spec.key for spec in specs}) > 10
+        layers = {1: 4, 2: 6, 3: 8}
+        outs = {(block.row, block.out_channels) for spec in specs for block in spec.blocks[1:-1]}
+        assert outs == {(row, max(2, round(channels * width / 2) * 2)) for row, channels in layers.items()}
+
+
+def test_a_supernet_of_kinds_builds_every_network_of_its_space() -> None:
+    shared, rng = supernet(space=KINDS), Random(1)
+    for _ in range(200):
+        shared.subnet(KINDS.spec(KINDS.sample(rng)))
 
 
 def test_the_distilled_loss_has_known_values() -> None:
@@ -277,8 +299,8 @@ def test_networks_of_the_supernet_survive_pickling_with_the_plan() -> None:
 
 
 def test_every_parameter_of_a_network_has_a_name_of_its_own() -> None:
-    for genotype in GENOTYPES:
-        network: Network = build_network(SPACE.spec(genotype), generator())
+    for space, genotype in GENOTYPES:
+        network: Network = build_network(space.spec(genotype), generator())
         names = [name for name, _, _ in owners(network)]
         assert len(set(names)) == len(names) == len(list(network.parameters()))
 
