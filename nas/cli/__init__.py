@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import typer
 
-from nas.cli import searching, fronts, studies, replaying, networks, watching  # isort: skip  # each registers its verbs, in this order
+from nas.cli import searching, fronts, studies, one_shot, replaying, networks, watching  # isort: skip  # each registers its verbs, in this order
 from nas.cli.options import app, err
 from nas.errors import NasError
 
-__all__ = ["app", "fronts", "main", "networks", "replaying", "searching", "studies", "watching"]
+__all__ = ["app", "fronts", "main", "networks", "one_shot", "replaying", "searching", "studies", "watching"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -86,15 +86,29 @@ def curves(
 
 
 @app.command(epilog="Example: nas insights runs/mousavi_digits --format json")
-def insights(run: RunPath, format: PlainFormat = PlainFormat.TABLE) -> None:
-    """Say what width, expand ratio and depth do in a run, and what predicts robustness."""
+def insights(
+    run: RunPath,
+    png: Annotated[Path | None, typer.Option(help="Draw what the front is made of.")] = None,
+    format: PlainFormat = PlainFormat.TABLE,
+) -> None:
+    """Say what width, expand ratio and depth do, what predicts robustness, and what the front is made of."""
+    from nas.report.one_shot import composition_png, composition_table
     from nas.report.study_tables import insight_tables
     from nas.runs import open_run
+    from nas.study import compositions
     from nas.study import insights as find
 
     opened = open_run(run)
     found = find(opened.records, lambda record: opened.space.spec(record.genotype))
-    print_json(found) if format is PlainFormat.JSON else out.print(insight_tables(found))
+    front = opened.front().records
+    found["composition"] = compositions(opened.space, opened.records, front)
+    if png:
+        note = f"{len(front)} members of the front, {found['networks']} networks evaluated; bars: 95 % Wilson"
+        write(png, composition_png(found["composition"], f"{run.name}: what the front is made of", note))
+    if format is PlainFormat.JSON:
+        return print_json(found)
+    out.print(insight_tables(found))
+    out.print(composition_table(found["composition"]))
 
 
 @app.command(epilog="Example: nas agreement runs/digits_halted --png agreement.png")

@@ -1,5 +1,6 @@
 """Scores of one trained network: accuracy under attack, instability, Lipschitz constants, checks and warnings."""
 
+from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import CertifiedBound, certified_lipschitz
 from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.ladder import Ladder, check_attacks
@@ -22,4 +23,5 @@ __all__ = [
     "load_scores",
     "save_scores",
     "score",
+    "wilson_interval",
 ]

@@ -1,8 +1,20 @@
 """What a set of trained networks says about width, expand ratio and robustness (Mousavi 2023's questions)."""
 
+from nas.study.comparison import comparison
+from nas.study.composition import compositions
 from nas.study.curves import curve_rows
 from nas.study.groups import Group, groups_of
 from nas.study.insights import insights
 from nas.study.paper import table_rows
+from nas.study.transfer import transfer_matrix
 
-__all__ = ["Group", "curve_rows", "groups_of", "insights", "table_rows"]
+__all__ = [
+    "Group",
+    "comparison",
+    "compositions",
+    "curve_rows",
+    "groups_of",
+    "insights",
+    "table_rows",
+    "transfer_matrix",
+]

@@ -32,7 +32,8 @@ def groups_of(records: Sequence[TrialRecord]) -> list[Group]:
 
 
 def _label(genotype: Genotype, names: Sequence[str]) -> str:
-    return ", ".join(f"{_short(name)} = {genotype.values[name]:g}" for name in names)
+    values = [(_short(name), genotype.values[name]) for name in names]
+    return ", ".join(f"{name} = {value if isinstance(value, str) else format(value, 'g')}" for name, value in values)
 
 
 def _short(name: str) -> str:

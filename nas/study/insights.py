@@ -72,11 +72,11 @@ def _scores(trials: Sequence[TrialRecord], name: str) -> Vector:
 def _factors(
     trials: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], NetworkSpec]
 ) -> Mapping[str, Sequence[float]]:
-    values = [{k: float(v) for k, v in record.genotype.values.items()} for record in trials]
-    found = {name: [one[name] for one in values] for name in values[0]}
+    numbers = [{k: float(v) for k, v in r.genotype.values.items() if not isinstance(v, str)} for r in trials]
+    found = {name: [one[name] for one in numbers] for name in numbers[0]}
     for short, start in (("W", "width"), ("E", "expand")):
         if any(name.startswith(start) for name in found):
-            found[short] = [fmean(v for name, v in one.items() if name.startswith(start)) for one in values]
+            found[short] = [fmean(v for name, v in one.items() if name.startswith(start)) for one in numbers]
             found = {name: v for name, v in found.items() if name == short or v != found[short]}
     found["depth"] = [float(sum(len(block.convolutions) for block in spec_of(r).blocks)) for r in trials]
     return found

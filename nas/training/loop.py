@@ -204,11 +204,16 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
     The first `batch_norm_images` images of `data` are used, without augmentation; `state` is not changed.
     """
     network = copy.deepcopy(state.network if state.average is None else state.average)
+    reestimate_batch_norm_(network, batch_norm_batches(data, settings))
+    return network.requires_grad_(False).eval()
+
+
+def batch_norm_batches(data: Split, settings: Training) -> list[Tensor]:
+    """Pixels of the clean images that batch-norm is re-estimated on."""
     batches = data[: settings.batch_norm_images].batches(settings.batch_size)
     if len(batches) > 1 and len(batches[-1]) < settings.batch_size / 2:
         batches.pop()  # every batch weighs the same: a few images must not count like many
-    reestimate_batch_norm_(network, [to_pixels(b.images) for b in batches if len(b) > 1])
-    return network.requires_grad_(False).eval()
+    return [to_pixels(b.images) for b in batches if len(b) > 1]
 
 
 def to_pixels(images: Tensor) -> Tensor:

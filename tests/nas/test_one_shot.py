@@ -142,3 +142,78 @@ def test_what_the_supernet_does_not_set_is_that_of_training(tmp_path: Path) -> N
     assert config.supernet.epochs == 7
     assert config.supernet.batch_size == config.training.batch_size
     assert config.supernet.attack == config.training.attack
+
+
+def test_attacks_transfer_between_the_supernet_and_its_subnets(inside: Path, capsys: Capture) -> None:
+    said = nas(capsys, "transfer", "runs/tiny", "--subnets", "2", "--format", "json", "--png", "transfer.png")
+    assert said.code == 0, said.err
+    rows = json.loads(said.out)["matrix"]
+    names = list(dict.fromkeys(row["source"] for row in rows))
+    assert names[:2] == ["supernet", "smallest"]
+    assert len(rows) == len(names) ** 2
+    assert Path("transfer.png").read_bytes().startswith(b"\x89PNG")
+    again = json.loads(nas(capsys, "transfer", "runs/tiny", "--subnets", "2", "--format", "json").out)["matrix"]
+    assert rows == again
+    shown = nas(capsys, "transfer", "runs/tiny", "--subnets", "1")
+    assert "images made against" in shown.out
+    assert "white box" in " ".join(shown.out.split())
+
+
+def test_runs_are_compared_network_by_network(inside: Path, capsys: Capture) -> None:
+    sweep = ("sweep", "tiny.yaml", "--set", "sweep={sample: 5, seeds: 1}")
+    assert nas(capsys, *sweep, "--run", "alone").code == 0
+    taken = ("--set", "search.evaluator=supernet", "--set", "supernet={epochs: 2, taken_from: runs/tiny}")
+    assert nas(capsys, *sweep, "--run", "shared", *taken).code == 0
+    said = nas(capsys, "compare", "runs/alone", "runs/shared", "--format", "json", "--png", "compare.png")
+    first, second = json.loads(said.out)
+    assert (first["run"], second["run"]) == ("alone", "shared")
+    assert first["networks"] == second["networks"] == 5
+    assert second["seconds"] < first["seconds"] * 2
+    assert Path("compare.png").read_bytes().startswith(b"\x89PNG")
+    agreed = nas(capsys, "agreement", "runs/shared", "--with", "runs/alone", "--format", "json")
+    taus = {row["metric"]: row["tau"] for row in json.loads(agreed.out)["agreement"]}
+    assert taus.get("robust_accuracy") == second["tau"]
+    assert nas(capsys, "compare", "runs/alone").code == 2
+    assert nas(capsys, "compare", "runs/alone", "runs/alone").code == 2
+
+
+def test_insights_say_what_the_front_is_made_of(inside: Path, capsys: Capture) -> None:
+    said = nas(capsys, "insights", "runs/tiny", "--format", "json", "--png", "made.png")
+    rows = json.loads(said.out)["composition"]
+    run = open_run(ROOT / "tiny")
+    assert [(row["choice"], row["option"]) for row in rows] == [
+        (choice.name, option) for choice in run.space.choices for option in choice.options
+    ]
+    front = len(run.front().records)
+    assert sum(row["front"] for row in rows if row["choice"] == "width_2") == front
+    assert Path("made.png").read_bytes().startswith(b"\x89PNG")
+
+
+BLOCKS = TINY.replace(TINY[TINY.index("space:") : TINY.index("threat:")], """\
+space:
+  name: tiny_blocks
+  layers: [{channels: 8}, {channels: 8, stride: 2}, {channels: 16}]
+  width_multipliers: [0.5, 1.0]
+  stem_channels: 8
+  head_channels: 16
+  divisor: 4
+""").replace("name: tiny\n", "name: kinds\n")  # fmt: skip
+
+
+def test_a_space_of_block_kinds_goes_through_all_verbs(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, BLOCKS)
+    screened = ("--set", "search.prescreen={refit: 4, trees: 4}", "--set", "search.trials=8")
+    verbs = [
+        ("check", "tiny.yaml", "--no-time"), ("search", "tiny.yaml", "--set", "search.evaluator=supernet", *screened),
+        ("front", "runs/kinds"), ("insights", "runs/kinds"), ("transfer", "runs/kinds"), ("show", "runs/kinds", "knee"),
+        ("retrain", "runs/kinds", "--from", "inherited"), ("front", "runs/kinds", "--html", "front.html"),
+        ("sweep", "tiny.yaml", "--run", "swept", "--set", "sweep={sample: 2, seeds: 1}"),
+        ("table", "runs/swept"),
+    ]  # fmt: skip
+    for verb in verbs:
+        said = nas(capsys, *verb)
+        assert said.code == 0, (verb, said.err)
+    assert any("block_1" in r.genotype.values for r in open_run(ROOT / "kinds").records)

@@ -3,7 +3,7 @@
 from nas.training.supernet.keeping import FOLDER, Report, has_supernet, kept_supernet
 from nas.training.supernet.settings import SupernetTraining
 from nas.training.supernet.training import SupernetLog, SupernetState, start_supernet, train_supernet_epoch
-from nas.training.supernet.weights import Supernet, copied
+from nas.training.supernet.weights import Supernet, copied, inherited
 
 __all__ = [
     "FOLDER",
@@ -14,6 +14,7 @@ __all__ = [
     "SupernetTraining",
     "copied",
     "has_supernet",
+    "inherited",
     "kept_supernet",
     "start_supernet",
     "train_supernet_epoch",

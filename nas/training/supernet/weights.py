@@ -5,6 +5,7 @@ its layer from the block's end (an expansion may be missing at its start), and i
 of a space mean one shared tensor, as large as the largest network needs it.
 """
 
+import copy
 import json
 import math
 from collections import Counter
@@ -16,9 +17,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from nas.data import Split
 from nas.errors import CheckpointError
 from nas.files import write_atomic
+from nas.training.averaging import reestimate_batch_norm_
 from nas.training.checkpoint import read_weights
+from nas.training.loop import batch_norm_batches
+from nas.training.settings import Training
 from search_spaces import NetworkSpec, SearchSpace
 from search_spaces.network import Network, Normalization
 
@@ -99,6 +104,16 @@ def copied(supernet: Supernet, network: Network) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(theirs[name])
+
+
+def inherited(supernet: Supernet, spec: NetworkSpec, data: Split, settings: Training) -> Network:
+    """Network of `spec` with its part of the shared weights, in eval mode; a copy on the supernet's device.
+
+    Batch-norm is re-estimated on the images of `data`, as `settings` asks for trained networks.
+    """
+    network = copy.deepcopy(supernet.subnet(spec))
+    reestimate_batch_norm_(network, batch_norm_batches(data, settings))
+    return network.requires_grad_(False).eval()
 
 
 def widened(spec: NetworkSpec, width: float) -> NetworkSpec:

@@ -1,0 +1,99 @@
+"""Verbs about supernets and what was made of them: transfer, compare."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import Format, RunPath, app, err, out, print_json, write
+from nas.errors import UsageError
+
+
+@app.command(epilog="Example: nas transfer runs/one_shot_digits --subnets 5 --png transfer.png")
+def transfer(
+    run: RunPath,
+    subnets: Annotated[int, typer.Option(min=1, max=20, help="Members of the front, evenly spread over it.")] = 4,
+    png: Annotated[Path | None, typer.Option(help="Draw the matrix.")] = None,
+    format: Format = Format.TABLE,
+) -> None:
+    """Say how adversarial images of the supernet fool its subnets, and the other way round."""
+    from nas.attacks import Transfer
+    from nas.data import load_search_data
+    from nas.report.one_shot import transfer_png, transfer_table
+    from nas.runs import open_run, supernet_of
+    from nas.seeding import make_generator
+    from nas.study import transfer_matrix
+    from nas.training.supernet import has_supernet, inherited
+
+    opened = open_run(run)
+    if not has_supernet(run):
+        raise UsageError(f"{run} has no supernet; search with --set search.evaluator=supernet")
+    config, data = opened.config, load_search_data(opened.config.data)
+    supernet = supernet_of(opened, data)
+    front = sorted(opened.front().records, key=lambda record: record.costs.params)
+    if not front:
+        raise UsageError(f"the front of {run} is empty: there are no subnets to attack")
+    count = min(subnets, len(front))
+    chosen = [front[round(index * (len(front) - 1) / max(1, count - 1))] for index in range(count)]
+    specs = {f"trial {r.number} ({r.costs.params:,})": opened.space.spec(r.genotype) for r in chosen}
+    specs = {"supernet": supernet.largest, "smallest": opened.space.spec(opened.space.smallest()), **specs}
+    networks = {name: inherited(supernet, spec, data.train, config.training) for name, spec in specs.items()}
+    attack = config.evaluation.attack
+    with err.status("attacking …") as status:
+        rows = transfer_matrix(
+            networks, data.validation, config.threat, attack,
+            lambda source: make_generator(config.search.seed, "transfer", source),
+            lambda source: status.update(f"attacked {source} …"),
+        )  # fmt: skip
+    described = Transfer(networks["supernet"], attack).describe(config.threat)
+    title = f"{run.name}: accuracy of the column on images made against the row"
+    note = (
+        f"{rows[0]['images']} validation images, {config.threat.norm} ε = {config.threat.epsilon:g}, "
+        f"{config.evaluation.attack.name}; on the diagonal the attack itself, white box; else {described['convention']}"
+    )
+    if png:
+        write(png, transfer_png(rows, title, note))
+    if format is Format.JSON:
+        print_json({"run": str(run), "attack": described, "matrix": rows})
+    elif format is Format.CSV:
+        import pandas as pd
+
+        sys.stdout.write(pd.DataFrame(rows).to_csv(index=False))
+    else:
+        out.print(transfer_table(rows, title))
+        out.print(note, style="dim", soft_wrap=True)
+
+
+@app.command(epilog="Example: nas compare runs/front_inherited runs/front_tuned runs/front_scratch")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN …", help="Run folders; the first is the baseline.")],
+    png: Annotated[Path | None, typer.Option(help="Draw the scores of every common network.")] = None,
+    format: Format = Format.TABLE,
+) -> None:
+    """Compare the scores of the networks that several runs have in common."""
+    from nas.report.one_shot import comparison_png, comparison_table
+    from nas.runs import open_run
+    from nas.study import comparison
+
+    if len(runs) < 2 or len(set(runs)) < len(runs):
+        raise UsageError("compare needs two or more different runs")
+    opened = {run.name if len({r.name for r in runs}) == len(runs) else str(run): open_run(run) for run in runs}
+    first = next(iter(opened.values()))
+    objectives = first.config.parsed_objectives
+    rows = comparison(
+        {name: one.records for name, one in opened.items()}, objectives, first.reference_point(objectives)
+    )
+    for name, one in opened.items():
+        if (one.config.threat, one.config.evaluation.attack) != (first.config.threat, first.config.evaluation.attack):
+            err.print(f"[yellow]warning: {name} was attacked otherwise than the first run[/yellow]")
+    if png:
+        write(png, comparison_png({name: one.records for name, one in opened.items()}, "common networks"))
+    if format is Format.JSON:
+        print_json(rows)
+    elif format is Format.CSV:
+        import pandas as pd
+
+        sys.stdout.write(pd.DataFrame(rows).to_csv(index=False))
+    else:
+        out.print(comparison_table(rows))
