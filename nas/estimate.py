@@ -68,9 +68,11 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     """Seconds and candidates per hour of a search of `config`, JSON-ready.
 
     Measures training and scoring of three networks (small, middle, large among random ones within the budget) in as
-    many processes as the search will have, for about a second each, and takes the mean. What halts early, is
-    reused or is cut short is not foreseen.
+    many processes as the search will have, for about a second each, and takes the mean. A supernet's step is taken to
+    cost as much as that of its subnets by themselves, on one worker. What halts early, is reused or is cut short is
+    not foreseen.
     """
+    epochs = 0 if config.search.evaluator == "supernet" else config.training.epochs
     workers, threads = workers_and_threads(config)
     images = min(len(data.validation), config.evaluation.max_images or len(data.validation))
     measured = []
@@ -78,15 +80,19 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         for spec, macs in _typical(config, data):
             found = speeds(_workload(config, spec, macs))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
-            scorings = 1 + config.training.epochs * config.training.track_every_epoch
-            seconds = config.training.epochs * len(data.train) / training + scorings * images / scoring
+            scorings = 1 + epochs * config.training.track_every_epoch
+            seconds = epochs * len(data.train) / training + scorings * images / scoring
             measured.append({"macs": macs, "training": training, "scoring": scoring, "seconds": seconds,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
     mean = sum(one["seconds"] for one in measured) / len(measured)
+    an_epoch = len(data.train) * sum(1 / one["training"] for one in measured) / len(measured)
+    has_supernet = config.search.evaluator != "scratch"
+    supernet = has_supernet * config.supernet.epochs * (2 + config.supernet.subnets) * an_epoch
     return {
         "seconds_per_candidate": mean,
         "candidates_per_hour": 3600 * workers / mean,
-        "search_seconds": config.search.trials * mean / workers,
+        "supernet_seconds": supernet,
+        "search_seconds": supernet + config.search.trials * mean / workers,
         "memory_bytes": workers * max(one["memory_bytes"] for one in measured),
         "workers": workers,
         "threads_per_worker": threads,

@@ -181,8 +181,9 @@ def time_table(time: Mapping[str, Any]) -> Table:
 
 def _time_text(time: Mapping[str, Any]) -> str:
     hands = f"{time['workers']} workers of {time['threads_per_worker']} threads, {time['device']}"
+    first = f"{duration_text(time['supernet_seconds'])} for the supernet, " if time.get("supernet_seconds") else ""
     return (
-        f"about {duration_text(time['search_seconds'])}: {time['candidates_per_hour']:,.0f} candidates an hour "
+        f"about {duration_text(time['search_seconds'])}: {first}{time['candidates_per_hour']:,.0f} candidates an hour "
         f"({hands}; {bytes_text(time['memory_bytes'])} of memory)"
     )
 

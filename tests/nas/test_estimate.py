@@ -48,6 +48,21 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Workload], Spe
     return use
 
 
+@pytest.mark.parametrize(("evaluator", "supernet", "candidate"), [
+    ("scratch", 0, 5 * 1.6 + 0.1), ("fine_tuned", 3 * 4 * 1.6, 5 * 1.6 + 0.1), ("supernet", 3 * 4 * 1.6, 0.1),
+])  # fmt: skip
+def test_a_supernet_takes_its_own_time_and_saves_that_of_candidates(
+    tmp_path: Path, pools: Callable[..., list[Workload]], evaluator: str, supernet: float, candidate: float
+) -> None:
+    pools(_fixed)
+    overrides = (f"search.evaluator={evaluator}", "training.epochs=5", "supernet={epochs: 3, subnets: 2}")
+    config = load_config(write_config(tmp_path), overrides)
+    found = search_time(config, load_search_data(config.data))  # 160 images to train on, 40 to score
+    assert found["supernet_seconds"] == pytest.approx(supernet)
+    assert found["seconds_per_candidate"] == pytest.approx(candidate)
+    assert found["search_seconds"] == pytest.approx(supernet + 3 * candidate)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("tracked", [False, True])
 def test_the_time_follows_from_the_speeds(
@@ -79,7 +94,7 @@ def test_a_real_measurement_has_the_same_keys(tmp_path: Path, pools: Callable[..
     pools(_quick)
     found = search_time(config, load_search_data(config.data))
     assert found.keys() == {
-        "seconds_per_candidate", "candidates_per_hour", "search_seconds", "memory_bytes", "workers",
+        "seconds_per_candidate", "candidates_per_hour", "supernet_seconds", "search_seconds", "memory_bytes", "workers",
         "threads_per_worker", "device", "networks",
     }  # fmt: skip
     for one in found["networks"]:
