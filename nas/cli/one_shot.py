@@ -36,8 +36,10 @@ def transfer(
         raise UsageError(f"the front of {run} is empty: there are no subnets to attack")
     count = min(subnets, len(front))
     chosen = [front[round(index * (len(front) - 1) / max(1, count - 1))] for index in range(count)]
-    specs = {f"trial {r.number} ({r.costs.params:,})": opened.space.spec(r.genotype) for r in chosen}
-    specs = {"supernet": supernet.largest, "smallest": opened.space.spec(opened.space.smallest()), **specs}
+    specs = {"supernet": supernet.largest, "smallest": opened.space.spec(opened.space.smallest())}
+    known = {spec.key for spec in specs.values()}
+    specs |= {f"trial {r.number} ({r.costs.params:,})": opened.space.spec(r.genotype) for r in chosen
+              if r.genotype.key not in known}  # fmt: skip
     networks = {name: inherited(supernet, spec, data.train, config.training) for name, spec in specs.items()}
     attack = config.evaluation.attack
     with err.status("attacking …") as status:

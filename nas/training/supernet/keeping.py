@@ -16,7 +16,7 @@ from nas.threat import ThreatModel
 from nas.training.checkpoint import load_training, save_training
 from nas.training.supernet.settings import SupernetTraining
 from nas.training.supernet.training import SupernetLog, start_supernet, train_supernet_epoch
-from nas.training.supernet.weights import Supernet, load_supernet, save_supernet
+from nas.training.supernet.weights import Names, Supernet, load_supernet, save_supernet
 from search_spaces import SearchSpace
 
 FOLDER = "supernet"
@@ -45,52 +45,60 @@ def kept_supernet(
 
     Trained there where it is not yet, going on from the last finished epoch after a kill, or copied from the run that
     `settings.taken_from` names. Writes supernet/ in `folder`: supernet.safetensors, log.jsonl. Raises UsageError where
-    the other run has none, CheckpointError where a supernet is of another space, data, threat or settings.
+    the other run has none, CheckpointError where a supernet is of another space, width, data or threat or, but for one
+    that is taken, was trained otherwise.
     """
     place = folder / FOLDER
-    name = fingerprint(space, data, threat, settings)
+    names = _names(space, data, threat, settings)
     supernet = Supernet(space, settings.width, make_generator(seed, "supernet"), data.mean, data.std)
     if settings.taken_from is not None and not has_supernet(folder):
         other = settings.taken_from / FOLDER / WEIGHTS
         if not has_supernet(settings.taken_from):
             raise UsageError(f"supernet.taken_from: {settings.taken_from} has no supernet; train one with `nas search`")
-        load_supernet(other, supernet, name)  # or it is refused
+        load_supernet(other, supernet, names.built, "built")  # or it is refused
         place.mkdir(parents=True, exist_ok=True)
         write_atomic(place / WEIGHTS, other.read_bytes())
     if not has_supernet(folder):
         place.mkdir(parents=True, exist_ok=True)
-        _train(place, supernet.to(device), data.to(device), threat, settings, seed, name, report)
+        _train(place, supernet.to(device), data.to(device), threat, settings, seed, names, report)
     supernet = supernet.cpu()
-    load_supernet(place / WEIGHTS, supernet, name)
+    if settings.taken_from is not None:
+        load_supernet(place / WEIGHTS, supernet, names.built, "built")
+    else:
+        load_supernet(place / WEIGHTS, supernet, names.trained, "trained")
     return supernet.requires_grad_(False)
 
 
 def _train(
     place: Path, supernet: Supernet, data: SearchData, threat: ThreatModel, settings: SupernetTraining, seed: int,
-    name: str, report: Report,
+    names: Names, report: Report,
 ) -> None:  # fmt: skip
     """Trains to the end and leaves the averaged weights in `place`."""
     generator = make_generator(seed, "supernet training", device=data.train.images.device)
     state = start_supernet(supernet, settings, generator, seed)
     log, lines = place / LOG, list[str]()
     if (place / STATE).exists():
-        load_training(place / STATE, state, name)
+        load_training(place / STATE, state, names.trained)
         lines = log.read_text().splitlines()[: state.epoch]
     while state.epoch < settings.epochs:
         epoch = train_supernet_epoch(state, data.train, settings, threat)
         lines.append(json.dumps(dataclasses.asdict(epoch)))
         # Log before state: a kill in between repeats this epoch, bit for bit.
         write_atomic(log, "".join(f"{line}\n" for line in lines).encode())
-        save_training(place / STATE, state, name)
+        save_training(place / STATE, state, names.trained)
         report(epoch, settings.epochs)
-    save_supernet(place / WEIGHTS, state.network if state.average is None else state.average, name)
+    save_supernet(place / WEIGHTS, state.network if state.average is None else state.average, names)
     (place / STATE).unlink()
 
 
-def fingerprint(space: SearchSpace, data: SearchData, threat: ThreatModel, settings: SupernetTraining) -> str:
-    """Names a supernet: what it can build, what it learned from, and how; not its seed, which is fixed within a run."""
+def _names(space: SearchSpace, data: SearchData, threat: ThreatModel, settings: SupernetTraining) -> Names:
+    """What the supernet can build and learned from; and that together with how it was trained.
+
+    Not its seed, which is fixed within a run.
+    """
     ends = [space.spec(genotype).key for genotype in (space.smallest(), space.largest())]
     choices = [[choice.name, *map(str, choice.options)] for choice in space.choices]
     shown = settings.model_dump(mode="json", exclude={"taken_from", "track_every_epoch", "cuda_graphs"})
-    text = json.dumps([space.name, choices, ends, data.fingerprint, threat.model_dump(mode="json"), shown])
-    return hashlib.sha256(text.encode()).hexdigest()
+    what = [space.name, choices, ends, settings.width, data.fingerprint, threat.model_dump(mode="json")]
+    built, trained = (hashlib.sha256(json.dumps(text).encode()).hexdigest() for text in (what, [*what, shown]))
+    return Names(built, trained)

@@ -20,4 +20,5 @@ class SupernetTraining(Training):
     width: float = Field(1.0, ge=1, le=8)
     """Channels of the supernet, as a multiple of the largest network's: its other channels serve no candidate."""
     taken_from: Path | None = None
-    """Folder of a run whose supernet is used instead of training one; of the same space, data, threat and settings."""
+    """Folder of a run whose supernet is used instead of training one, however it was trained; of the same space, width,
+    data and threat."""

@@ -6,12 +6,12 @@ of a space mean one shared tensor, as large as the largest network needs it.
 """
 
 import copy
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import safetensors.torch
 import torch
@@ -173,27 +173,36 @@ def _drawn(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Ten
     return torch.ones(shape) if name.endswith("_scale") else torch.zeros(shape)
 
 
-def save_supernet(path: Path, supernet: Supernet, fingerprint: str) -> None:
-    """Writes the shared tensors to `path`, atomically; `fingerprint` names what was trained, and how."""
+@dataclass(frozen=True)
+class Names:
+    """What identifies a supernet."""
+
+    built: str
+    """Its space, width, data and threat."""
+    trained: str
+    """Those, and how it was trained."""
+
+
+def save_supernet(path: Path, supernet: Supernet, names: Names) -> None:
+    """Writes the shared tensors to `path` with its `names`, atomically."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in supernet.state_dict().items()}
-    write_atomic(
-        path, safetensors.torch.save(tensors, {"fingerprint": fingerprint, "width": json.dumps(supernet.width)})
-    )
+    write_atomic(path, safetensors.torch.save(tensors, asdict(names)))
 
 
-def load_supernet(path: Path, supernet: Supernet, fingerprint: str) -> None:
+def load_supernet(path: Path, supernet: Supernet, name: str, which: Literal["built", "trained"]) -> None:
     """Fills `supernet` with the tensors of `path`.
 
-    Raises CheckpointError where the file is missing, damaged, or of another `fingerprint`.
+    Raises CheckpointError where the file is missing, damaged, or of another `name`.
     """
     tensors = read_weights(path)
     with safetensors.safe_open(path, "pt") as file:
-        found = (file.metadata() or {}).get("fingerprint")
+        found = (file.metadata() or {}).get(which)
     own = supernet.state_dict()
-    if found != fingerprint or {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
+    if found != name or {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
+        differing = "space, data, threat or width" + (" or the way it was trained" if which == "trained" else "")
         raise CheckpointError(
-            f"{path} is of another supernet (space, data, threat or supernet.* differ); use --run NAME for a new run, "
-            "or name another run in supernet.taken_from"
+            f"{path} is of another supernet ({differing} differ); use --run NAME for a new run, or name another run in "
+            "supernet.taken_from"
         )
     for name, tensor in tensors.items():
         own[name].copy_(tensor)

@@ -282,6 +282,17 @@ def test_it_is_taken_from_another_run(tmp_path: Path) -> None:
         keep(tmp_path / "three", settings)
 
 
+def test_of_one_that_is_taken_only_what_it_can_build_matters(tmp_path: Path) -> None:
+    first = keep(tmp_path / "one")
+    settings = SETTINGS.model_copy(update={"taken_from": tmp_path / "one", "epochs": 9, "learning_rate": 0.5})
+    for _ in range(2):
+        taken = keep(tmp_path / "two", settings, never)
+        assert all(torch.equal(taken.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
+    with pytest.raises(CheckpointError, match="width differ"):
+        keep(tmp_path / "three", settings.model_copy(update={"width": 1.5}), never)
+    assert not (tmp_path / "three").exists(), "what is refused leaves nothing"
+
+
 @pytest.mark.parametrize("changes", [{"epochs": 3}, {"subnets": 1}, {"attacked": "largest"}, {"width": 1.5}])
 def test_one_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     keep(tmp_path)
