@@ -347,10 +347,11 @@ def check_budget(problem: Problem) -> None:
 
 
 def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
+    free_now = MAY_CHANGE if ours.search.evaluator != "scratch" else (*MAY_CHANGE, "supernet")  # which nothing uses
     changed = [
         (field, new, old)
         for field, new, old in differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
-        if not any(field == free or field.startswith(f"{free}.") for free in MAY_CHANGE)
+        if not any(field == free or field.startswith(f"{free}.") for free in free_now)
     ]
     if changed:
         lines = [f"  {field}: the run has {_brief(old)}, the config has {_brief(new)}" for field, new, old in changed]

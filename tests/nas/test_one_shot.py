@@ -132,6 +132,12 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path, overrides: tuple[s
     assert message in str(error.value)
 
 
+def test_the_supernet_of_a_run_cannot_become_another_one(inside: Path, capsys: Capture) -> None:
+    said = nas(capsys, "search", "tiny.yaml", *SETS, "--set", "supernet.epochs=3")
+    assert said.code == 2
+    assert "supernet.epochs: the run has 2, the config has 3" in said.message
+
+
 def test_without_a_supernet_other_methods_are_as_free_as_ever(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, TINY.replace("training:", "training:\n  method: madry")), ())
     assert config.training.method == "madry"
