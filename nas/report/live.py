@@ -43,7 +43,8 @@ def supernet_progress(console: Console) -> "Callable[[SupernetLog, int], None]":
 
     def update(log: "SupernetLog", total: int) -> None:
         if log.epoch % max(1, total // 10) == 0 or log.epoch == total:
-            text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}, random {log.loss_random:.3f}"
+            text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}"
+            text += "" if log.loss_random is None else f", random {log.loss_random:.3f}"
             console.print(f"supernet epoch {log.epoch}/{total}: loss of the {text}", soft_wrap=True, highlight=False)
 
     return update

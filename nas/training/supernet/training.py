@@ -63,8 +63,8 @@ class SupernetLog:
     epoch: int
     loss_largest: float
     loss_smallest: float
-    loss_random: float
-    """NaN without random subnets."""
+    loss_random: float | None
+    """None without random subnets."""
     learning_rate: float
 
 
@@ -132,7 +132,7 @@ def train_supernet_epoch(
         raise Diverged(
             f"the supernet's loss of epoch {state.epoch} is not finite; lower supernet.learning_rate or supernet.beta"
         )
-    return SupernetLog(state.epoch, largest, smallest, rest / settings.subnets if settings.subnets else math.nan, rate)
+    return SupernetLog(state.epoch, largest, smallest, rest / settings.subnets if settings.subnets else None, rate)
 
 
 def _step(state: SupernetState, x: Tensor, y: Tensor, settings: SupernetTraining, threat: ThreatModel) -> Tensor:

@@ -222,7 +222,7 @@ def test_it_learns_at_both_ends(distillation: bool) -> None:
     assert logs[-1].loss_largest < logs[0].loss_largest
     if not distillation:
         assert logs[-1].loss_smallest < logs[0].loss_smallest
-        assert logs[-1].loss_random < logs[0].loss_random
+        assert (logs[-1].loss_random or 9) < (logs[0].loss_random or 0)
 
 
 def test_seeds_reproduce_it_bit_for_bit() -> None:
@@ -318,4 +318,4 @@ def test_every_parameter_of_a_network_has_a_name_of_its_own() -> None:
 
 def test_a_log_line_is_json_even_without_random_subnets() -> None:
     _, (log,) = trained(1, subnets=0)
-    assert json.loads(json.dumps(dataclasses.asdict(log)))["epoch"] == 1
+    assert json.loads(json.dumps(dataclasses.asdict(log), allow_nan=False))["loss_random"] is None
