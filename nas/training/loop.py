@@ -23,7 +23,7 @@ from nas.training.backprop import Forward, forward_of
 from nas.training.graphs import Replayed, recorder
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.losses import trades_loss
-from nas.training.schedule import learning_rate
+from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.settings import Training
 from search_spaces.network import Network
 
@@ -67,16 +67,7 @@ class EpochLog:
 
 def start_training(network: Network, settings: Training, generator: torch.Generator) -> TrainingState:
     """State before the first epoch; `network` and `generator` are on the training device."""
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    others = [p for p in network.parameters() if p.dim() <= 1]
-    device = generator.device
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=torch.tensor(settings.learning_rate, device=device),
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        fused=True,
-    )
+    optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
     return TrainingState(network, view, forward_of(network), average, optimizer, generator)
@@ -97,12 +88,7 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     state.network.train()
     rate = 0.0
     for index, batch in enumerate(batches):
-        position = state.epoch + (index + 1) / len(batches)
-        rate = learning_rate(
-            settings.learning_rate, settings.schedule, position, settings.epochs, settings.warmup_epochs
-        )
-        for group in state.optimizer.param_groups:
-            group["lr"].fill_(rate)
+        rate = set_learning_rate_(state.optimizer, settings, state.epoch + (index + 1) / len(batches))
         state.steps.take(batch)
         state.step += 1
     state.epoch += 1

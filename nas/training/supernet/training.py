@@ -1,8 +1,8 @@
 """Adversarial training of a supernet: in every step several subnets, from the largest to the smallest.
 
 The sandwich rule (Yu 2019, "Universally slimmable networks"): each step trains the largest network, the smallest and
-some random ones, and their gradients add up in the weights that they share. The others learn from the largest's clean
-predictions of the same step (in-place distillation), here also in the robust term, as in RSLAD (Zi 2021).
+some random ones, and the weights that they share get the mean of their gradients. The others learn from the largest's
+clean predictions of the same step (in-place distillation), here also in the robust term, as in RSLAD (Zi 2021).
 """
 
 import copy
@@ -25,7 +25,7 @@ from nas.training.backprop import Forward, forward_of
 from nas.training.inner import maximise_kl
 from nas.training.loop import to_pixels
 from nas.training.losses import trades_loss
-from nas.training.schedule import learning_rate
+from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.supernet.settings import SupernetTraining
 from nas.training.supernet.weights import Supernet, widened
 from search_spaces import NetworkSpec, SearchSpace
@@ -95,15 +95,7 @@ def start_supernet(
     """State before the first epoch; `supernet` and `generator` are on the training device."""
     for parameter in supernet.parameters():
         parameter.grad = torch.zeros_like(parameter)  # members add to views of it
-    decayed = [p for p in supernet.parameters() if p.dim() > 1]
-    others = [p for p in supernet.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=torch.tensor(settings.learning_rate, device=generator.device),
-        momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
-        fused=True,
-    )
+    optimizer = make_optimizer(supernet, settings, generator.device)
     average = copy.deepcopy(supernet).requires_grad_(False) if settings.ema_decay else None
     return SupernetState(supernet, average, optimizer, generator, seed, {})
 
@@ -117,12 +109,7 @@ def train_supernet_epoch(
     batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
     sums, rate = torch.zeros(3, device=device, dtype=torch.float64), 0.0
     for index, batch in enumerate(batches):
-        position = state.epoch + (index + 1) / len(batches)
-        rate = learning_rate(
-            settings.learning_rate, settings.schedule, position, settings.epochs, settings.warmup_epochs
-        )
-        for group in state.optimizer.param_groups:
-            group["lr"].fill_(rate)
+        rate = set_learning_rate_(state.optimizer, settings, state.epoch + (index + 1) / len(batches))
         x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
         sums += _step(state, x, data.labels[batch], settings, threat)
         state.step += 1
@@ -182,10 +169,9 @@ def sandwich(space: SearchSpace, width: float, random: int, seed: int, step: int
     Choices whose options have no order are drawn in the largest and the smallest, too.
     """
     rng = Random(derive_seed(seed, "subnets", step))
-    for extreme in (space.largest(), space.smallest()):
+    for extreme, times in ((space.largest(), width), (space.smallest(), 1.0)):
         drawn = {c.name: rng.choice(c.options) for c in space.choices if not c.is_ordered}
-        spec = space.spec(space.genotype({**extreme.values, **drawn}))
-        yield widened(spec, width) if extreme == space.largest() else spec
+        yield widened(space.spec(space.genotype({**extreme.values, **drawn})), times)
     for _ in range(random):
         yield space.spec(space.sample(rng))
 
