@@ -1,6 +1,6 @@
 """What a sweep trains: the networks that a config lists, each from several seeds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from pathlib import Path
 from random import Random
@@ -37,8 +37,7 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
         listed += _sample(problem, settings.sample, config.search.seed)
     if not listed:
         listed = list(_grid(space))
-    first = {genotype.key: genotype for genotype in reversed(listed)}
-    genotypes = [genotype for genotype in listed if first[genotype.key] is genotype]
+    genotypes = list(_different(listed))
     repeats = range(settings.seeds)
     return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
 
@@ -63,7 +62,8 @@ def _sample(problem: Problem, count: int, seed: int) -> list[Genotype]:
     return found
 
 
-def _different(genotypes: Iterator[Genotype]) -> Iterator[Genotype]:
+def _different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+    """The first genotype of every architecture."""
     seen = set[str]()
     for genotype in genotypes:
         if genotype.key not in seen:

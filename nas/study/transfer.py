@@ -1,15 +1,33 @@
 """How adversarial images of one network fool another: between a supernet and its subnets (TAM-NAS 2021)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from nas.attacks import Attack, Transfer
+from nas.attacks import Attack, AttackResult, Transfer
 from nas.data import Split
 from nas.evaluation import wilson_interval
 from nas.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class _Made:
+    """`attack` with what it has already found: its images are tried on many networks and made once."""
+
+    attack: Attack
+    result: AttackResult
+
+    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+        return self.attack.describe(threat)
+
+    def run(self, *_: object) -> AttackResult:
+        return self.result
+
+    def reach(self, threat: ThreatModel) -> float:
+        return self.attack.reach(threat)
 
 
 def transfer_matrix(
@@ -29,9 +47,10 @@ def transfer_matrix(
     x, labels = split.images.float() / 255, split.labels
     rows = []
     for source, made_on in networks.items():
+        made = attack.run(made_on, x, labels, threat, generator(source))
         for target, network in networks.items():
-            tried: Attack = attack if source == target else Transfer(made_on, attack)
-            result = tried.run(network, x, labels, threat, generator(source))
+            tried = Transfer(made_on, _Made(attack, made))
+            result = made if source == target else tried.run(network, x, labels, threat, generator(source))
             standing = int((~result.fooled).sum())
             interval = wilson_interval(standing, len(labels))
             rows.append({
