@@ -17,6 +17,9 @@ class SupernetTraining(Training):
     """Whom the adversarial images of a step are made against: each subnet its own, or the largest those of all."""
     distillation: bool = True
     """Whether the others learn from what the largest says of the clean images, in place of the labels."""
+    progressive: float = Field(0.5, ge=0, le=1)
+    """Part of the training in which choices without an order (kinds of block) are let free: the probability that one
+    differs from the largest network's option rises over it from 0 to 1, layer by layer. 0: free from the start."""
     width: float = Field(1.0, ge=1, le=8)
     """Channels of the supernet, as a multiple of the largest network's: its other channels serve no candidate."""
     taken_from: Path | None = None

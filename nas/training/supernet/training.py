@@ -3,6 +3,8 @@
 The sandwich rule (Yu 2019, "Universally slimmable networks"): each step trains the largest network, the smallest and
 some random ones, and the weights that they share get the mean of their gradients. The others learn from the largest's
 clean predictions of the same step (in-place distillation), here also in the robust term, as in RSLAD (Zi 2021).
+Kinds of block differ from the largest network's in ever more layers (after once-for-all's progressive shrinking, Cai
+2020): drawn freely from the first step, they never come to agree on what a layer tells the next.
 """
 
 import copy
@@ -109,9 +111,13 @@ def train_supernet_epoch(
     batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
     sums, rate = torch.zeros(3, device=device, dtype=torch.float64), 0.0
     for index, batch in enumerate(batches):
-        rate = set_learning_rate_(state.optimizer, settings, state.epoch + (index + 1) / len(batches))
+        passed = state.epoch + (index + 1) / len(batches)
+        rate = set_learning_rate_(state.optimizer, settings, passed)
         x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
-        sums += _step(state, x, data.labels[batch], settings, threat)
+        freedom = min(1.0, passed / (settings.progressive * settings.epochs)) if settings.progressive else 1.0
+        space, width = state.network.space, state.network.width
+        specs = list(sandwich(space, width, settings.subnets, freedom, state.seed, state.step))
+        sums += _step(state, specs, x, data.labels[batch], settings, threat)
         state.step += 1
     state.epoch += 1
     largest, smallest, rest = (sums / len(batches)).tolist()
@@ -122,11 +128,13 @@ def train_supernet_epoch(
     return SupernetLog(state.epoch, largest, smallest, rest / settings.subnets if settings.subnets else None, rate)
 
 
-def _step(state: SupernetState, x: Tensor, y: Tensor, settings: SupernetTraining, threat: ThreatModel) -> Tensor:
+def _step(
+    state: SupernetState, specs: list[NetworkSpec], x: Tensor, y: Tensor, settings: SupernetTraining,
+    threat: ThreatModel,
+) -> Tensor:  # fmt: skip
     """One step of the optimiser on the images `x`; losses of the largest, the smallest and, summed, the random ones."""
     state.optimizer.zero_grad(set_to_none=False)
     losses, taught, x_adv = [], None, None
-    specs = list(sandwich(state.network.space, state.network.width, settings.subnets, state.seed, state.step))
     for spec in specs:
         member = _member(state, spec, settings)
         if x_adv is None or settings.attacked == "subnet":
@@ -163,17 +171,23 @@ def distilled_loss(logits: Tensor, logits_adv: Tensor, taught: Tensor, beta: flo
     return natural + beta * kl_divergence(taught, F.log_softmax(logits_adv, 1)).mean()
 
 
-def sandwich(space: SearchSpace, width: float, random: int, seed: int, step: int) -> Iterator[NetworkSpec]:
+def sandwich(
+    space: SearchSpace, width: float, random: int, freedom: float, seed: int, step: int
+) -> Iterator[NetworkSpec]:
     """The largest network widened by `width`, the smallest, and `random` ones that `seed` and `step` decide.
 
-    Choices whose options have no order are drawn in the largest and the smallest, too.
+    All but the largest have another option than it in a choice without an order only with probability `freedom`, and
+    there the smallest, too, draws.
     """
-    rng = Random(derive_seed(seed, "subnets", step))
-    for extreme, times in ((space.largest(), width), (space.smallest(), 1.0)):
-        drawn = {c.name: rng.choice(c.options) for c in space.choices if not c.is_ordered}
-        yield widened(space.spec(space.genotype({**extreme.values, **drawn})), times)
-    for _ in range(random):
-        yield space.spec(space.sample(rng))
+    rng, largest = Random(derive_seed(seed, "subnets", step)), space.largest()
+    yield widened(space.spec(largest), width)
+    for ordered in (space.smallest(), *(space.sample(rng) for _ in range(random))):
+        drawn = {
+            c.name: rng.choice(c.options) if rng.random() < freedom else largest.values[c.name]
+            for c in space.choices
+            if not c.is_ordered
+        }
+        yield space.spec(space.genotype({**ordered.values, **drawn}))
 
 
 def _member(state: SupernetState, spec: NetworkSpec, settings: SupernetTraining) -> _Member:

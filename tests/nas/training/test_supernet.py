@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -136,26 +136,54 @@ def test_widened_scales_all_channels_but_those_of_the_images() -> None:
 
 def test_the_sandwich_has_the_ends_and_random_ones_that_follow_from_seed_and_step() -> None:
     def drawn(seed: int, step: int) -> list[str]:
-        return [spec.key for spec in sandwich(SPACE, 1.0, 3, seed, step)]
+        return [spec.key for spec in sandwich(SPACE, 1.0, 3, 1.0, seed, step)]
 
     assert drawn(0, 5)[:2] == [SPACE.largest().key, SPACE.smallest().key]
     assert len(drawn(0, 5)) == 5
     assert drawn(0, 5) == drawn(0, 5)
     assert len({tuple(drawn(0, step)) for step in range(20)}) > 15
     assert drawn(0, 5) != drawn(1, 5)
-    widest, smallest = sandwich(SPACE, 1.5, 0, 0, 0)
+    widest, smallest = sandwich(SPACE, 1.5, 0, 1.0, 0, 0)
     assert widest == widened(SPACE.spec(SPACE.largest()), 1.5)
     assert smallest.key == SPACE.smallest().key
 
 
-def test_kinds_are_drawn_at_both_ends_of_the_sandwich() -> None:
-    pairs = [list(sandwich(KINDS, 1.0, 0, 0, step)) for step in range(30)]
-    for end, width in ((0, 1.0), (1, 0.5)):
-        specs = [pair[end] for pair in pairs]
-        assert len({spec.key for spec in specs}) > 10
-        layers = {1: 4, 2: 6, 3: 8}
-        outs = {(block.row, block.out_channels) for spec in specs for block in spec.blocks[1:-1]}
-        assert outs == {(row, max(2, round(channels * width / 2) * 2)) for row, channels in layers.items()}
+def kinds_of(spec: NetworkSpec) -> list[tuple[int, str]]:
+    return [(block.row, f"{block.kind}{block.kernel_size}") for block in spec.blocks[1:-1]]
+
+
+def test_kinds_are_those_of_the_largest_at_first_and_drawn_in_all_others_at_last() -> None:
+    largest = KINDS.spec(KINDS.largest())
+    for freedom, different in ((0.0, range(1)), (0.3, range(5, 25)), (1.0, range(25, 31))):
+        steps = [list(sandwich(KINDS, 1.0, 1, freedom, 0, step)) for step in range(30)]
+        assert {step[0].key for step in steps} == {largest.key}
+        for place in (1, 2):
+            assert sum(kinds_of(step[place]) != kinds_of(largest) for step in steps) in different
+        smallest = {(block.row, block.out_channels) for step in steps for block in step[1].blocks[1:-1]}
+        assert smallest == {(1, 2), (2, 4), (3, 4)}
+
+
+@pytest.mark.parametrize(
+    ("progressive", "expected"), [(0.5, [0.5, 1.0, 1.0, 1.0]), (1.0, [0.25, 0.5, 0.75, 1.0]), (0.0, [1.0] * 4)]
+)
+def test_kinds_get_free_over_the_progressive_part(
+    progressive: float, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = list[float](), sandwich
+
+    def noted(
+        space: SearchSpace, width: float, random: int, freedom: float, seed: int, step: int
+    ) -> Iterator[NetworkSpec]:
+        found.append(freedom)
+        return real(space, width, random, freedom, seed, step)
+
+    monkeypatch.setattr(one_shot, "sandwich", noted)
+    settings = SETTINGS.model_copy(update={"epochs": 4, "progressive": progressive, "batch_size": 64})
+    data = tiny_data().train[:64]
+    state = start_supernet(supernet(space=KINDS), settings, generator(0), 0)
+    for _ in range(4):
+        train_supernet_epoch(state, data, settings, THREAT)
+    assert found == pytest.approx(expected)
 
 
 def test_a_supernet_of_kinds_builds_every_network_of_its_space() -> None:
