@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -56,6 +56,9 @@ class Sweep(Settings):
     """Values of the choices, an entry for each network."""
     sample: int = Field(0, ge=0, le=100_000)
     """Networks within the budget, drawn at random by `search.seed`, after those."""
+    spread: Literal["params", "macs"] | None = None
+    """Cost by whose logarithm the sample is spread evenly, the cheapest networks to the dearest; null: drawn uniformly,
+    which hardly ever draws small ones."""
     front_of: Path | None = None
     """Folder of a run of the same space whose front's networks are taken, after those."""
     seeds: int = Field(3, ge=1, le=1000)

@@ -1,7 +1,8 @@
 """What a sweep trains: the networks that a config lists, each from several seeds."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, product
+from itertools import chain, islice, product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,8 @@ MAX_GRID = 1000
 """Networks of a sweep's grid at most."""
 MAX_DRAWS = 1000
 """Random draws for each network of a sample at most."""
+POOL = 100
+"""Random draws for each network of a sample that is spread over a cost."""
 
 Fronts = Callable[[Path], Sequence[TrialRecord]]
 """Members of the front of the run in a folder."""
@@ -34,7 +37,7 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
         members = fronts(settings.front_of)
         listed += [_genotype(space, record.genotype.values, f"front_of: {settings.front_of}") for record in members]
     if settings.sample:
-        listed += _sample(problem, settings.sample, config.search.seed)
+        listed += _sample(problem, settings.sample, settings.spread, config.search.seed)
     if not listed:
         listed = list(_grid(space))
     genotypes = list(_different(listed))
@@ -49,17 +52,30 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
         raise UsageError(f"sweep.{where}: {error}") from None
 
 
-def _sample(problem: Problem, count: int, seed: int) -> list[Genotype]:
-    """Different architectures within the budget, drawn uniformly."""
-    rng = Random(derive_seed(seed, "sweep", "sample"))
-    draws = (problem.space.sample(rng) for _ in range(MAX_DRAWS * count))
-    fitting = (genotype for genotype in draws if problem.budget.allows(problem.costs(genotype)))
-    found = list(islice(_different(fitting), count))
+def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list[Genotype]:
+    """Different architectures within the budget, drawn uniformly or, of many such, spread over a cost."""
+    rng, space = Random(derive_seed(seed, "sweep", "sample")), problem.space
+    draws = (space.sample(rng) for _ in range((MAX_DRAWS if spread is None else POOL) * count))
+    drawn = draws if spread is None else chain((space.smallest(), space.largest()), draws)
+    fitting = _different(genotype for genotype in drawn if problem.budget.allows(problem.costs(genotype)))
+    found = list(islice(fitting, count if spread is None else None))
     if len(found) < count:
         raise UsageError(
             f"sweep.sample: {count} networks are wanted, only {len(found)} within the budget were found; ask for fewer"
         )
-    return found
+    return found if spread is None else _spread(problem, spread, found, count)
+
+
+def _spread(problem: Problem, cost: str, pool: list[Genotype], count: int) -> list[Genotype]:
+    """`count` of `pool`, cheapest first: those nearest to evenly spaced logarithms of `cost`, ends included."""
+    sizes = {genotype: math.log(getattr(problem.costs(genotype), cost)) for genotype in pool}
+    low, high = min(sizes.values()), max(sizes.values())
+    found = list[Genotype]()
+    for index in range(count):
+        wanted = low + (high - low) * index / max(1, count - 1)
+        found.append(min(sizes, key=lambda genotype: abs(sizes[genotype] - wanted)))
+        del sizes[found[-1]]
+    return sorted(found, key=lambda genotype: getattr(problem.costs(genotype), cost))
 
 
 def _different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:

@@ -70,7 +70,9 @@ def transfer(
 @app.command(epilog="Example: nas compare runs/front_inherited runs/front_tuned runs/front_scratch")
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN …", help="Run folders; the first is the baseline.")],
-    png: Annotated[Path | None, typer.Option(help="Draw the scores of every common network.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw robust accuracy by size, and by that in the first run.")
+    ] = None,
     format: Format = Format.TABLE,
 ) -> None:
     """Compare the scores of the networks that several runs have in common."""
@@ -83,14 +85,13 @@ def compare(
     opened = {run.name if len({r.name for r in runs}) == len(runs) else str(run): open_run(run) for run in runs}
     first = next(iter(opened.values()))
     objectives = first.config.parsed_objectives
-    rows = comparison(
-        {name: one.records for name, one in opened.items()}, objectives, first.reference_point(objectives)
-    )
+    records = {name: one.records for name, one in opened.items()}
+    rows = comparison(records, objectives, first.reference_point(objectives))
     for name, one in opened.items():
         if (one.config.threat, one.config.evaluation.attack) != (first.config.threat, first.config.evaluation.attack):
             err.print(f"[yellow]warning: {name} was attacked otherwise than the first run[/yellow]")
     if png:
-        write(png, comparison_png({name: one.records for name, one in opened.items()}, "common networks"))
+        write(png, comparison_png(records, rows, "The same networks in several runs"))
     if format is Format.JSON:
         print_json(rows)
     elif format is Format.CSV:

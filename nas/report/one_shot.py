@@ -5,9 +5,10 @@ from typing import Any
 
 from rich.table import Table
 
-from nas.records import TrialRecord, TrialState
+from nas.records import TrialRecord
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, png_of
 from nas.report.study_plots import COLOURS
+from nas.study import mean_scores
 
 Row = Mapping[str, Any]
 
@@ -53,13 +54,23 @@ def comparison_table(rows: Sequence[Row]) -> Table:
         title=f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap",
         title_justify="left", header_style="bold",
     )  # fmt: skip
-    for heading in ("run", "trainings", "robust", "natural", "instability", "τ robust", "hypervolume", "s each"):
+    for heading in (
+        "run",
+        "trainings",
+        "robust",
+        "natural",
+        "instability",
+        "τ robust",
+        "τ size",
+        "hypervolume",
+        "s each",
+    ):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for row in rows:
         table.add_row(
             row["run"], str(row["trainings"]),
             *(_score(row, name) for name in ("robust_accuracy", "natural_accuracy", "instability")),
-            _tau(row), f"{row['hypervolume']:.4f}", f"{row['seconds']:.1f}",
+            _tau(row), _tau(row, "tau_params"), f"{row['hypervolume']:.4f}", f"{row['seconds']:.1f}",
         )  # fmt: skip
     return table
 
@@ -72,29 +83,37 @@ def _score(row: Row, name: str) -> str:
     return f"{text} [dim]{gap:+.3f} ({low:+.3f} … {high:+.3f})[/dim]"
 
 
-def _tau(row: Row) -> str:
-    if row.get("tau") is None:
+def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
+    if row.get(name) is None:
         return "–"
-    bounds = "" if row["tau_low"] is None else f" [dim]{row['tau_low']:+.2f} … {row['tau_high']:+.2f}[/dim]"
-    return f"{row['tau']:+.2f}{bounds}"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    bounds = "" if low is None else f"({low:+.2f} … {high:+.2f})"
+    return f"{row[name]:+.2f} " + (bounds if plain else f"[dim]{bounds}[/dim]")
 
 
-def comparison_png(runs: Mapping[str, Sequence[TrialRecord]], title: str) -> bytes:
-    """Robust accuracy by parameters of the common networks, a colour for each run."""
-    scored = {name: [r for r in records if r.state is TrialState.COMPLETE and r.evaluation and r.reused_from is None]
-              for name, records in runs.items()}  # fmt: skip
-    common = set.intersection(*({r.genotype.key for r in records} for records in scored.values()))
-    figure = figure_of(7.6, 4.6)
-    axes = figure.subplots()
-    for index, (name, records) in enumerate(scored.items()):
-        shown = [r for r in records if r.genotype.key in common]
-        robust = [r.evaluation.robust_accuracy for r in shown if r.evaluation]
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot([r.costs.params for r in shown], robust, "o", color=colour, ms=4.5, alpha=0.75, label=name)
-    axes.set(xscale="log", xlabel="parameters", ylabel="robust accuracy")
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, framealpha=0.9)
-    return _finished(figure, title, f"{len(common)} networks, validation images; seeds are separate points")
+def comparison_png(runs: Mapping[str, Sequence[TrialRecord]], rows: Sequence[Row], title: str) -> bytes:
+    """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run."""
+    scores = mean_scores(runs)
+    (first, baseline), *_ = scores.items()
+    figure = figure_of(11, 4.6)
+    by_size, by_first = figure.subplots(1, 2)
+    for index, ((name, found), row) in enumerate(zip(scores.items(), rows, strict=True)):
+        robust = [values["robust_accuracy"] for values in found.values()]
+        dots = {"color": COLOURS[index % len(COLOURS)], "ms": 4.5, "alpha": 0.75, "linestyle": "none", "marker": "o"}
+        by_size.plot([values["params"] for values in found.values()], robust, label=name, **dots)
+        if name != first:
+            theirs = [baseline[key]["robust_accuracy"] for key in found]
+            by_first.plot(theirs, robust, label=f"{name}: τ {_tau(row, plain=True)}", **dots)
+    ends = [values["robust_accuracy"] for values in baseline.values()]
+    by_first.plot([min(ends), max(ends)], [min(ends), max(ends)], color=OTHER_COLOUR, linewidth=0.8, zorder=0)
+    by_size.set(xscale="log", xlabel="parameters", ylabel="robust accuracy")
+    by_first.set(xlabel=f"robust accuracy in {first}", ylabel="robust accuracy")
+    for axes in (by_size, by_first):
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8, framealpha=0.9)
+    trainings = ", ".join(f"{row['run']} {row['trainings']}" for row in rows)
+    note = f"{len(baseline)} networks, validation images; trainings: {trainings}, means over the seeds of a network"
+    return _finished(figure, title, note)
 
 
 def composition_table(rows: Sequence[Row]) -> Table:

@@ -1,6 +1,6 @@
 """What a set of trained networks says about width, expand ratio and robustness (Mousavi 2023's questions)."""
 
-from nas.study.comparison import comparison
+from nas.study.comparison import comparison, mean_scores
 from nas.study.composition import compositions
 from nas.study.curves import curve_rows
 from nas.study.groups import Group, groups_of
@@ -15,6 +15,7 @@ __all__ = [
     "curve_rows",
     "groups_of",
     "insights",
+    "mean_scores",
     "table_rows",
     "transfer_matrix",
 ]

@@ -10,7 +10,7 @@ from nas.errors import UsageError
 from nas.pareto import Metric, hypervolume
 from nas.records import TrialRecord, TrialState
 from nas.seeding import derive_seed
-from nas.study.kendall import tau_of
+from nas.study.kendall import Tau, tau_of
 
 RESAMPLES = 2000
 METRICS = ("robust_accuracy", "natural_accuracy", "instability")
@@ -22,31 +22,42 @@ def comparison(
     """A row for each run: means over the common networks, differences from the first run, τ with it, their front.
 
     A network trained from several seeds enters by the mean of its scores. `…_difference` is paired, network by network,
-    with a 95 % percentile bootstrap over networks. `hypervolume` is that of the common networks by this run's scores
-    (the best-looking training of each), `seconds` what a network took in the mean. Raises UsageError where the runs
-    have no network in common.
+    with a 95 % percentile bootstrap over networks. `tau` is of robust accuracy with the first run's, `tau_params` of
+    robust accuracy with the parameters: what size alone would tell. `hypervolume` is that of the common networks by
+    this run's scores (the best-looking training of each), `seconds` what a network took in the mean. Raises UsageError
+    where the runs have no network in common.
+    """
+    scores = mean_scores(runs)
+    first, baseline = next(iter(scores.items()))
+    common = list(baseline)
+    rows: list[dict[str, Any]] = []
+    for name, found in scores.items():
+        columns = {m: [found[key][m] for key in common] for m in (*METRICS, "params")}
+        same = [r for r in runs[name] if r.genotype.key in baseline and _is_scored(r)]
+        row: dict[str, Any] = {"run": name, "networks": len(common), "trainings": len(same)}
+        for metric in METRICS:
+            theirs = [baseline[key][metric] for key in common]
+            row[metric] = fmean(columns[metric])
+            row |= _difference(metric, np.array(columns[metric]) - np.array(theirs)) if name != first else {}
+        robust = columns["robust_accuracy"]
+        if name != first:
+            row |= _bounded("tau", tau_of([baseline[key]["robust_accuracy"] for key in common], robust, common))
+        row |= _bounded("tau_params", tau_of(columns["params"], robust, common))
+        rows.append(row | {"hypervolume": hypervolume(same, objectives, reference),
+                           "seconds": fmean(record.seconds for record in same)})  # fmt: skip
+    return rows
+
+
+def mean_scores(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, dict[str, dict[str, float]]]:
+    """For each run the scores of the networks that all of them trained, and their parameters; means over seeds.
+
+    Raises UsageError where there are none.
     """
     scores = {name: _means(records) for name, records in runs.items()}
     common = sorted(set.intersection(*(set(found) for found in scores.values())))
     if not common:
         raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
-    first = next(iter(runs))
-    rows: list[dict[str, Any]] = []
-    for name, records in runs.items():
-        same = [r for r in records if r.genotype.key in common and _is_scored(r)]
-        row: dict[str, Any] = {"run": name, "networks": len(common), "trainings": len(same)}
-        for metric in METRICS:
-            own, theirs = ([scores[run][key][metric] for key in common] for run in (name, first))
-            row[metric] = fmean(own)
-            row |= _difference(metric, np.array(own) - np.array(theirs)) if name != first else {}
-        if name != first:
-            ours = [scores[name][key]["robust_accuracy"] for key in common]
-            tau = tau_of([scores[first][key]["robust_accuracy"] for key in common], ours, common)
-            row |= {"tau": tau.value, "tau_low": tau.interval.low if tau.interval else None,
-                    "tau_high": tau.interval.high if tau.interval else None}  # fmt: skip
-        rows.append(row | {"hypervolume": hypervolume(same, objectives, reference),
-                           "seconds": fmean(record.seconds for record in same)})  # fmt: skip
-    return rows
+    return {name: {key: found[key] for key in common} for name, found in scores.items()}
 
 
 def _is_scored(record: TrialRecord) -> bool:
@@ -58,7 +69,12 @@ def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
     for record in filter(_is_scored, records):
         groups.setdefault(record.genotype.key, []).append(record)
     return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in METRICS}
-            for key, same in groups.items()}  # fmt: skip
+            | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
+
+
+def _bounded(name: str, tau: Tau) -> dict[str, float | None]:
+    low, high = (tau.interval.low, tau.interval.high) if tau.interval else (None, None)
+    return {name: tau.value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:

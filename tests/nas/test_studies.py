@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
 from nas.config import RunConfig, load_config
-from nas.data import SearchData
+from nas.data import SearchData, load_search_data
 from nas.errors import RunMismatch, UsageError
 from nas.records import TrialState
 from nas.runs import front_in, make_problem, open_run, sweep
@@ -138,6 +139,23 @@ def test_a_sample_is_drawn_within_the_budget_by_the_seed(tmp_path: Path) -> None
     assert all(problem.costs(genotype).params <= 1500 for genotype, _ in plan)
     with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
         _plan(_config(tmp_path, "sweep={sample: 50}", "budget.params=1500"))
+
+
+def test_a_sample_can_be_spread_over_a_cost(tmp_path: Path) -> None:
+    def params(*overrides: str) -> list[int]:
+        config = _config(tmp_path, *overrides)
+        problem = make_problem(config, load_search_data(config.data))
+        return [problem.costs(genotype).params for genotype, _ in _plan(config)]
+
+    every = sorted(params("sweep={seeds: 1}"))
+    spread = params("sweep={seeds: 1, sample: 4, spread: params}")
+    assert (spread[0], spread[-1]) == (every[0], every[-1]), "from the smallest network to the largest"
+    wanted = np.geomspace(every[0], every[-1], 4)
+    nearest = [min(every, key=lambda size: abs(np.log(size) - np.log(goal))) for goal in wanted]
+    assert spread == nearest
+    assert max(params("sweep={seeds: 1, sample: 3, spread: params}", "budget.params=1500")) <= 1500
+    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
+        _plan(_config(tmp_path, "sweep={sample: 50, spread: params}", "budget.params=1500"))
 
 
 def test_the_front_of_another_run_is_a_plan(copy: Path) -> None:

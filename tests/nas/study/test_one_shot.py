@@ -106,7 +106,8 @@ def test_means_differences_and_ranks_by_hand() -> None:
     assert second["hypervolume"] > first["hypervolume"] > 0
     worse = [dataclasses.replace(r, evaluation=evaluation(robust=0.5 - 0.05 * r.number)) for r in scored(0)]
     _, turned = comparison({"one": scored(0), "other": worse}, OBJECTIVES, WORST)
-    assert turned["tau"] == -1
+    assert (turned["tau"], turned["tau_params"]) == (-1, -1), "here the larger is the more robust, in the first run"
+    assert (first["tau_params"], first["tau_params_low"]) == (1, 1)
 
 
 def test_only_common_networks_are_compared() -> None:
@@ -120,8 +121,9 @@ def test_only_common_networks_are_compared() -> None:
 
 def test_the_comparison_is_shown() -> None:
     runs = {"one": scored(0, 2), "other": scored(0.1, 2)}
-    assert comparison_table(comparison(runs, OBJECTIVES, WORST)).row_count == 2
-    assert comparison_png(runs, "title").startswith(b"\x89PNG")
+    rows = comparison(runs, OBJECTIVES, WORST)
+    assert comparison_table(rows).row_count == 2
+    assert comparison_png(runs, rows, "title").startswith(b"\x89PNG")
 
 
 class Constant(nn.Module):
