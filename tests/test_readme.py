@@ -1,8 +1,8 @@
-"""Every command of the README exists, with its options and its files."""
+"""Every command of the README and the documents exists, with its options and its files."""
 
 import re
 import shlex
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from nas.config import load_config
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _blocks(text: str) -> list[str]:
@@ -23,15 +24,18 @@ def _blocks(text: str) -> list[str]:
     return [*fenced, *indented]
 
 
-def _commands(program: str) -> list[list[str]]:
-    """Words of every command line of `program` in the code blocks of the README, comments left out."""
-    text = README.read_text() if README.exists() else ""
+def _commands(program: str, page: Path = README) -> list[list[str]]:
+    """Words of every command line of `program` in the code blocks of `page`, comments left out."""
+    text = page.read_text() if page.exists() else ""
     blocks = _blocks(text.replace("\\\n", " "))
     lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+    return [list(takewhile(lambda word: word not in (">", "|", "&&"), words)) for words in commands]
 
 
 NAS_COMMANDS = _commands("nas")
+EVERY_COMMAND = [words for page in PAGES for words in _commands("nas", page)]
+each_command = pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
 
 
 def _verbs() -> dict[str, object]:
@@ -43,24 +47,24 @@ def test_the_readme_shows_every_verb() -> None:
     assert {words[1] for words in NAS_COMMANDS} == _verbs().keys()
 
 
-@pytest.mark.parametrize("words", NAS_COMMANDS, ids=" ".join)
-def test_a_command_of_the_readme_parses(words: list[str]) -> None:
+@each_command
+def test_a_command_parses(words: list[str]) -> None:
     verb = _verbs()[words[1]]
     context = verb.make_context(words[1], words[2:], resilient_parsing=False)  # type: ignore[attr-defined]
     assert context.params
 
 
-@pytest.mark.parametrize("words", NAS_COMMANDS, ids=" ".join)
-def test_the_configs_and_overrides_of_the_readme_load(words: list[str]) -> None:
+@each_command
+def test_its_configs_and_overrides_load(words: list[str]) -> None:
     configs = [word for word in words if word.endswith(".yaml")]
-    assert bool(configs) == (words[1] in ("check", "search", "sweep", "replay"))
+    assert bool(configs) == (words[1] in ("check", "search", "sweep", "replay") or "--config" in words)
     overrides = [value for option, value in pairwise(words) if option == "--set"]
     for config in configs:
         load_config(ROOT / config, overrides)
 
 
-@pytest.mark.parametrize("words", _commands("make"), ids=" ".join)
-def test_the_targets_of_the_readme_are_in_the_makefile(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [words for page in PAGES for words in _commands("make", page)], ids=" ".join)
+def test_its_targets_are_in_the_makefile(words: list[str]) -> None:
     assert re.search(rf"^{re.escape(words[1])}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
