@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 WEIGHTS = {
     "scratch": "",
     "supernet": "scored with the weights of the supernet: measure the front again, with `nas sweep "
-    "CONFIG --set sweep.front_of=RUN` and search.evaluator scratch or fine_tuned, or `nas retrain --from inherited`",
+    "CONFIG --set sweep.front_of=RUN` and search.evaluator scratch or fine_tuned, or `nas retrain --from inherited`; "
+    "their instability hardly ranks networks (docs/one-shot.md)",
     "fine_tuned": "trained on from the weights of a supernet",
 }
 """What the weights are that a front was scored with."""

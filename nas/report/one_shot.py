@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from nas.records import TrialRecord
-from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, png_of
+from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, log_axis, png_of
 from nas.report.study_plots import COLOURS
 from nas.study import mean_scores
 
@@ -106,7 +106,8 @@ def comparison_png(runs: Mapping[str, Sequence[TrialRecord]], rows: Sequence[Row
             by_first.plot(theirs, robust, label=f"{name}: τ {_tau(row, plain=True)}", **dots)
     ends = [values["robust_accuracy"] for values in baseline.values()]
     by_first.plot([min(ends), max(ends)], [min(ends), max(ends)], color=OTHER_COLOUR, linewidth=0.8, zorder=0)
-    by_size.set(xscale="log", xlabel="parameters", ylabel="robust accuracy")
+    log_axis(by_size, [values["params"] for values in baseline.values()])
+    by_size.set(xlabel="parameters", ylabel="robust accuracy")
     by_first.set(xlabel=f"robust accuracy in {first}", ylabel="robust accuracy")
     for axes in (by_size, by_first):
         axes.grid(alpha=0.25)

@@ -94,7 +94,7 @@ def _panel(
         axes.scatter([x], [y], s=130, facecolors="none", edgecolors=PICK_COLOUR, linewidths=1.8, zorder=5,
                      label=f"picked: trial {picked.number}")  # fmt: skip
     if x_axis.name in COSTS and shown:
-        _log_axis(axes, [read_x(r) for r in shown])
+        log_axis(axes, [read_x(r) for r in shown])
     axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
     axes.set_ylabel(f"{objective.title} [{objective.unit}] ({_better(objective)})")
     axes.grid(alpha=0.25)
@@ -111,7 +111,7 @@ def _boxes(
                                  edgecolor=(FRONT_COLOUR, 0.6), linewidth=0.8))  # fmt: skip
 
 
-def _log_axis(axes: "Axes", values: Sequence[float]) -> None:
+def log_axis(axes: "Axes", values: Sequence[float]) -> None:
     """Logarithmic x-axis with readable ticks (20,000 instead of 2 × 10⁴)."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
