@@ -1,5 +1,6 @@
 """Tables and pictures of the one-shot studies: transfer of attacks, runs compared, what a front is made of."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -166,7 +167,8 @@ def composition_png(rows: Sequence[Row], title: str, note: str) -> bytes:
 
 
 def _finished(figure: Any, title: str, note: str) -> bytes:
+    lines = textwrap.wrap(note, int(18 * figure.get_figwidth()))  # at 6 points
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
-    figure.text(0.01, 0.008, note, fontsize=6, color="#555555")
-    figure.tight_layout(rect=(0, 0.03, 1, 0.98))
+    figure.text(0.01, 0.008, "\n".join(lines), fontsize=6, color="#555555")
+    figure.tight_layout(rect=(0, 0.02 + 0.02 * len(lines), 1, 0.98))
     return png_of(figure)
