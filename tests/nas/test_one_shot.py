@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from nas.config import load_config
-from nas.data import load_search_data
+from nas.data import load_search_data, load_test_data
 from nas.errors import ConfigError
+from nas.pareto import hypervolume
 from nas.runs import open_run, supernet_of, trained_network
 from nas.training.supernet import copied
 from search_spaces.network import build_network
+from tests.benchmarks.front_on_test import measure
 from tests.builders import generator
 from tests.tiny_run import TINY, call, nas, write_config
 
@@ -223,3 +225,17 @@ def test_a_space_of_block_kinds_goes_through_all_verbs(
         said = nas(capsys, *verb)
         assert said.code == 0, (verb, said.err)
     assert any("block_1" in r.genotype.values for r in open_run(ROOT / "kinds").records)
+
+
+def test_a_front_is_scored_by_the_test_images(inside: Path) -> None:
+    run = open_run(ROOT / "tiny")
+    members, test = run.front().records, load_test_data(run.config.data)
+    found = measure(ROOT / "tiny")
+    assert (found["members"], found["images"]) == (len(members), len(test))
+    expected = hypervolume(members, run.config.parsed_objectives, run.reference_point())
+    assert found["hypervolume_validation"] == pytest.approx(expected, abs=1e-4)
+    right = [
+        float((trained_network(run, r)(test.images.float() / 255).argmax(1) == test.labels).float().mean())
+        for r in members
+    ]
+    assert 0 <= found["robust_test"] <= sum(right) / len(right) + 1e-4, "attacked, no more are right than before"
