@@ -93,7 +93,7 @@ class Supernet(nn.Module):
 
     @property
     def largest(self) -> NetworkSpec:
-        """The network that holds all ordered choices at their largest, widened by `width`."""
+        """The network of every choice's last option, widened by `width`: the teacher of all others."""
         return widened(self.space.spec(self.space.largest()), self.width)
 
 
