@@ -176,8 +176,7 @@ def sandwich(
 ) -> Iterator[NetworkSpec]:
     """The largest network widened by `width`, the smallest, and `random` ones that `seed` and `step` decide.
 
-    All but the largest have another option than it in a choice without an order only with probability `freedom`, and
-    there the smallest, too, draws.
+    In a choice without an order all others keep the largest's option or, with probability `freedom`, draw one.
     """
     rng, largest = Random(derive_seed(seed, "subnets", step)), space.largest()
     yield widened(space.spec(largest), width)
