@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
 from nas.cli import main
+from nas.config import RunConfig, load_config
+from nas.data import SearchData
+from nas.runs import front_in, make_problem
+from nas.sweep import sweep_plan
+from search_spaces import Genotype
 
 TINY = """\
 name: tiny
@@ -47,6 +54,19 @@ def write_config(folder: Path, text: str = TINY) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(text)
     return path
+
+
+LISTED = "sweep: {genotypes: [{width: 0.5, expand: 2}, {width: 1.0, expand: 2}, {width: 0.5, expand: 4}], seeds: 2}\n"
+SWEEP = TINY.replace("name: tiny", "name: swept").replace("divisor: 4", "divisor: 4\n  tie: both") + LISTED
+
+
+def sweep_config(folder: Path, *overrides: str, text: str = SWEEP) -> RunConfig:
+    return load_config(write_config(folder, text), overrides)
+
+
+def plan_of(config: RunConfig, input_shape: tuple[int, int, int] = (1, 8, 8)) -> list[tuple[Genotype, int]]:
+    shape = SimpleNamespace(input_shape=input_shape, num_classes=10)
+    return sweep_plan(config, make_problem(config, cast(SearchData, shape)), front_in)
 
 
 @dataclass(frozen=True)

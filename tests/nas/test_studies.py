@@ -7,31 +7,23 @@ import re
 import shutil
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-import numpy as np
 import pytest
 
-from nas.config import RunConfig, load_config
-from nas.data import SearchData, load_search_data
-from nas.errors import RunMismatch, UsageError
+from nas.config import load_config
+from nas.errors import RunMismatch
 from nas.records import TrialState
-from nas.runs import front_in, make_problem, open_run, sweep
+from nas.runs import open_run, sweep
 from nas.search.halting import is_spared
 from nas.search.study import read_records
 from nas.study.agreement import Verdict
 from nas.study.curves import CURVES
 from nas.study.paper import COLUMNS
-from nas.sweep import sweep_plan
 from nas.trial import TrialPlan
-from search_spaces import Genotype
 from search_spaces.mobilenet_tiny import preset
 from tests.conftest import ROOT
-from tests.tiny_run import TINY, call, nas, write_config
+from tests.tiny_run import SWEEP, TINY, call, nas, plan_of, sweep_config, write_config
 
-LISTED = "sweep: {genotypes: [{width: 0.5, expand: 2}, {width: 1.0, expand: 2}, {width: 0.5, expand: 4}], seeds: 2}\n"
-SWEEP = TINY.replace("name: tiny", "name: swept").replace("divisor: 4", "divisor: 4\n  tie: both") + LISTED
 TRACKED = SWEEP.replace("epochs: 1", "epochs: 2\n  track_every_epoch: true")
 RUN = "runs/swept"
 Capture = pytest.CaptureFixture[str]
@@ -66,106 +58,8 @@ def _ignore(_: object) -> None:
     pass
 
 
-def _config(folder: Path, *overrides: str, text: str = SWEEP) -> RunConfig:
-    return load_config(write_config(folder, text), overrides)
-
-
-def _plan(config: RunConfig, input_shape: tuple[int, int, int] = (1, 8, 8)) -> list[tuple[Genotype, int]]:
-    shape = SimpleNamespace(input_shape=input_shape, num_classes=10)
-    return sweep_plan(config, make_problem(config, cast(SearchData, shape)), front_in)
-
-
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_the_plan_is_every_network_for_the_first_seed_then_for_the_next(tmp_path: Path) -> None:
-    plan = _plan(_config(tmp_path, "sweep.seeds=3"))
-    assert [genotype.values for genotype, _ in plan] == 3 * [
-        {"width": 0.5, "expand": 2}, {"width": 1.0, "expand": 2}, {"width": 0.5, "expand": 4}
-    ]  # fmt: skip
-    assert len({seed for _, seed in plan}) == 9
-    assert _plan(_config(tmp_path, "sweep.seeds=2")) == plan[:6], "more seeds are appended"
-    assert {seed for _, seed in _plan(_config(tmp_path, "search.seed=1"))}.isdisjoint(seed for _, seed in plan)
-
-
-def test_without_genotypes_the_plan_is_the_grid(tmp_path: Path) -> None:
-    plan = _plan(_config(tmp_path, "sweep={seeds: 1}"))
-    assert sorted((g.values["width"], g.values["expand"]) for g, _ in plan) == [
-        (width, expand) for width in (0.5, 1.0) for expand in (1, 2, 3, 4)
-    ]
-
-
-def test_an_architecture_of_two_genotypes_is_in_the_plan_once_a_seed(tmp_path: Path) -> None:
-    # 0.5 and 0.55 round to the same channels: a second training from the same seed would be counted as a repeat.
-    plan = _plan(_config(tmp_path, "sweep={seeds: 2}", "space.width_multipliers=[0.5, 0.55, 1.0]"))
-    assert len(plan) == len({seed for _, seed in plan}) == 2 * 2 * 4
-
-
-@pytest.mark.parametrize(
-    ("genotype", "named"),
-    [
-        ("{width: 0.7, expand: 2}", ["width = 0.7", "[0.5, 1.0]"]),
-        ("{width: 0.5, expand: 9}", ["expand = 9", "[1.0, 2.0, 3.0, 4.0]"]),
-        ("{width: 0.5}", ["'expand'", "'width'"]),
-        ("{width: 0.5, expand: 2, depth: 3}", ["depth"]),
-    ],
-)
-def test_a_genotype_outside_the_space_is_refused_before_anything_is_written(
-    tmp_path: Path, genotype: str, named: list[str]
-) -> None:
-    with pytest.raises(UsageError, match=r"sweep\.genotypes") as caught:
-        sweep(_config(tmp_path, f"sweep.genotypes=[{genotype}]"), tmp_path / RUN, _ignore)
-    assert [text for text in named if text not in str(caught.value)] == []
-    assert not (tmp_path / "runs").exists(), "the corrected config must not be another one than the run's"
-
-
-def test_a_space_too_large_for_a_grid_needs_genotypes(tmp_path: Path) -> None:
-    large = _config(tmp_path, "sweep={seeds: 1}", f"space.expand_ratios={[1 + n / 100 for n in range(501)]}")
-    with pytest.raises(UsageError, match=r"sweep\.genotypes: needed.*1,002 networks"):
-        _plan(large)
-
-
-def test_a_sample_is_drawn_within_the_budget_by_the_seed(tmp_path: Path) -> None:
-    limit = ("sweep={seeds: 2, sample: 5}", "budget.params=1500")
-    plan = _plan(_config(tmp_path, *limit))
-    keys = [genotype.key for genotype, _ in plan]
-    assert len(set(keys)) == 5
-    assert keys == 2 * keys[:5]
-    assert plan == _plan(_config(tmp_path, *limit))
-    assert [g.key for g, _ in _plan(_config(tmp_path, *limit, "search.seed=3"))] != keys
-    config = _config(tmp_path, *limit)
-    problem = make_problem(config, cast(SearchData, SimpleNamespace(input_shape=(1, 8, 8), num_classes=10)))
-    assert all(problem.costs(genotype).params <= 1500 for genotype, _ in plan)
-    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
-        _plan(_config(tmp_path, "sweep={sample: 50}", "budget.params=1500"))
-
-
-def test_a_sample_can_be_spread_over_a_cost(tmp_path: Path) -> None:
-    def params(*overrides: str) -> list[int]:
-        config = _config(tmp_path, *overrides)
-        problem = make_problem(config, load_search_data(config.data))
-        return [problem.costs(genotype).params for genotype, _ in _plan(config)]
-
-    every = sorted(params("sweep={seeds: 1}"))
-    spread = params("sweep={seeds: 1, sample: 4, spread: params}")
-    assert (spread[0], spread[-1]) == (every[0], every[-1]), "from the smallest network to the largest"
-    wanted = np.geomspace(every[0], every[-1], 4)
-    nearest = [min(every, key=lambda size: abs(np.log(size) - np.log(goal))) for goal in wanted]
-    assert spread == nearest
-    assert max(params("sweep={seeds: 1, sample: 3, spread: params}", "budget.params=1500")) <= 1500
-    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
-        _plan(_config(tmp_path, "sweep={sample: 50, spread: params}", "budget.params=1500"))
-
-
-def test_the_front_of_another_run_is_a_plan(copy: Path) -> None:
-    front = front_in(copy / "runs" / "tiny")
-    plan = _plan(load_config(copy / "tiny.yaml", ("sweep={seeds: 1, front_of: runs/tiny}",)))
-    assert [genotype.key for genotype, _ in plan] == [record.genotype.key for record in front]
-    both = _plan(load_config(copy / "tiny.yaml", ("sweep={seeds: 1, front_of: runs/tiny, sample: 3}",)))
-    assert both[: len(front)] == plan, "the sample follows"
-    with pytest.raises(UsageError, match=r"sweep\.front_of: runs/tiny: "):
-        _plan(load_config(copy / "tiny.yaml", ("sweep={front_of: runs/tiny}", "space.width_multipliers=[0.3, 0.4]")))
 
 
 def test_a_folder_that_holds_a_search_is_refused_unchanged(copy: Path) -> None:
@@ -179,11 +73,11 @@ def test_a_folder_that_holds_a_search_is_refused_unchanged(copy: Path) -> None:
 def test_a_sweep_is_resumed_and_prolonged(swept_copy: Path) -> None:
     folder = swept_copy / RUN
     before, files = read_records(folder / "study.journal"), _contents(folder / "trials")
-    config = _config(swept_copy, "sweep.seeds=3", text=TRACKED)
+    config = sweep_config(swept_copy, "sweep.seeds=3", text=TRACKED)
     assert sweep(config, folder, _ignore) == "9 candidates are done"
     after = read_records(folder / "study.journal")
     assert after[:6] == before
-    assert [(r.genotype, r.seed) for r in after] == _plan(config)
+    assert [(r.genotype, r.seed) for r in after] == plan_of(config)
     assert {name: content for name, content in _contents(folder / "trials").items() if name in files} == files
 
 
@@ -198,9 +92,9 @@ def test_a_sweep_killed_while_it_wrote_takes_its_results_from_the_folders(swept_
     assert {path: path.stat().st_mtime_ns for path in swept_copy.rglob("model.safetensors")} == weights
 
 
-def test_the_verb_trains_the_plan(swept: Path, capsys: Capture) -> None:
+def test_the_verb_trains_theplan_of(swept: Path, capsys: Capture) -> None:
     run = open_run(Path(RUN))
-    assert [(record.genotype, record.seed) for record in run.records] == _plan(run.config)
+    assert [(record.genotype, record.seed) for record in run.records] == plan_of(run.config)
     ended = nas(capsys, "sweep", "tiny.yaml", "--format", "json")
     assert (ended.code, len(json.loads(ended.out))) == (0, 6)
     again = nas(capsys, "sweep", "tiny.yaml")
@@ -353,14 +247,14 @@ def _interrupted(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[int]:
 )
 def test_the_paper_configs_train_the_networks_of_its_tables(name: str, networks: list[str]) -> None:
     config = load_config(ROOT / "configs" / "paper" / f"{name}.yaml")
-    plan = _plan(config, (3, 32, 32))
+    plan = plan_of(config, (3, 32, 32))
     assert [genotype.key for genotype, _ in plan] == 3 * [preset(f"mousavi_{network}").key for network in networks]
     assert config.training.track_every_epoch
 
 
 def test_the_study_on_digits_varies_as_the_paper_does() -> None:
     config = load_config(ROOT / "configs" / "paper" / "mousavi_digits.yaml")
-    assert [tuple(genotype.values.values()) for genotype, _ in _plan(config)] == 3 * [
+    assert [tuple(genotype.values.values()) for genotype, _ in plan_of(config)] == 3 * [
         (0.35, 6), (0.65, 6), (1.0, 6), (0.35, 10), (0.35, 20)
     ]  # fmt: skip
 
