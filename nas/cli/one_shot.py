@@ -78,7 +78,7 @@ def compare(
     """Compare the scores of the networks that several runs have in common."""
     from nas.report.one_shot import comparison_png, comparison_table
     from nas.runs import open_run
-    from nas.study import comparison
+    from nas.study import comparison, mean_scores
 
     if len(runs) < 2 or len(set(runs)) < len(runs):
         raise UsageError("compare needs two or more different runs")
@@ -91,7 +91,7 @@ def compare(
         if (one.config.threat, one.config.evaluation.attack) != (first.config.threat, first.config.evaluation.attack):
             err.print(f"[yellow]warning: {name} was attacked otherwise than the first run[/yellow]")
     if png:
-        write(png, comparison_png(records, rows, "The same networks in several runs"))
+        write(png, comparison_png(mean_scores(records), rows, "The same networks in several runs"))
     if format is Format.JSON:
         print_json(rows)
     elif format is Format.CSV:

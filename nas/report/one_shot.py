@@ -6,10 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from nas.records import TrialRecord
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, log_axis, png_of
 from nas.report.study_plots import COLOURS
-from nas.study import mean_scores
 
 Row = Mapping[str, Any]
 
@@ -92,9 +90,8 @@ def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
     return f"{row[name]:+.2f} " + (bounds if plain else f"[dim]{bounds}[/dim]")
 
 
-def comparison_png(runs: Mapping[str, Sequence[TrialRecord]], rows: Sequence[Row], title: str) -> bytes:
+def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str) -> bytes:
     """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run."""
-    scores = mean_scores(runs)
     (first, baseline), *_ = scores.items()
     figure = figure_of(11, 4.6)
     by_size, by_first = figure.subplots(1, 2)

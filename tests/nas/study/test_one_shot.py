@@ -20,7 +20,7 @@ from nas.report.one_shot import (
     transfer_png,
     transfer_table,
 )
-from nas.study import comparison, compositions, transfer_matrix
+from nas.study import comparison, compositions, mean_scores, transfer_matrix
 from nas.threat import ThreatModel
 from search_spaces.space import Value
 from tests.builders import evaluation, generator, tiny_blocks_space, tiny_images, tiny_network
@@ -123,7 +123,7 @@ def test_the_comparison_is_shown() -> None:
     runs = {"one": scored(0, 2), "other": scored(0.1, 2)}
     rows = comparison(runs, OBJECTIVES, WORST)
     assert comparison_table(rows).row_count == 2
-    assert comparison_png(runs, rows, "title").startswith(b"\x89PNG")
+    assert comparison_png(mean_scores(runs), rows, "title").startswith(b"\x89PNG")
 
 
 class Constant(nn.Module):
