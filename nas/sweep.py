@@ -18,8 +18,8 @@ MAX_GRID = 1000
 """Networks of a sweep's grid at most."""
 MAX_DRAWS = 1000
 """Random draws for each network of a sample at most."""
-POOL = 100
-"""Random draws for each network of a sample that is spread over a cost."""
+POOL = 20_000
+"""Random draws for a sample that is spread over a cost: a hundred for each network up to this, and ten at least."""
 
 Fronts = Callable[[Path], Sequence[TrialRecord]]
 """Members of the front of the run in a folder."""
@@ -55,7 +55,8 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
 def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list[Genotype]:
     """Different architectures within the budget, drawn uniformly or, of many such, spread over a cost."""
     rng, space = Random(derive_seed(seed, "sweep", "sample")), problem.space
-    draws = (space.sample(rng) for _ in range((MAX_DRAWS if spread is None else POOL) * count))
+    most = MAX_DRAWS * count if spread is None else max(min(100 * count, POOL), 10 * count)
+    draws = (space.sample(rng) for _ in range(most))
     drawn = draws if spread is None else chain((space.smallest(), space.largest()), draws)
     fitting = _different(genotype for genotype in drawn if problem.budget.allows(problem.costs(genotype)))
     found = list(islice(fitting, count if spread is None else None))

@@ -53,17 +53,8 @@ def comparison_table(rows: Sequence[Row]) -> Table:
         title=f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap",
         title_justify="left", header_style="bold",
     )  # fmt: skip
-    for heading in (
-        "run",
-        "trainings",
-        "robust",
-        "natural",
-        "instability",
-        "τ robust",
-        "τ size",
-        "hypervolume",
-        "s each",
-    ):
+    headings = ("run", "trainings", "robust", "natural", "instability", "τ robust", "τ size", "hypervolume", "s each")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for row in rows:
         table.add_row(
@@ -86,8 +77,8 @@ def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
     if row.get(name) is None:
         return "–"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    bounds = "" if low is None else f"({low:+.2f} … {high:+.2f})"
-    return f"{row[name]:+.2f} " + (bounds if plain else f"[dim]{bounds}[/dim]")
+    bounds = "" if low is None else f" ({low:+.2f} … {high:+.2f})"
+    return f"{row[name]:+.2f}" + (bounds if plain else f"[dim]{bounds}[/dim]")
 
 
 def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str) -> bytes:
