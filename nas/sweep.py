@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, product
+from itertools import chain, islice, product, repeat
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,29 +54,36 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
 
 def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list[Genotype]:
     """Different architectures within the budget, drawn uniformly or, of many such, spread over a cost."""
-    rng, space = Random(derive_seed(seed, "sweep", "sample")), problem.space
-    most = MAX_DRAWS * count if spread is None else max(min(100 * count, POOL), 10 * count)
-    draws = (space.sample(rng) for _ in range(most))
-    drawn = draws if spread is None else chain((space.smallest(), space.largest()), draws)
-    fitting = _different(genotype for genotype in drawn if problem.budget.allows(problem.costs(genotype)))
-    found = list(islice(fitting, count if spread is None else None))
+    space, rng = problem.space, Random(derive_seed(seed, "sweep", "sample"))
+    draws = (space.sample(rng) for _ in repeat(None))
+    if spread is None:
+        found = list(islice(_fitting(problem, islice(draws, MAX_DRAWS * count)), count))
+    else:
+        drawn = islice(draws, max(min(100 * count, POOL), 10 * count))
+        pool = list(_fitting(problem, chain((space.smallest(), space.largest()), drawn)))
+        found = pool if len(pool) < count else _spread(problem, spread, pool, count)
     if len(found) < count:
         raise UsageError(
             f"sweep.sample: {count} networks are wanted, only {len(found)} within the budget were found; ask for fewer"
         )
-    return found if spread is None else _spread(problem, spread, found, count)
+    return found
 
 
 def _spread(problem: Problem, cost: str, pool: list[Genotype], count: int) -> list[Genotype]:
     """`count` of `pool`, cheapest first: those nearest to evenly spaced logarithms of `cost`, ends included."""
     sizes = {genotype: math.log(getattr(problem.costs(genotype), cost)) for genotype in pool}
     low, high = min(sizes.values()), max(sizes.values())
-    found = list[Genotype]()
+    found = dict[Genotype, float]()
     for index in range(count):
         wanted = low + (high - low) * index / max(1, count - 1)
-        found.append(min(sizes, key=lambda genotype: abs(sizes[genotype] - wanted)))
-        del sizes[found[-1]]
-    return sorted(found, key=lambda genotype: getattr(problem.costs(genotype), cost))
+        nearest = min(sizes, key=lambda genotype: abs(sizes[genotype] - wanted))
+        found[nearest] = sizes.pop(nearest)
+    return sorted(found, key=found.__getitem__)
+
+
+def _fitting(problem: Problem, genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+    """Different architectures among `genotypes`, those within the budget."""
+    return _different(genotype for genotype in genotypes if problem.budget.allows(problem.costs(genotype)))
 
 
 def _different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:

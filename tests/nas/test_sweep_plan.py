@@ -91,7 +91,7 @@ def test_a_sample_can_be_spread_over_a_cost(tmp_path: Path) -> None:
         plan_of(sweep_config(tmp_path, "sweep={sample: 50, spread: params}", "budget.params=1500"))
 
 
-def test_the_front_of_another_run_is_aplan_of(copy: Path) -> None:
+def test_the_front_of_another_run_is_a_plan(copy: Path) -> None:
     front = front_in(copy / "runs" / "tiny")
     plan = plan_of(load_config(copy / "tiny.yaml", ("sweep={seeds: 1, front_of: runs/tiny}",)))
     assert [genotype.key for genotype, _ in plan] == [record.genotype.key for record in front]
