@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas.errors import UsageError
 from nas.files import write_json
 from nas.machine import available_cores, processor
@@ -17,6 +15,8 @@ from nas.machine import available_cores, processor
 
 def log_environment(path: Path, workers: int, threads: int) -> None:
     """Appends this start of the search, with versions and hardware, to the list in `path`."""
+    import torch
+
     starts = _earlier(path)
     packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
     here = Path(__file__).parent

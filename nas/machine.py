@@ -1,14 +1,18 @@
 """What this machine offers, and how a process of ours uses it."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import platform
 import re
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from nas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICE_PATTERN = r"auto|cpu|cuda(:\d+)?"
 
@@ -25,6 +29,8 @@ def available_cores() -> int:
 
 def resolve_device(name: str) -> torch.device:
     """Device by its config name. Raises ConfigError for a CUDA device that is not there."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(DEVICE_PATTERN, name):
@@ -41,6 +47,8 @@ def claim_threads(threads: int) -> None:
     glibc gives large blocks back at once and fetches them again page by page with the next tensor: a tenth of a
     training step, half of a lone attack step. Elsewhere than on glibc only the threads are set.
     """
+    import torch
+
     torch.set_num_threads(threads)
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -55,6 +63,8 @@ def claim_memory(device: str, workers: int) -> None:
 
     A candidate that wants more fails alone, with torch's message, instead of taking its neighbours with it.
     """
+    import torch
+
     if torch.device(device).type == "cuda":
         # A bare "cuda" is refused by torch: it wants an index.
         torch.cuda.set_per_process_memory_fraction(0.9 / workers, torch.device(device).index or 0)

@@ -1,9 +1,13 @@
 """Random streams: every use of chance has its own generator, derived from the run's seed and its purpose."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, *labels: str | int) -> int:
@@ -14,4 +18,6 @@ def derive_seed(seed: int, *labels: str | int) -> int:
 
 def make_generator(seed: int, *labels: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """Torch generator on `device` for the purpose named by `labels`."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(derive_seed(seed, *labels))

@@ -3,13 +3,18 @@
 Letters: N images, C channels, H × W pixels.
 """
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, Literal
+
 from pydantic import Field
-from torch import Tensor
 
 from nas.settings import Ratio, Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class ThreatModel(Settings):
@@ -25,6 +30,8 @@ class ThreatModel(Settings):
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        import torch
+
         if self.norm == "linf":
             uniform = torch.empty_like(x).uniform_(-1, 1, generator=generator)
             return (x + self.epsilon * uniform).clamp(0, 1)
@@ -47,18 +54,21 @@ class ThreatModel(Settings):
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Nearest points to `x_adv` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
         if self.norm == "linf":
-            return torch.minimum(torch.maximum(x_adv, x - self.epsilon), x + self.epsilon).clamp(0, 1)
+            return x_adv.maximum(x - self.epsilon).minimum(x + self.epsilon).clamp(0, 1)
         delta = x_adv - x
         return (x + delta * (self.epsilon / _norms(delta, 2).clamp_min(_TINY)).clamp(max=1)).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Norm of each perturbation, shape (N,)."""
-        return _norms(x_adv - x, torch.inf if self.norm == "linf" else 2).flatten()
+        return _norms(x_adv - x, math.inf if self.norm == "linf" else 2).flatten()
 
 
-_TINY = torch.finfo(torch.float32).tiny
+_TINY = 2.0**-126
+"""The smallest normal number of float32."""
 
 
 def _norms(x: Tensor, order: float) -> Tensor:
+    import torch
+
     norms: Tensor = torch.linalg.vector_norm(x, ord=order, dim=(1, 2, 3), keepdim=True)
     return norms

@@ -6,71 +6,50 @@ Letters: N images, C channels, H × W pixels, K classes.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import LOSSES, Loss, misclassified, targeted_dlr
 from nas.attacks.result import AttackResult, Progress
+from nas.attacks.settings import Apgd
 from nas.attacks.view import View, view_of
-from nas.settings import Settings
 from nas.threat import ThreatModel
 
 
-class Apgd(Settings):
-    """Auto-PGD from starts on the border of the ball, on images that still stand; network in eval mode."""
+def run(
+    settings: Apgd,
+    network: nn.Module | View,
+    x: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    generator: torch.Generator,
+) -> AttackResult:
+    """What several rounds of Auto-PGD found; a round is a restart, or a restart towards one target.
 
-    name: Literal["apgd"] = "apgd"
-    loss: Literal["cross_entropy", "margin", "dlr", "targeted_dlr"] = "cross_entropy"
-    """What is ascended; targeted_dlr attacks towards one class after the other, the likeliest first."""
-    steps: int = Field(100, ge=1, le=10_000)
-    """Gradient steps of one restart."""
-    restarts: int = Field(1, ge=1, le=1000)
-    """Number of starts, for each target where there are targets."""
-    targets: int = Field(9, ge=1, le=10_000)
-    """Target classes of targeted_dlr, K − 1 at most; other losses ignore it."""
-    rho: float = Field(0.75, gt=0, lt=1)
-    """A step halves where fewer than this share of the steps since the last check raised the loss."""
+    Noise is drawn for all images in every round, so that no image depends on whether others stand. Raises
+    UsageError where the network has too few classes for the loss.
+    """
+    view = view_of(network)
+    progress = Progress(view, x, labels)
+    ranked = progress.clean_logits.argsort(1, descending=True)
+    targets = min(settings.targets, ranked.shape[1] - 1) if settings.loss == "targeted_dlr" else 1
+    climb = partial(auto_pgd, view, partial(_loss, settings), threat, steps=settings.steps, rho=settings.rho)
+    for rank in range(1, targets + 1):
+        for _ in range(settings.restarts):
+            start = border_start(x, threat, generator)
+            rows = progress.standing()
+            if not len(rows):
+                return progress.result()
+            chosen = (tensor[rows] for tensor in (x, labels, ranked[:, rank], start))
+            progress.add_(rows, *in_chunks(climb, *chosen, size=view.chunk_size))
+    return progress.result()
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
-        """Full description of the attack as it is run, for records."""
-        ignored = set() if self.loss == "targeted_dlr" else {"targets"}
-        convention = "start on the border, survivors only, halving steps, robust only if no iterate fools"
-        return {**self.model_dump(exclude=ignored), "step_size": 2 * threat.epsilon, "convention": convention}
 
-    def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """What several rounds of Auto-PGD found; a round is a restart, or a restart towards one target.
-
-        Noise is drawn for all images in every round, so that no image depends on whether others stand. Raises
-        UsageError where the network has too few classes for the loss.
-        """
-        view = view_of(network)
-        progress = Progress(view, x, labels)
-        ranked = progress.clean_logits.argsort(1, descending=True)
-        targets = min(self.targets, ranked.shape[1] - 1) if self.loss == "targeted_dlr" else 1
-        climb = partial(auto_pgd, view, self._loss, threat, steps=self.steps, rho=self.rho)
-        for rank in range(1, targets + 1):
-            for _ in range(self.restarts):
-                start = border_start(x, threat, generator)
-                rows = progress.standing()
-                if not len(rows):
-                    return progress.result()
-                chosen = (tensor[rows] for tensor in (x, labels, ranked[:, rank], start))
-                progress.add_(rows, *in_chunks(climb, *chosen, size=view.chunk_size))
-        return progress.result()
-
-    def reach(self, threat: ThreatModel) -> float:
-        """Always 1: the first step is as long as the ball is wide."""
-        return 1.0
-
-    def _loss(self, targets: Tensor) -> Loss:
-        return targeted_dlr(targets) if self.loss == "targeted_dlr" else LOSSES[self.loss]
+def _loss(settings: Apgd, targets: Tensor) -> Loss:
+    return targeted_dlr(targets) if settings.loss == "targeted_dlr" else LOSSES[settings.loss]
 
 
 def border_start(x: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:

@@ -8,115 +8,99 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import cross_entropy_slope, margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
-from nas.attacks.square import Square
+from nas.attacks.settings import AutoAttack, Square
 from nas.attacks.view import View, view_of
 from nas.errors import UsageError
-from nas.settings import Settings
 from nas.threat import ThreatModel
 
 Perturb = Callable[[Tensor, Tensor], Tensor]
 """Images and labels to adversarial images."""
 
 
-class AutoAttack(Settings):
-    """APGD on cross-entropy, then targeted APGD, targeted FAB and Square, each on the images that still stand."""
+def run(
+    settings: AutoAttack,
+    network: nn.Module | View,
+    x: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    generator: torch.Generator,
+) -> AttackResult:
+    """The first of the four attacks' points that fooled the network, or the image itself.
 
-    name: Literal["autoattack"] = "autoattack"
-    version: Literal["standard"] = "standard"
-    steps: int = Field(100, ge=1, le=10_000)
-    """Steps of APGD and FAB; 100 in the standard version."""
-    queries: int = Field(5000, ge=1, le=1_000_000)
-    """Queries of Square; 5000 in the standard version."""
+    `generator` gives the seed; the global random states are as before after the run. Noise is drawn for the
+    standing images only, as in the authors' code, so it depends on which images share the batch. `stuck` is
+    judged by the gradient of the cross-entropy at the image. For l2 and the few image sizes that their Square
+    cannot tile (below 5, 14, 24 pixels, …), ours takes its place. Raises UsageError where `pyautoattack` is missing
+    or the network has fewer than 4 classes.
+    """
+    view = view_of(network)
+    seed = int(torch.randint(2**31 - 1, (1,), device=generator.device, generator=generator))
+    progress = Progress(view, x, labels)
+    attacks = _attacks(settings, view, progress.clean_logits.shape[1], threat, x.device, seed)
+    if threat.norm == "l2" and not _their_tiles_fit(*x.shape[2:]):
+        square = Square(queries=settings.queries)
+        attacks[-1] = lambda x, labels: square.run(view, x, labels, threat, generator).adversarial
+    if len(rows := progress.standing()):
+        progress.add_(*_blocked(view, x, labels, rows))
+    for perturb in attacks:
+        rows = progress.standing()
+        if not len(rows):
+            break
+        with _global_random_states_kept(x.device):
+            points = perturb(x[rows].float(), labels[rows]).detach().to(x.dtype)
+        valid = points.isfinite().flatten(1).all(1)  # FAB goes to NaN where the gradient is zero
+        points = threat.project(torch.where(valid[:, None, None, None], points, x[rows]), x[rows])
+        logits = chunked_logits(view, points)
+        fell = misclassified(logits, labels[rows])
+        progress.add_(rows[fell], points[fell], margin(logits, labels[rows])[fell], fell[fell])
+    return progress.result()
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
-        """Full description of the attack as it is run, for records."""
-        standard = (self.steps, self.queries) == (100, 5000)
-        convention = "APGD-CE, APGD-T, FAB-T, Square on survivors, " + ("" if standard else "NOT ") + "as published"
-        return {**self.model_dump(), "convention": convention}
 
-    def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """The first of the four attacks' points that fooled the network, or the image itself.
+def _attacks(
+    settings: AutoAttack, view: View, num_classes: int, threat: ThreatModel, device: torch.device, seed: int
+) -> list[Perturb]:
+    """The four attacks of the standard version with its parameters."""
+    if num_classes < 4:
+        raise UsageError(
+            f"AutoAttack's targeted losses compare 4 classes, the network has {num_classes}; "
+            f"use the attacks apgd (loss: cross_entropy and loss: margin) and square instead"
+        )
+    try:
+        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+        from pyautoattack.fab_pt import FABAttack_PT
+        from pyautoattack.square import SquareAttack
+    except ImportError:
+        raise UsageError(
+            "the attack autoattack needs the package pyautoattack: pip install 'robust-tiny-nas[autoattack]'"
+        ) from None
 
-        `generator` gives the seed; the global random states are as before after the run. Noise is drawn for the
-        standing images only, as in the authors' code, so it depends on which images share the batch. `stuck` is
-        judged by the gradient of the cross-entropy at the image. For l2 and the few image sizes that their Square
-        cannot tile (below 5, 14, 24 pixels, …), ours takes its place. Raises UsageError where `pyautoattack` is missing
-        or the network has fewer than 4 classes.
-        """
-        view = view_of(network)
-        seed = int(torch.randint(2**31 - 1, (1,), device=generator.device, generator=generator))
-        progress = Progress(view, x, labels)
-        attacks = self._attacks(view, progress.clean_logits.shape[1], threat, x.device, seed)
-        if threat.norm == "l2" and not _their_tiles_fit(*x.shape[2:]):
-            square = Square(queries=self.queries)
-            attacks[-1] = lambda x, labels: square.run(view, x, labels, threat, generator).adversarial
-        if len(rows := progress.standing()):
-            progress.add_(*_blocked(view, x, labels, rows))
-        for perturb in attacks:
-            rows = progress.standing()
-            if not len(rows):
-                break
-            with _global_random_states_kept(x.device):
-                points = perturb(x[rows].float(), labels[rows]).detach().to(x.dtype)
-            valid = points.isfinite().flatten(1).all(1)  # FAB goes to NaN where the gradient is zero
-            points = threat.project(torch.where(valid[:, None, None, None], points, x[rows]), x[rows])
-            logits = chunked_logits(view, points)
-            fell = misclassified(logits, labels[rows])
-            progress.add_(rows[fell], points[fell], margin(logits, labels[rows])[fell], fell[fell])
-        return progress.result()
+    def logits(x: Tensor) -> Tensor:
+        found: Tensor = _Logits.apply(x, view)
+        return found.float()  # their code is written for float32
 
-    def reach(self, threat: ThreatModel) -> float:
-        """Always 1: the first step of APGD is as long as the ball is wide."""
-        return 1.0
-
-    def _attacks(
-        self, view: View, num_classes: int, threat: ThreatModel, device: torch.device, seed: int
-    ) -> list[Perturb]:
-        """The four attacks of the standard version with its parameters."""
-        if num_classes < 4:
-            raise UsageError(
-                f"AutoAttack's targeted losses compare 4 classes, the network has {num_classes}; "
-                f"use the attacks apgd (loss: cross_entropy and loss: margin) and square instead"
-            )
-        try:
-            from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-            from pyautoattack.fab_pt import FABAttack_PT
-            from pyautoattack.square import SquareAttack
-        except ImportError:
-            raise UsageError(
-                "the attack autoattack needs the package pyautoattack: pip install 'robust-tiny-nas[autoattack]'"
-            ) from None
-
-        def logits(x: Tensor) -> Tensor:
-            found: Tensor = _Logits.apply(x, view)
-            return found.float()  # their code is written for float32
-
-        targets = min(9, num_classes - 1)
-        shared = {
-            "norm": {"linf": "Linf", "l2": "L2"}[threat.norm], "eps": threat.epsilon, "n_restarts": 1,
-            "device": device, "seed": seed, "verbose": False,
-        }  # fmt: skip
-        silent = logging.Logger("pyautoattack", logging.CRITICAL + 1)  # it warns of zero gradients: see `stuck`
-        return [
-            APGDAttack(logits, n_iter=self.steps, rho=0.75, loss="ce", logger=silent, **shared).perturb,
-            APGDAttack_targeted(
-                logits, n_iter=self.steps, rho=0.75, n_target_classes=targets, logger=silent, **shared
-            ).perturb,
-            FABAttack_PT(logits, n_iter=self.steps, n_target_classes=targets, targeted=True, **shared).perturb,
-            SquareAttack(logits, n_queries=self.queries, p_init=0.8, resc_schedule=False, **shared).perturb,
-        ]
+    targets = min(9, num_classes - 1)
+    shared = {
+        "norm": {"linf": "Linf", "l2": "L2"}[threat.norm], "eps": threat.epsilon, "n_restarts": 1,
+        "device": device, "seed": seed, "verbose": False,
+    }  # fmt: skip
+    silent = logging.Logger("pyautoattack", logging.CRITICAL + 1)  # it warns of zero gradients: see `stuck`
+    return [
+        APGDAttack(logits, n_iter=settings.steps, rho=0.75, loss="ce", logger=silent, **shared).perturb,
+        APGDAttack_targeted(
+            logits, n_iter=settings.steps, rho=0.75, n_target_classes=targets, logger=silent, **shared
+        ).perturb,
+        FABAttack_PT(logits, n_iter=settings.steps, n_target_classes=targets, targeted=True, **shared).perturb,
+        SquareAttack(logits, n_queries=settings.queries, p_init=0.8, resc_schedule=False, **shared).perturb,
+    ]
 
 
 class _Logits(torch.autograd.Function):

@@ -6,12 +6,12 @@ autograd's cancels. Letters: N images, K classes, z logits, y label, π the clas
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nas.attacks.settings import LossName
 from nas.errors import UsageError
 
 
@@ -74,9 +74,6 @@ def targeted_dlr(targets: Tensor) -> Loss:
         lambda logits, labels: _quotient_slope(logits, *_targeted_terms(logits, labels, targets)),
     )
 
-
-LossName = Literal["cross_entropy", "margin", "dlr"]
-"""Losses that need no target."""
 
 LOSSES: dict[LossName, Loss] = {
     "cross_entropy": Loss(cross_entropy, cross_entropy_slope),

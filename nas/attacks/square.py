@@ -5,84 +5,76 @@ Letters: N images, C channels, H × W pixels.
 
 from functools import cache
 from math import sqrt
-from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from nas.attacks.losses import margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
+from nas.attacks.settings import Square
 from nas.attacks.view import View, view_of
-from nas.settings import Settings
 from nas.threat import ThreatModel
 
 
-class Square(Settings):
-    """Random search for the largest margin on images that still stand; a query is one forward pass of an image."""
+def run(
+    settings: Square,
+    network: nn.Module | View,
+    x: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    generator: torch.Generator,
+) -> AttackResult:
+    """The first query of each image that fooled the network, or the point of largest margin.
 
-    name: Literal["square"] = "square"
-    queries: int = Field(5000, ge=1, le=1_000_000)
-    """Proposals for each image and restart, after the first point."""
-    p_init: float = Field(0.8, gt=0, le=1)
-    """Share of the pixels in the first squares; it shrinks by a fixed schedule."""
-    restarts: int = Field(1, ge=1, le=1000)
-    """Number of starts."""
+    All images of a batch try the same square in a query, as in the authors' code, and chance is drawn for all
+    of them, so that no image depends on whether others stand.
+    """
+    view = view_of(network)
+    progress = Progress(view, x, labels)
+    for _ in range(settings.restarts):
+        _search(settings, view, x, labels, threat, generator, progress)
+    return progress.result()
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
-        """Full description of the attack as it is run, for records."""
-        return {**self.model_dump(), "convention": "margin, schedule not rescaled, robust only if no query fools"}
 
-    def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """The first query of each image that fooled the network, or the point of largest margin.
+def _search(
+    settings: Square,
+    view: View,
+    x: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    generator: torch.Generator,
+    progress: Progress,
+) -> None:
+    """One restart; writes what it finds into `progress`."""
+    epsilon, flat = threat.epsilon, threat.norm == "linf"
+    start = _stripes(x, epsilon, generator) if flat else _tiles(x, epsilon, generator)
+    rows = progress.standing()
+    x, labels, best = x[rows], labels[rows], start[rows]
+    highest = torch.full(rows.shape, -torch.inf, device=x.device)
+    for query in range(settings.queries + 1):
+        if not len(rows):
+            return
+        if query == 0:
+            point = best
+        elif flat:
+            point = _new_square(x, best, epsilon, _size(settings, x, query - 1), generator)
+        else:
+            point = _new_bump(x, best, epsilon, _size(settings, x, query - 1), generator, rows, len(start))
+        logits = chunked_logits(view, point)
+        loss, fell = margin(logits, labels), misclassified(logits, labels)
+        better = loss > highest
+        best = torch.where(better[:, None, None, None], point, best)
+        highest = torch.where(better, loss, highest)
+        if fell.any():
+            progress.add_(rows[fell], point[fell], loss[fell], fell[fell])
+            rows, x, labels, best, highest = (tensor[~fell] for tensor in (rows, x, labels, best, highest))
+    progress.add_(rows, best, highest)
 
-        All images of a batch try the same square in a query, as in the authors' code, and chance is drawn for all
-        of them, so that no image depends on whether others stand.
-        """
-        view = view_of(network)
-        progress = Progress(view, x, labels)
-        for _ in range(self.restarts):
-            self._search(view, x, labels, threat, generator, progress)
-        return progress.result()
 
-    def _search(
-        self, view: View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator, progress: Progress
-    ) -> None:
-        """One restart; writes what it finds into `progress`."""
-        epsilon, flat = threat.epsilon, threat.norm == "linf"
-        start = _stripes(x, epsilon, generator) if flat else _tiles(x, epsilon, generator)
-        rows = progress.standing()
-        x, labels, best = x[rows], labels[rows], start[rows]
-        highest = torch.full(rows.shape, -torch.inf, device=x.device)
-        for query in range(self.queries + 1):
-            if not len(rows):
-                return
-            if query == 0:
-                point = best
-            elif flat:
-                point = _new_square(x, best, epsilon, self._size(x, query - 1), generator)
-            else:
-                point = _new_bump(x, best, epsilon, self._size(x, query - 1), generator, rows, len(start))
-            logits = chunked_logits(view, point)
-            loss, fell = margin(logits, labels), misclassified(logits, labels)
-            better = loss > highest
-            best = torch.where(better[:, None, None, None], point, best)
-            highest = torch.where(better, loss, highest)
-            if fell.any():
-                progress.add_(rows[fell], point[fell], loss[fell], fell[fell])
-                rows, x, labels, best, highest = (tensor[~fell] for tensor in (rows, x, labels, best, highest))
-        progress.add_(rows, best, highest)
-
-    def _size(self, x: Tensor, query: int) -> float:
-        """Side of a square of the present share of the pixels, unrounded."""
-        halvings = sum(query > end for end in HALVED_AFTER)
-        return sqrt(self.p_init / 2**halvings * x.shape[2] * x.shape[3])
-
-    def reach(self, threat: ThreatModel) -> float:
-        """Always 1: squares lie on the border of the ball and cross it at once."""
-        return 1.0
+def _size(settings: Square, x: Tensor, query: int) -> float:
+    """Side of a square of the present share of the pixels, unrounded."""
+    halvings = sum(query > end for end in HALVED_AFTER)
+    return sqrt(settings.p_init / 2**halvings * x.shape[2] * x.shape[3])
 
 
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
