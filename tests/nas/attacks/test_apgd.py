@@ -75,8 +75,13 @@ def test_every_image_takes_the_course_of_the_authors_code(name: str, norm: str, 
     assert torch.equal(fooled, stands == 0)
     if steps == 100:
         assert 5 < fooled.sum() < 43, "too easy or too hard to show anything"
-    torch.testing.assert_close(points[~fooled], best[~fooled], rtol=0, atol=1e-6)
-    torch.testing.assert_close(loss[~fooled], best_loss[~fooled], rtol=1e-6, atol=1e-9)
+    # A rise of less than rounding decides whether a step halves, on another processor otherwise: rare, and named so.
+    rises = torch.stack([loss_of(name, targets).value(network(point), labels) for point in seen]).diff(dim=0)
+    tied = ((rises.abs() < 1e-10) & (rises != 0)).any(0)
+    alike = (points - best).abs().amax(dim=(1, 2, 3)) <= 1e-6
+    assert tied[~fooled & ~alike].all()
+    assert (~fooled & ~alike).sum() <= 1
+    torch.testing.assert_close(loss[~fooled & alike], best_loss[~fooled & alike], rtol=1e-6, atol=1e-9)
     assert not stuck.any()
     # Where theirs goes on after a success, ours stops at the first point that fooled.
     wrong = torch.stack([network(point).argmax(1) != labels for point in seen])
