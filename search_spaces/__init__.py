@@ -1,4 +1,4 @@
-"""Search spaces: what a network can be. Knows torch and torchvision, never `nas`.
+"""Search spaces: what a network can be. Knows torch, never `nas`.
 
 `SPACES` lists every space with its settings class and its constructor. Modules (torch) are imported only
 by `search_spaces.network` and `search_spaces.blocks`, so describing and counting networks stays instant.

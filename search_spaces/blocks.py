@@ -1,20 +1,39 @@
-"""Modules of the block kinds, from torchvision's building blocks."""
+"""Modules of the block kinds: convolution, batch-norm, ReLU6, and a shortcut around them.
+
+Parameters are named and ordered as in torchvision's MobileNetV2 (a test compares). Its modules would do the same, but
+importing them imports all of torchvision's models and torch's compiler: seconds and 170 MB in every worker.
+"""
 
 from collections.abc import Callable
 
-from torch import nn
-from torchvision.models.mobilenetv2 import InvertedResidual
-from torchvision.ops.misc import Conv2dNormActivation
+from torch import Tensor, nn
 
 from search_spaces.spec import BlockSpec
 
 
-def _activated(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Module:
+class Shortcut(nn.Module):
+    """Layers `conv`, and their input added to their output where `adds_input`."""
+
+    def __init__(self, conv: nn.Sequential, adds_input: bool) -> None:
+        super().__init__()
+        self.conv = conv
+        self.adds_input = adds_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output (N, C', H', W') of images `x` (N, C, H, W)."""
+        out: Tensor = self.conv(x)
+        return x + out if self.adds_input else out
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
+    """Convolution that keeps the size at stride 1, and batch-norm."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+def _activated(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
     """Convolution, batch-norm, ReLU6."""
-    module: nn.Module = Conv2dNormActivation(
-        inputs, outputs, kernel, stride, groups=groups, norm_layer=nn.BatchNorm2d, activation_layer=nn.ReLU6
-    )
-    return module
+    return nn.Sequential(*_convolution(inputs, outputs, kernel, stride, groups), nn.ReLU6(inplace=True))
 
 
 def _conv(block: BlockSpec) -> nn.Module:
@@ -22,15 +41,12 @@ def _conv(block: BlockSpec) -> nn.Module:
 
 
 def _inverted_residual(block: BlockSpec) -> nn.Module:
-    # torchvision rounds in_channels * expand_ratio; the quotient of two integers survives that exactly.
-    ratio = block.hidden_channels / block.in_channels
-    module = InvertedResidual(block.in_channels, block.out_channels, block.stride, ratio)
-    if block.kernel_size != 3:  # torchvision's depthwise kernel is always 3×3
-        hidden, kernel = block.hidden_channels, block.kernel_size
-        depthwise = module.conv[-3]  # before the projection and its batch-norm
-        depthwise[0] = nn.Conv2d(hidden, hidden, kernel, block.stride, kernel // 2, groups=hidden, bias=False)
-    found: nn.Module = module
-    return found
+    """MobileNetV2 (Sandler 2018): expansion where it widens, depthwise convolution, linear projection."""
+    inputs, hidden = block.in_channels, block.hidden_channels
+    expansion = [] if hidden == inputs else [_activated(inputs, hidden, 1, 1)]
+    depthwise = _activated(hidden, hidden, block.kernel_size, block.stride, groups=hidden)
+    projection = _convolution(hidden, block.out_channels, 1, 1)
+    return Shortcut(nn.Sequential(*expansion, depthwise, *projection), block.has_residual)
 
 
 def _separable(block: BlockSpec) -> nn.Module:
@@ -43,14 +59,8 @@ def _separable(block: BlockSpec) -> nn.Module:
 
 def _residual(block: BlockSpec) -> nn.Module:
     hidden, out, kernel = block.hidden_channels, block.out_channels, block.kernel_size
-    # Of torchvision's block the shortcut alone is wanted: it adds the input where strides and channels allow.
-    module: nn.Module = InvertedResidual(block.in_channels, out, block.stride, 1)
-    module.conv = nn.Sequential(
-        _activated(block.in_channels, hidden, kernel, block.stride),
-        nn.Conv2d(hidden, out, kernel, 1, kernel // 2, bias=False),
-        nn.BatchNorm2d(out),
-    )
-    return module
+    first = _activated(block.in_channels, hidden, kernel, block.stride)
+    return Shortcut(nn.Sequential(first, *_convolution(hidden, out, kernel, 1)), block.has_residual)
 
 
 BLOCKS: dict[str, Callable[[BlockSpec], nn.Module]] = {

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.mobilenetv2 import InvertedResidual
 
+from search_spaces.blocks import Shortcut
 from search_spaces.network import Network
 
 DENSE_PIXELS = 64
@@ -72,7 +72,7 @@ def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
     for module in block.modules():
         if not list(module.children()):
             leaves.append(module)
-        elif type(module).forward not in (nn.Sequential.forward, InvertedResidual.forward):
+        elif type(module).forward not in (nn.Sequential.forward, Shortcut.forward):
             return None
     layers: list[Layer] = []
     while leaves:

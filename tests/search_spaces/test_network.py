@@ -132,3 +132,16 @@ def test_the_forward_pass_is_convolve_pool_classify() -> None:
     pooled = maps.clamp(0, 6).mean(dim=(2, 3))
     expected = pooled @ network.classifier.weight.T + network.classifier.bias
     torch.testing.assert_close(network(x), expected)
+
+
+@pytest.mark.parametrize(("hidden", "out", "stride"), [(8, 8, 1), (48, 8, 1), (48, 16, 2)])
+def test_an_inverted_residual_is_that_of_torchvision(hidden: int, out: int, stride: int) -> None:
+    from torchvision.models.mobilenetv2 import InvertedResidual
+
+    with torch.random.fork_rng():
+        ours = BLOCKS["inverted_residual"](BlockSpec("inverted_residual", 1, 8, hidden, out, 3, stride))
+        theirs = InvertedResidual(8, out, stride, hidden / 8)
+    theirs.load_state_dict(ours.state_dict())
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.rand(4, 8, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
