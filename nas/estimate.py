@@ -26,7 +26,7 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     """
     problem = make_problem(config, data)
     check_budget(problem)
-    check_needs(config, data.num_classes)
+    check_needs(config, problem.space)
     starts = starts_of(config.search.start_from, problem.space, front_in)
     anchors = first_genotypes(problem, config.search.anchors)
     begun = dataclasses.replace(problem, first=tuple(start.genotype for start in starts))

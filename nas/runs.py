@@ -230,7 +230,7 @@ def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Pro
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
-    check_needs(config, data.num_classes)
+    check_needs(config, problem.space)
     work = planned(problem)
     try:
         run.trials_folder.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
 """What a config needs is looked at first: by check, search, sweep, retrain, evaluate and audit."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,8 @@ from nas.errors import UsageError
 from nas.needs import check_needs
 from nas.packages import PACKAGES
 from nas.search.samplers import SAMPLERS
+from search_spaces import SPACES, SearchSpace, SpaceEntry
+from tests.builders import tiny_space
 from tests.tiny_run import nas as call_nas
 from tests.tiny_run import write_config
 
@@ -47,7 +51,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 ) -> None:
     config = load_config(write_config(tmp_path), [override])
     with pytest.raises(UsageError, match=rf"needs the package {NEEDS[override]}, .*pip install '\.\["):
-        check_needs(config, 10)
+        check_needs(config, tiny_space())
 
 
 def test_a_damaged_package_is_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,17 +60,17 @@ def test_a_damaged_package_is_a_missing_one(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, "ray", raising=False)
     config = load_config(write_config(tmp_path), ["search.executor=ray"])
     with pytest.raises(UsageError, match=r"ray needs the package ray, .*ValueError: numpy.dtype size changed"):
-        check_needs(config, 10)
+        check_needs(config, tiny_space())
 
 
 def test_the_driver_of_a_database_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(write_config(tmp_path), ["search.storage_env=NAS_TEST_URL"])
     monkeypatch.setenv("NAS_TEST_URL", "sqlite:///study.db")
-    check_needs(config, 10)
+    check_needs(config, tiny_space())
     monkeypatch.setenv("NAS_TEST_URL", "postgresql://me:top-secret@host/db")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UsageError, match=r"driver .* is not installed") as caught:
-        check_needs(config, 10)
+        check_needs(config, tiny_space())
     assert "top-secret" not in str(caught.value)
 
 
@@ -105,8 +109,28 @@ def test_an_evaluation_needs_what_it_runs_alone(retrained: Path, without_package
 def test_autoattack_with_too_few_classes_is_refused_first(tmp_path: Path, override: str) -> None:
     config = load_config(write_config(tmp_path), [override])
     with pytest.raises(UsageError, match="autoattack compares four classes, the data set has 2"):
-        check_needs(config, 2)
+        check_needs(config, tiny_space(num_classes=2))
 
 
 def test_two_classes_do_for_the_default_ladder(tmp_path: Path) -> None:
-    check_needs(load_config(write_config(tmp_path), ["evaluation.ladder={}"]), 2)
+    check_needs(load_config(write_config(tmp_path), ["evaluation.ladder={}"]), tiny_space(num_classes=2))
+
+
+@pytest.mark.parametrize("verb", ["check", "search"])
+def test_a_space_that_cannot_be_sent_to_workers_is_named_before_any_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, verb: str
+) -> None:
+    made = SPACES["mobilenet_tiny"]
+
+    def closed(*arguments: Any) -> SearchSpace:
+        space = made.constructor(*arguments)
+        return dataclasses.replace(space, network_spec=lambda values: space.network_spec(values))
+
+    monkeypatch.setitem(SPACES, "mobilenet_tiny", SpaceEntry(made.settings, closed))
+    monkeypatch.chdir(tmp_path)
+    path = write_config(tmp_path)
+    ended = call_nas(capsys, verb, path, "--set", "search.executor=processes")
+    assert (ended.code, ended.out) == (2, "")
+    assert "its network_spec cannot be sent to worker processes" in " ".join(ended.message.split())
+    assert not Path("runs").exists()
+    assert call_nas(capsys, "check", path, "--no-time").code == 0, "in one process, a closure does"
