@@ -6,21 +6,44 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.attacks import AutoAttack, Pgd, Transfer
 from nas.checkpoint import load_checkpoint
 from nas.config import RunConfig
 from nas.data import DataSettings, Split, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
-from nas.evaluation import EvaluationSettings, score
+from nas.evaluation import EvaluationSettings, check_attacks, score
 from nas.records import Evaluation
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
+from search_spaces.network import Network
+
+
+class Foreign(nn.Module):
+    """A network that is not of this project, behind the one door through which its code is called.
+
+    It gets a copy of its input, as some normalise in place, and whatever it raises is a UsageError that names it.
+    """
+
+    def __init__(self, name: str, network: nn.Module) -> None:
+        super().__init__()
+        self.name, self.network = name, network
+
+    def forward(self, x: Tensor) -> Any:
+        """What the network gives for pixels (N, C, H, W)."""
+        try:
+            return self.network(x.clone())
+        except Exception as error:
+            raise UsageError(
+                f"{self.name} cannot take images of shape {tuple(x.shape[1:])}, {len(x)} at once: {_told(error)}; it "
+                f"must take any number of them, with pixels in [0, 1]"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -46,14 +69,17 @@ def function_subject(target: str, weights: Path | None, config: RunConfig) -> Su
 
     Data, threat model and attacks are those of `config`. The network takes pixels (N, C, H, W) in [0, 1] and gives
     logits (N, K); it is switched to eval mode. The module is looked for in the working directory, too. Nothing
-    is unpickled. Raises UsageError or CheckpointError where one of the parts is not there or does not fit.
+    is unpickled. Raises UsageError or CheckpointError where one of the parts is not there or does not fit. What the
+    code prints goes to sys.stdout.
     """
     made = _called(target)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{target} returned {type(made).__name__}, not a torch.nn.Module")
     if weights is not None:
         _fill(made, weights)
-    return Subject(target, made.eval(), config.data, config.threat, config.evaluation, config.search.seed)
+    made.eval()
+    network = made if type(made) is Network else Foreign(target, made)
+    return Subject(target, network, config.data, config.threat, config.evaluation, config.search.seed)
 
 
 def _called(target: str) -> object:
@@ -63,16 +89,16 @@ def _called(target: str) -> object:
         sys.path.insert(0, os.getcwd())
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"cannot audit {target!r}: {_told(error)}; write module:function, a function that returns the "
                          f"network") from error  # fmt: skip
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{target} failed: {_told(error)}; it is called without arguments") from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
@@ -102,6 +128,7 @@ def audit(
 
     The ladder's last rung (and AutoAttack's reference implementation where `autoattack` asks for it, and adversarial
     images of the checkpoints `transfer_from`), then every check on `trust_images` images. At most `images` images.
+    Raises UsageError where a network does not fit the images, or fails under attack.
     """
     ladder = subject.evaluation.ladder
     final = (*ladder.final, AutoAttack()) if autoattack else ladder.final
@@ -110,14 +137,21 @@ def audit(
         update={"ladder": ladder, "max_images": images or subject.evaluation.max_images}
     )
     split = _images(subject.data, split_name).to(device)
-    sources = [load_checkpoint(folder).network.to(device) for folder in transfer_from]
+    sources = {str(folder): load_checkpoint(folder).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
-    _check_fits(network, split, subject.name)
-    return score(
-        network, split, subject.threat, settings,
-        make_generator(subject.seed, "audit", split_name, device=device), split_name=split_name, fidelity="final",
-        transfers=tuple(Transfer(source, Pgd()) for source in sources),
-    ).evaluation  # fmt: skip
+    for name, one in {**sources, subject.name: network}.items():
+        classes = _check_fits(one, split, name)
+    check_attacks(ladder, settings.attack, classes, ("final",))
+    try:
+        return score(
+            network, split, subject.threat, settings,
+            make_generator(subject.seed, "audit", split_name, device=device), split_name=split_name, fidelity="final",
+            transfers=tuple(Transfer(source, Pgd()) for source in sources.values()),
+        ).evaluation  # fmt: skip
+    except RuntimeError as error:  # autograd's, about what their code does to its gradients
+        if not isinstance(network, Foreign):
+            raise
+        raise UsageError(f"the attack on {subject.name} failed: {_told(error)}") from error
 
 
 def _images(settings: DataSettings, split_name: str) -> Split:
@@ -125,14 +159,17 @@ def _images(settings: DataSettings, split_name: str) -> Split:
 
 
 @torch.no_grad()
-def _check_fits(network: nn.Module, split: Split, name: str) -> None:
-    """Raises UsageError where the network cannot take the images, or does not give a row of logits for each."""
+def _check_fits(network: nn.Module, split: Split, name: str) -> int:
+    """Number of logits of the network. Raises UsageError where it does not give a row of them for each image.
+
+    Ours would take images of any size, and grey ones for coloured.
+    """
     shape = tuple(split.images.shape[1:])
-    try:
-        logits = network(split[:2].images.float() / 255)
-    except Exception as error:
-        raise UsageError(f"{name} cannot take images of shape {shape}: {_told(error)}") from error
+    if isinstance(network, Network) and network.spec.input_shape != shape:
+        raise UsageError(f"{name} is a network for images of shape {network.spec.input_shape}, these are {shape}")
+    logits = (network if isinstance(network, Foreign) else Foreign(name, network))(split[:2].images.float() / 255)
     classes = int(split.labels.max()) + 1
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape[1] < classes:
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < classes:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UsageError(f"{name} must give logits (images, {classes} or more classes), got {found}")
+    return logits.shape[1]

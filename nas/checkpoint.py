@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.attacks import ATTACKS, AttackSettings
 from nas.data import DataSettings, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
-from nas.evaluation import EvaluationSettings, evaluate
+from nas.evaluation import EvaluationSettings, check_attacks, evaluate
 from nas.files import write_json
 from nas.records import Evaluation, Fidelity
 from nas.seeding import make_generator
@@ -99,11 +99,12 @@ def evaluate_checkpoint(
     settings = checkpoint.evaluation
     if attack is not None:
         settings = settings.model_copy(update={"attack": attack})
+    fidelity: Fidelity = "final" if attack is None else "attack"
+    check_attacks(settings.ladder, settings.attack, len(checkpoint.class_names), (fidelity,))
     is_test = split_name == "test"
     split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
-    fidelity: Fidelity = "final" if attack is None else "attack"
     return evaluate(
         network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
     )

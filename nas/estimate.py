@@ -10,6 +10,7 @@ from nas.config import RunConfig
 from nas.crew import workers_and_threads
 from nas.data import SearchData
 from nas.machine import resolve_device
+from nas.needs import check_needs
 from nas.records import Costs
 from nas.runs import check_budget, front_in, make_problem
 from nas.search.start import first_genotypes, starts_of
@@ -25,6 +26,7 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     """
     problem = make_problem(config, data)
     check_budget(problem)
+    check_needs(config, problem.space)
     starts = starts_of(config.search.start_from, problem.space, front_in)
     anchors = first_genotypes(problem, config.search.anchors)
     begun = dataclasses.replace(problem, first=tuple(start.genotype for start in starts))

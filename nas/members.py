@@ -12,7 +12,7 @@ import torch
 
 from nas.errors import CheckpointError
 from nas.evaluation import IMAGE_SCORES, ImageScores, load_scores
-from nas.pareto import Member, Metric, ParetoFront, Trainings, members_by_wilson, members_of
+from nas.pareto import Member, Metric, ParetoFront, Trainings, is_derived, members_by_wilson, members_of
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.runs import Run
@@ -58,7 +58,7 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
     records, objectives = front.records, front.objectives
     found = [trainings_of(run, record) for record in records]
     values = [_values(record, own, objectives) for record, own in zip(records, found, strict=True)]
-    notes = [*_ladder_notes(records), *_seed_notes(run, records, found)]
+    notes = [*_ladder_notes(records), *_seed_notes(run, records, found), *_derived_notes(objectives)]
     try:
         images = [_images(run, record, own) for record, own in zip(records, found, strict=True)]
     except CheckpointError as error:
@@ -112,6 +112,11 @@ def _ladder_notes(records: Sequence[TrialRecord]) -> list[str]:
         return []
     groups = "; ".join(f"{rung}: {_numbers(numbers)}" for rung, numbers in by_rung.items())
     return [f"not all were attacked as hard, and less hard looks more robust ({groups})"]
+
+
+def _derived_notes(objectives: Sequence[Metric]) -> list[str]:
+    names = ", ".join(objective.name for objective in objectives if is_derived(objective.name))
+    return [f"{names}: computed from other scores, without an interval; ranks and ties take it as exact"] * bool(names)
 
 
 def _seed_notes(run: Run, records: Sequence[TrialRecord], found: Sequence[Mapping[int, Evaluation]]) -> list[str]:

@@ -149,6 +149,11 @@ class TrialState(StrEnum):
     FAILED = "failed"
 
 
+Cause = Literal["candidate", "environment"]
+"""Why a candidate has no evaluation: it failed itself (it diverged, say), or what it ran on did (a missing package or
+file, no memory, a worker that was killed), which says nothing about it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What training and scoring a candidate gave: an evaluation, or the error that ended it."""
@@ -161,6 +166,8 @@ class Outcome:
     """Share of `seconds` that went into scoring."""
     epochs: int | None = None
     """Epochs trained so far, where that is not all of them."""
+    cause: Cause = "candidate"
+    """Of the error, where there is one."""
     halfway: tuple[Halfway, ...] = ()
     """Scores at the rungs of epochs below."""
 

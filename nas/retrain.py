@@ -15,6 +15,7 @@ from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import exclusive, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
+from nas.needs import check_attacks_of
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
@@ -63,6 +64,7 @@ def retrain(
         supernet = supernet_of(run, data) if inherited else None
         if (folder / RESULT).exists():
             return folder, _finished(run, picked, data, folder)
+        check_attacks_of(run.config, data.num_classes)
         claim_threads(available_cores())
         device = resolve_device(run.config.device)
         data = data.to(device)

@@ -18,9 +18,10 @@ from nas.crew import Crew, crew_of
 from nas.data import SearchData, load_search_data
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
-from nas.evaluation import check_attacks, lipschitz_bound_log10
+from nas.evaluation import lipschitz_bound_log10
 from nas.files import exclusive, read_json, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
+from nas.needs import check_needs
 from nas.pareto import Metric, ParetoFront, front_of, metric
 from nas.records import Costs, TrialRecord
 from nas.search.database import Database
@@ -223,15 +224,13 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], r
 
 
 def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
-    if config.search.storage_env is not None:
-        Database(config.search.storage_env, "").url()  # or it is refused
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
     data = load_search_data(config.data)
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
-    check_attacks(config.evaluation.ladder, config.evaluation.attack, data.num_classes)
+    check_needs(config, problem.space)
     work = planned(problem)
     try:
         run.trials_folder.mkdir(parents=True, exist_ok=True)

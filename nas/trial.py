@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from nas.data import SearchData, Split
-from nas.errors import CheckpointError, Diverged
+from nas.errors import CheckpointError, Diverged, NasError
 from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
 from nas.evaluation.ladder import RUNGS
 from nas.files import write_atomic, write_json
 from nas.pareto import METRICS
-from nas.records import Candidate, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
+from nas.records import Candidate, Cause, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
@@ -49,7 +49,7 @@ class TrialPlan:
     """Whether candidates are trained before they are scored."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
-        """Outcome of training and scoring `candidate`; its own failures are outcomes too.
+        """Outcome of training and scoring `candidate`; failures are outcomes too, with their cause.
 
         A candidate whose results already lie in its folder is not trained again: they are the outcome (the search
         was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
@@ -69,10 +69,11 @@ class TrialPlan:
                 outcome = self._climb(candidate, folder, finished)
         except OSError:
             raise
-        except Exception:
-            error = traceback.format_exc()
-            write_atomic(folder / "error.txt", error.encode())
-            return Outcome(None, time.perf_counter() - started, error)
+        except Exception as error:
+            text = traceback.format_exc()
+            write_atomic(folder / ERROR, text.encode())
+            return Outcome(None, time.perf_counter() - started, text, cause=cause_of(error))
+        (folder / ERROR).unlink(missing_ok=True)  # of an attempt before this one
         write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
         let_go(outcome, folder)  # not before: a kill in between goes on from it
         return outcome
@@ -168,6 +169,14 @@ class TrialPlan:
         )  # fmt: skip
 
 
+def cause_of(error: Exception) -> Cause:
+    """Where the cause of `error` lies: with the candidate where it diverged, or where nothing else is known."""
+    outside = (ImportError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, NasError)
+    no_memory = "DefaultCPUAllocator" in str(error)  # torch has no type for it on the CPU
+    is_outside = isinstance(error, outside) and not isinstance(error, Diverged)
+    return "environment" if is_outside or no_memory else "candidate"
+
+
 def metrics_of(evaluation: Evaluation) -> dict[str, float]:
     """Scores of `evaluation` by the names of their metrics; those that were not measured are left out."""
     values = {name: getattr(evaluation, name, None) for name in METRICS}
@@ -213,6 +222,9 @@ WEIGHTS = "model.safetensors"
 
 STATE = "state.safetensors"
 """The training of a candidate that waits at a rung of epochs, or was halted there."""
+
+ERROR = "error.txt"
+"""Traceback of the attempt that failed."""
 
 RESULT = "evaluation.json"
 """Written last: a trial folder with this file is finished."""

@@ -62,9 +62,11 @@ def toy_evaluation(genotype: Genotype) -> Evaluation:
 
 @dataclass
 class ToyEvaluate:
-    """Picklable `evaluate`; `calls` lists what was trained in this process. `fails` and `acts` go by trial number."""
+    """Picklable `evaluate`; `calls` lists what was trained in this process. All others go by trial number."""
 
     fails: frozenset[int] = frozenset()
+    missing: frozenset[int] = frozenset()
+    """These fail for a cause outside them."""
     acts: Mapping[int, str] = field(default_factory=dict)
     folder: Path | None = None
     calls: list[Candidate] = field(default_factory=list)
@@ -88,6 +90,8 @@ class ToyEvaluate:
             time.sleep(1000)
         if candidate.number in self.fails:
             return Outcome(None, 0.0, f"Traceback …\nValueError: trial {candidate.number} is cursed")
+        if candidate.number in self.missing:
+            return Outcome(None, 0.0, "Traceback …\nImportError: cannot import", cause="environment")
         return Outcome(toy_evaluation(candidate.genotype), 0.0)
 
 

@@ -20,6 +20,7 @@ from nas.attacks.result import AttackResult, Progress, chunked_logits
 from nas.attacks.settings import AutoAttack, Square
 from nas.attacks.view import View, view_of
 from nas.errors import UsageError
+from nas.packages import check_installed
 from nas.threat import ThreatModel
 
 Perturb = Callable[[Tensor, Tensor], Tensor]
@@ -74,14 +75,10 @@ def _attacks(
             f"AutoAttack's targeted losses compare 4 classes, the network has {num_classes}; "
             f"use the attacks apgd (loss: cross_entropy and loss: margin) and square instead"
         )
-    try:
-        from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
-        from pyautoattack.fab_pt import FABAttack_PT
-        from pyautoattack.square import SquareAttack
-    except ImportError:
-        raise UsageError(
-            "the attack autoattack needs the package pyautoattack: pip install 'robust-tiny-nas[autoattack]'"
-        ) from None
+    check_installed(settings.name)
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from pyautoattack.fab_pt import FABAttack_PT
+    from pyautoattack.square import SquareAttack
 
     def logits(x: Tensor) -> Tensor:
         found: Tensor = _Logits.apply(x, view)

@@ -85,11 +85,12 @@ def show(
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
     from nas.evaluation import certified_lipschitz
     from nas.members import trainings_of
+    from nas.pareto import METRICS, derived_of
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
-    from nas.report.tables import block_table, bytes_text, genotype_text
+    from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run, trained_network
 
     opened = open_run(run)
@@ -100,8 +101,11 @@ def show(
         err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
     bound = certified_lipschitz(trained_network(opened, record)) if lipschitz else None
     trainings = trainings_of(opened, record) if record.evaluation else {}
+    derived = derived_of(record)
     if format is PlainFormat.JSON:
-        more = {"certified": dataclasses.asdict(bound)} if bound else {}
+        more: dict[str, Any] = {"certified": dataclasses.asdict(bound)} if bound else {}
+        if derived:
+            more["derived"] = derived
         if len(trainings) > 1:
             more["seeds"] = {str(repeat): to_json(evaluation) for repeat, evaluation in trainings.items()}
         return print_json(to_json(record) | more)
@@ -118,6 +122,8 @@ def show(
     )
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
+    for name, value in derived.items():
+        out.print(f"{METRICS[name].title} {'none' if value is None else number_text(value)} {METRICS[name].unit}")
     if len(trainings) > 1:
         out.print(seeds_table(trainings))
     if bound:

@@ -1,5 +1,7 @@
 """Verbs about one network: retrain, evaluate, audit."""
 
+import sys
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -122,18 +124,19 @@ def audit(
     from nas.records import to_json
     from nas.report.evaluations import audit_html, audit_view
 
-    if ":" in subject and not Path(subject).exists():
-        if config is None:
-            raise UsageError(
-                f"{subject} needs --config CONFIG: the data, the threat model and the attacks to judge it by"
-            )
-        chosen = function_subject(subject, weights, load_config(config, overrides or ()))
-    elif weights or config or overrides:
-        raise UsageError("--weights, --config and --set are for module:function; a checkpoint brings its own")
-    else:
-        chosen = checkpoint_subject(Path(subject))
+    with redirect_stdout(sys.stderr):  # their code may print, and our result alone belongs on stdout
+        if ":" in subject and not Path(subject).exists():
+            if config is None:
+                raise UsageError(
+                    f"{subject} needs --config CONFIG: the data, the threat model and the attacks to judge it by"
+                )
+            chosen = function_subject(subject, weights, load_config(config, overrides or ()))
+        elif weights or config or overrides:
+            raise UsageError("--weights, --config and --set are for module:function; a checkpoint brings its own")
+        else:
+            chosen = checkpoint_subject(Path(subject))
     claim_threads(available_cores())
-    with err.status(f"auditing {chosen.name} on the {split.value} images …"):
+    with redirect_stdout(sys.stderr), err.status(f"auditing {chosen.name} on the {split.value} images …"):
         found = run_audit(
             chosen, split_name=split.value, device=resolve_device(device), images=images, autoattack=autoattack,
             transfer_from=transfer_from or (),

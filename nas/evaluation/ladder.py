@@ -5,10 +5,13 @@ optimistic number) meet the full one, those that still belong to the front meet 
 retrained network the strongest. Robust accuracy is the worst case over all of them, image by image.
 """
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from nas.attacks import Apgd, AttackSettings, AutoAttack, Pgd, Square
 from nas.errors import ConfigError
+from nas.packages import check_installed
 from nas.records import Fidelity
 from nas.settings import Settings
 
@@ -53,10 +56,16 @@ def attacks_of(
     return first, tuple(_for_classes(other, num_classes) for other in others)
 
 
-def check_attacks(ladder: Ladder, attack: AttackSettings, num_classes: int) -> None:
-    """Raises ConfigError where an attack of some rung cannot be made with so many classes."""
-    for fidelity in RUNGS:
-        attacks_of(ladder, attack, fidelity, num_classes)
+def check_attacks(ladder: Ladder, attack: AttackSettings, num_classes: int, rungs: Sequence[Fidelity] = RUNGS) -> None:
+    """Raises ConfigError where an attack of `rungs` cannot be made with so many classes.
+
+    Raises UsageError where one needs a package that cannot be imported.
+    """
+    for fidelity in rungs:
+        first, others = attacks_of(ladder, attack, fidelity, num_classes)
+        for needed in (first, *others):
+            if needed is not None:
+                check_installed(needed.name)
 
 
 def _for_classes(attack: AttackSettings, num_classes: int) -> AttackSettings:

@@ -1,13 +1,13 @@
 """Every quantity that can be an objective, a constraint or a column, with the one way to read it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from math import inf
+from math import inf, isfinite
 from typing import Literal
 
 from nas.errors import UsageError
-from nas.records import Evaluation, TrialRecord
+from nas.records import Costs, Evaluation, TrialRecord
 
 Direction = Literal["minimize", "maximize"]
 
@@ -21,7 +21,7 @@ class Metric:
     unit: str
     title: str
     best: float
-    """Ideal value; hypervolumes are shares of the box between it and the reference point."""
+    """Ideal value, finite; hypervolumes are shares of the box between it and the reference point."""
     read: Callable[[TrialRecord], float]
     """Raises ValueError for a trial without an evaluation, where one is needed."""
 
@@ -79,3 +79,27 @@ _METRICS = (
     _cost("peak_activation_bytes", "bytes", "peak activation bytes"),
 )
 METRICS: dict[str, Metric] = {entry.name: entry for entry in _METRICS}
+
+
+ACCURACIES = ("robust_accuracy", "natural_accuracy")
+"""Metrics that an Evaluation holds with their 95 % intervals."""
+_STORED = {field.name for kind in (Costs, Evaluation) for field in fields(kind)}
+
+
+def is_derived(name: str) -> bool:
+    """Whether the metric `name` is stored nowhere but computed from a record."""
+    return name not in _STORED
+
+
+def number_of(metric: Metric, record: TrialRecord) -> float | None:
+    """Number of `record`, None where it has none: it is not evaluated, or the number was not measured or proved."""
+    try:
+        value = metric.read(record)
+    except ValueError:
+        return None
+    return value if isfinite(value) else None
+
+
+def derived_of(record: TrialRecord) -> dict[str, float | None]:
+    """Every derived metric of `record`, by name."""
+    return {name: number_of(entry, record) for name, entry in METRICS.items() if is_derived(name)}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto.front import Array
-from nas.pareto.objectives import Metric
+from nas.pareto.objectives import ACCURACIES, Metric, is_derived
 from nas.records import Interval, TrialRecord
 
 RESAMPLES = 1000
@@ -225,7 +225,7 @@ def members_of(
             record,
             _by_name(trial.values, objectives),
             {o.name: _interval(record, o, low[p, m], high[p, m]) for m, o in enumerate(objectives)
-             if np.isfinite((low[p, m], high[p, m])).all()},
+             if np.isfinite((low[p, m], high[p, m])).all() and not is_derived(o.name)},
             (int(ranks[p, 0]), int(ranks[p, 1])),
             {other.number: float(share) for other, share in zip(records, domination[:, p], strict=True)
              if share > 0.01},
@@ -257,7 +257,7 @@ def _by_name(values: Array, objectives: Sequence[Metric]) -> dict[str, tuple[flo
 
 def _wilson(record: TrialRecord, objective: Metric) -> Interval | None:
     """Interval of an accuracy of the search's own training; None for anything else."""
-    if objective.unit != "fraction" or record.evaluation is None:
+    if objective.name not in ACCURACIES or record.evaluation is None:
         return None
     found: Interval = getattr(record.evaluation, objective.name.replace("accuracy", "interval"))
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.budgets import COSTS
-from nas.pareto import Member, Metric, ParetoFront, is_non_dominated, losses
+from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
 from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
@@ -305,7 +305,7 @@ def _interval_bars(
     metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member] = ()
 ) -> np.ndarray[Any, Any] | None:
     """Lengths of the error bars (2, P): of the members' intervals or of an accuracy's own, None for anything else."""
-    if not records or metric.name in COSTS or not (members or metric.name.endswith("_accuracy")):
+    if not records or metric.name in COSTS or not (members or metric.name in ACCURACIES):
         return None
     values = np.array(_centres(metric, records, members))
     ends = [member.intervals.get(metric.name) for member in members] or [

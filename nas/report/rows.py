@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from nas.budgets import COSTS
-from nas.pareto import Member
+from nas.pareto import Member, derived_of
 from nas.records import TrialRecord, to_json
 
 
@@ -19,6 +19,7 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
         "genotype": row["genotype"]["values"],
         **row["costs"],
         **{name: evaluation.get(name) for name in EVALUATION_FIELDS},
+        **derived_of(record),
         "seconds": record.seconds,
     }
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.budgets import Deployment, count_costs
-from nas.pareto import ParetoFront
+from nas.pareto import METRICS, ParetoFront, number_of
 from nas.records import Interval, TrialRecord
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
@@ -67,7 +67,7 @@ def cell(name: str, record: TrialRecord) -> str:
         return bytes_text(getattr(record.costs, name))
     if hasattr(record.costs, name):
         return f"{getattr(record.costs, name):,}"
-    value = getattr(evaluation, name)
+    value = number_of(METRICS[name], record)
     return "none" if value is None else f"{value:.3g}"
 
 

@@ -40,6 +40,11 @@ class Database:
         kind, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if kind in ("postgresql", "postgres") else url
 
+    def check_driver(self) -> None:
+        """Imports the driver that the URL needs. Raises UsageError where there is none, or no URL."""
+        with self.guarded():
+            make_url(self.url()).get_dialect().import_dbapi()
+
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Turns the errors of a database into our own, without the URL or its password."""

@@ -15,12 +15,13 @@ import optuna
 
 from nas.errors import SearchStopped
 from nas.pareto import front_of, hypervolume
-from nas.records import Candidate, Costs, Evaluation, Fidelity, Outcome, TrialRecord, TrialState
+from nas.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.draws import MAX_DRAWS, draws
 from nas.search.executors import Executor
 from nas.search.halting import Rung as EpochRung
 from nas.search.halting import is_spared, violation_of
 from nas.search.inheritance import parent_of
+from nas.search.limits import HALTED, constrained, regardless_of_trust
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.start import first_genotypes
@@ -28,8 +29,6 @@ from nas.search.study import StudyFile, is_trained
 from nas.seeding import derive_seed
 from search_spaces import Genotype
 
-TRUSTED, HALTED = "trusted", "halted"
-"""Names of the constraints that no check fails, and that a candidate was trained to its end."""
 MAX_BARREN = 20
 """Proposals in a row that train nothing before a fresh genotype is drawn instead."""
 
@@ -44,8 +43,9 @@ def run_search(
     """Trains candidates until the epochs of `settings.trials` full trainings are spent; returns in words why it ended.
 
     Finished trials of `study` count, unfinished ones come first. `report` is called after every finished
-    trial and about once a second. Raises SearchStopped after `max_failures` failures in a row. The executor
-    is left to the caller to close.
+    trial and about once a second. A candidate that fails for a cause outside it is set aside, for the next search to
+    try again, and counts as spent in this one. Raises SearchStopped after `max_failures` failures in a row, and at the
+    end where no candidate ever succeeded. The executor is left to the caller to close.
     """
     return run(Search(problem, study, executor, settings, report))
 
@@ -59,11 +59,11 @@ def run(search: "Search") -> str:
             if not search.start_next():
                 break
         if not search.running:
-            return search.exhausted()
+            return search.ended(search.exhausted())
         for candidate, outcome in executor.collect(seconds=1.0):
             search.finish(candidate, outcome)
         search.tick()
-    return f"{search.trained} candidates are done"
+    return search.ended(f"{search.trained} candidates are done")
 
 
 @dataclass
@@ -92,6 +92,11 @@ class Search:
     """Trials, and rungs of epochs, that are in `epoch_rungs` already."""
     barren: int = 0
     failures: int = 0
+    """In a row."""
+    set_aside: list[int] = field(default_factory=list)
+    """Trials that failed now for a cause outside them."""
+    last_error: str = ""
+    """What the last trial that failed said."""
     epochs: int = 0
     """Epochs trained so far, those of halted candidates included."""
     hypervolume: float = 0.0
@@ -191,15 +196,44 @@ class Search:
         if rung is not None:
             return self.executor.submit(replace(candidate, fidelity=rung))
         del self.live[candidate.number]
-        self._tell(trial, record)
-        for waiting, same in self.waiting.pop(genotype.key, ()):
-            self._reuse(waiting, same)
+        waiting = self.waiting.pop(genotype.key, [])
+        if state is TrialState.FAILED and outcome.cause == "environment":
+            self._set_aside(trial, record)  # those that wait for it stay unfinished, too
+        else:
+            self._tell(trial, record)
+            for other, same in waiting:
+                self._reuse(other, same)
         self.failures = self.failures + 1 if state is TrialState.FAILED else 0
         if self.failures >= self.settings.max_failures:
             raise SearchStopped(
-                f"{self.failures} candidates failed in a row (search.max_failures); the last one, trial "
-                f"{candidate.number}: {(outcome.error or '').strip().splitlines()[-1]}"
+                f"{self.failures} candidates failed in a row (search.max_failures); the last one, {self.last_error}"
+                f"{self._tried_again()}"
             )
+
+    def ended(self, reason: str) -> str:
+        """`reason`, and what is to be tried again. Raises SearchStopped where no candidate ever succeeded."""
+        if not self.counts["complete"] + self.counts["halted"]:
+            last = f" (the last one, {self.last_error})" if self.last_error else ""
+            raise SearchStopped(
+                f"{reason}, and none succeeded: {self.counts['failed']} failed{last}, {self.counts['rejected']} were "
+                f"over the budget{self._tried_again()}"
+            )
+        return reason + self._tried_again()
+
+    def _set_aside(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        """Leaves `trial`, which failed for a cause outside it, to the next search; it counts as spent in this one."""
+        self.study.set_aside(trial, record.error or "")
+        self.set_aside.append(trial.number)
+        self.epochs += self.problem.epochs
+        self.counts["failed"] += 1
+        self.last_error = _last_error(record)
+        self.tick(record)
+
+    def _tried_again(self) -> str:
+        numbers = ", ".join(map(str, sorted(self.set_aside)))
+        return f"; what failed for a cause outside it is tried again by the same command (trial {numbers})" * bool(
+            numbers
+        )
 
     def _epochs_after(self, epochs: int) -> int | None:
         """Next rung of epochs; None after the last one: to the end."""
@@ -214,16 +248,15 @@ class Search:
                 self.passed.add(place)
                 assert record.evaluation is not None
                 scores: dict[str, Any] = dict(passed.scores)
-                there = self._constrained(
-                    replace(record, evaluation=replace(record.evaluation, **scores), violations={})
-                )
-                among_best = rung.add(_regardless_of_trust(there), self.settings.halting.keep)
+                reached = replace(record, evaluation=replace(record.evaluation, **scores), violations={})
+                there = constrained(reached, self.problem)
+                among_best = rung.add(regardless_of_trust(there), self.settings.halting.keep)
         return among_best
 
     def _next_rung(self, record: TrialRecord) -> Fidelity | None:
         """Rung that `record` is to climb before it is told: the next one, where it would join the front."""
         # A check that fails down here may pass where the attacks are stronger.
-        record = _regardless_of_trust(record)
+        record = regardless_of_trust(record)
         if record.evaluation is None or not record.is_feasible or record.evaluation.fidelity not in self.problem.rungs:
             return None
         above = self.problem.rungs[self.problem.rungs.index(record.evaluation.fidelity) + 1 :]
@@ -236,21 +269,14 @@ class Search:
         pace = (monotonic() - self.began) / spent_now if spent_now else None
         self.report(
             Progress(
-                target=self.settings.trials,
-                trained=self.trained,
-                spent=self.spent,
-                rejected=self.counts["rejected"],
-                reused=self.counts["reused"],
-                failed=self.counts["failed"],
-                halted=self.counts["halted"],
-                running=self.running,
-                hypervolume=self.hypervolume,
-                front_size=len(self.front),
+                target=self.settings.trials, trained=self.trained, spent=self.spent,
+                **{name: self.counts[name] for name in ("rejected", "reused", "failed", "halted")},
+                running=self.running, hypervolume=self.hypervolume, front_size=len(self.front),
                 best_robust_accuracy=self.best_robust_accuracy,
                 seconds_left=None if pace is None else pace * max(0.0, self.settings.trials - self.spent),
                 latest=latest,
             )
-        )
+        )  # fmt: skip
 
     def _seed(self, genotype: Genotype) -> int:
         """One seed per architecture: its result depends on when it is proposed by nothing but its parent."""
@@ -295,22 +321,11 @@ class Search:
             reused_from=reused_from,
             inherits=trial.user_attrs.get("inherits"),
         )
-        record = self._constrained(record)
+        record = constrained(record, self.problem)
         if state is TrialState.HALTED and record.epochs is not None:
             grade = {HALTED: violation_of(record.epochs, self.settings.halting.epochs)}
             return replace(record, violations={**record.violations, **grade})
         return record
-
-    def _constrained(self, record: TrialRecord) -> TrialRecord:
-        """`record` with the violations of the conditions on its scores."""
-        # A limit on something never measured counts as broken by its whole size.
-        measured = {
-            str(condition): 1.0 if record.evaluation is None else condition.violation(record)
-            for condition in self.problem.constraints
-        }
-        if self.problem.reject_untrusted:
-            measured[TRUSTED] = float(not _is_trusted(record.evaluation))
-        return replace(record, violations={**record.violations, **measured})
 
     def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
         self.study.tell(trial, record, self._values(record))
@@ -327,6 +342,7 @@ class Search:
 
     def _remember(self, record: TrialRecord) -> None:
         self.counts["reused" if record.reused_from is not None else record.state.value] += 1
+        self.last_error = _last_error(record) if record.error else self.last_error
         if is_trained(record):
             self.counts["trained"] += 1
             self.epochs += self.problem.epochs if record.epochs is None else record.epochs
@@ -372,10 +388,5 @@ class Search:
         )
 
 
-def _regardless_of_trust(record: TrialRecord) -> TrialRecord:
-    return replace(record, violations={name: value for name, value in record.violations.items() if name != TRUSTED})
-
-
-def _is_trusted(evaluation: Evaluation | None) -> bool:
-    """Whether robust accuracy was questioned and no check failed."""
-    return evaluation is not None and bool(evaluation.checks) and not evaluation.failed_checks
+def _last_error(record: TrialRecord) -> str:
+    return f"trial {record.number}: {((record.error or '').strip().splitlines() or ['no reason given'])[-1]}"

@@ -114,7 +114,7 @@ class Processes:
             raise SearchStopped(f"worker processes cannot start ({error}); out of memory?") from error
         except ProcessExpired as error:
             reason = f"exit code {error.exitcode}" if error.exitcode >= 0 else _signal_name(-error.exitcode)
-            return Outcome(None, seconds, f"its worker process died ({reason}); out of memory?")
+            return Outcome(None, seconds, f"its worker process died ({reason}); out of memory?", cause="environment")
 
 
 _evaluate: Evaluate | None = None

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from nas.errors import ConfigError, SearchStopped, UsageError
 from nas.machine import claim_memory, claim_threads
+from nas.packages import check_installed
 from nas.records import Candidate, Outcome
 from nas.search.executors import Finished
 
@@ -133,12 +134,9 @@ def _knock(address: str | None) -> None:
 def _ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a local cluster would report to Ray's makers
     logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        import ray
-    except ImportError:
-        raise UsageError(
-            "search.executor: ray needs Ray, which is not installed; `pip install '.[ray]'`, or use processes"
-        ) from None
+    check_installed("ray")
+    import ray
+
     module: ModuleType = ray
     return module
 
@@ -207,7 +205,8 @@ class RayTasks:
                 self._start(candidate, attempt + 1)
                 return None
             seconds = time.perf_counter() - began
-            return Outcome(None, seconds, f"lost for good in attempt {attempt} of {ATTEMPTS}: {_brief(error)}")
+            lost = f"lost in attempt {attempt} of {ATTEMPTS}: {_brief(error)}"
+            return Outcome(None, seconds, lost, cause="environment")
         if isinstance(outcome, OSError):
             raise outcome
         self._job.unpack(candidate, files)

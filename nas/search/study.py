@@ -183,6 +183,10 @@ class StudyFile:
             with self._place.open("ab") as journal:
                 os.fsync(journal.fileno())
 
+    def set_aside(self, trial: optuna.Trial, error: str) -> None:
+        """Notes the `error` for which `trial` is left unfinished: the next start takes it up again (see `pending`)."""
+        trial.set_user_attr("set_aside", error)
+
 
 STUDY_NAME = "search"
 

@@ -1,13 +1,16 @@
 """`nas audit`: our checkpoints and anybody's networks, one page, and what is refused."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 
+from tests.builders import tiny_network
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -46,6 +49,71 @@ def refuses():
 
 def half():
     return build().to(torch.bfloat16)
+
+class Normalises(nn.Module):
+    def __init__(self, in_place):
+        super().__init__()
+        self.network, self.in_place = build(), in_place
+        self.network[1].weight.data.fill_(0.01)
+        self.network[1].bias.data.zero_()
+        self.network[4].weight.data.copy_(torch.linspace(-1, 1, 160).reshape(10, 16))
+
+    def forward(self, x):
+        x = x.sub_(0.5).div_(0.25) if self.in_place else (x - 0.5) / 0.25
+        return self.network(x)
+
+def normalises():
+    return Normalises(False)
+
+def normalises_in_place():
+    return Normalises(True)
+
+def scripted():
+    return torch.jit.script(build())
+
+class Tires(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network, self.calls = build(), 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 3:
+            raise ValueError("tired")
+        return self.network(x)
+
+class NoBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, slope):
+        raise RuntimeError("no way back")
+
+class OneWay(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = build()
+
+    def forward(self, x):
+        return self.network(NoBackward.apply(x))
+
+def chatty():
+    print("loading …")
+    return Chatty()
+
+class Chatty(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = build()
+
+    def forward(self, x):
+        print("forward")
+        return self.network(x)
+
+def exits():
+    raise SystemExit("usage: theirs.py [-h]")
 
 class Half(nn.Module):
     def __init__(self):
@@ -124,6 +192,10 @@ def test_the_page_has_the_verdict_the_ladder_and_every_check(here: Path, capsys:
         ("broken", ("--config", "tiny.yaml"), "AttributeError: of their own"),
         ("refuses", ("--config", "tiny.yaml"), "AssertionError: no images, please"),
         ("half", ("--config", "tiny.yaml"), "cannot take images"),
+        ("exits", ("--config", "tiny.yaml"), "SystemExit: usage: theirs.py"),
+        ("Tires", ("--config", "tiny.yaml", *CONFIG_SET), "ValueError: tired; it must take any number of them"),
+        ("OneWay", ("--config", "tiny.yaml", *CONFIG_SET), "the attack on"),
+        ("OneWay", ("--config", "tiny.yaml", *CONFIG_SET), "failed: RuntimeError: no way back"),
         ("build", ("--config", "tiny.yaml", "--weights", "."), "is not a safetensors file"),
         ("build", (), "needs --config"),
         ("not_a_network", ("--config", "tiny.yaml"), "returned int"),
@@ -147,6 +219,50 @@ def test_a_network_of_low_precision_is_judged_and_named(here: Path, capsys: Capt
     result = json.loads(audited(capsys, here, "Half", *options).out)
     failed = {check["name"] for check in result["evaluation"]["checks"] if not check["passed"]}
     assert "float32" in failed
+
+
+QUICK = ("--config", "tiny.yaml", *CONFIG_SET, "--images", "10", "--format", "json")
+
+
+def test_a_network_that_normalises_in_place_is_judged_as_one_that_does_not(here: Path, capsys: Capture) -> None:
+    found = [json.loads(audited(capsys, here, f"normalises{how}", *QUICK).out) for how in ("", "_in_place")]
+    assert found[0]["evaluation"] == found[1]["evaluation"]
+
+
+def test_a_scripted_network_is_judged(here: Path, capsys: Capture) -> None:
+    found = json.loads(audited(capsys, here, "scripted", *QUICK).out)["evaluation"]
+    assert [rung["attack"]["name"] for rung in found["ladder"]] == ["pgd", "apgd", "square"]
+
+
+def test_what_a_network_prints_is_not_part_of_the_result(here: Path, capsys: Capture) -> None:
+    ended = audited(capsys, here, "chatty", *QUICK)
+    assert json.loads(ended.out)["evaluation"]["num_images"] == 10
+    assert "loading" in ended.err
+    assert "forward" in ended.err
+
+
+def test_a_checkpoint_of_other_images_is_refused_by_its_name(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "nas.audit.load_checkpoint", lambda _: SimpleNamespace(network=tiny_network(input_shape=(3, 8, 8)))
+        )
+        wrong_shape = audited(capsys, here, "build", *QUICK, "--transfer-from", "runs/other")
+    assert "runs/other is a network for images of shape (3, 8, 8), these are (1, 8, 8)" in wrong_shape.message
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.audit.load_checkpoint", lambda _: SimpleNamespace(network=tiny_network(num_classes=5)))
+        few_classes = audited(capsys, here, "build", *QUICK, "--transfer-from", "runs/other")
+    assert "runs/other must give logits (images, 10 or more classes), got (2, 5)" in few_classes.message
+
+
+def test_autoattack_is_looked_for_before_the_first_attack(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    monkeypatch.setattr("nas.audit.score", lambda *_, **__: pytest.fail("attacked before it looked"))
+    ended = audited(capsys, here, "build", *QUICK, "--autoattack")
+    assert (ended.code, "pyautoattack" in ended.message) == (2, True)
 
 
 def test_weights_of_another_network_are_refused(here: Path, capsys: Capture) -> None:

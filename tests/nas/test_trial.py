@@ -14,6 +14,7 @@ import nas.trial
 from nas.attacks import Pgd
 from nas.data import DATASETS, load_search_data
 from nas.data.sources import Digits, SourceEntry
+from nas.errors import CheckpointError, Diverged, UsageError
 from nas.evaluation import EvaluationSettings, evaluate, load_scores
 from nas.records import Candidate, Evaluation, Fidelity, Outcome, from_json
 from nas.seeding import make_generator
@@ -281,6 +282,38 @@ def test_a_diverging_training_is_a_failed_outcome_with_its_traceback(
     folder = plan.folder / "00003"
     assert (folder / "error.txt").read_text() == outcome.error
     assert not (folder / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [(ImportError("no package"), "environment"), (MemoryError(), "environment"),
+     (torch.OutOfMemoryError("CUDA out of memory"), "environment"),
+     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "environment"),
+     (CheckpointError("weights of its parent are gone"), "environment"),
+     (UsageError("the attack needs a package"), "environment"),
+     (Diverged("the loss is not finite"), "candidate"), (RuntimeError("shapes differ"), "candidate"),
+     (ValueError(), "candidate")],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_the_cause_of_a_failure_is_recorded_by_its_type(
+    plan: TrialPlan, monkeypatch: pytest.MonkeyPatch, error: Exception, cause: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nas.trial, "train_epoch", fail)
+        outcome = plan(CANDIDATE)
+    assert (outcome.evaluation, outcome.cause) == (None, cause)
+    assert type(error).__name__ in (plan.folder / "00003" / "error.txt").read_text()
+
+
+def test_an_attempt_that_succeeds_leaves_no_error_of_the_one_before(plan: TrialPlan) -> None:
+    path = plan.folder / "00003" / "error.txt"
+    path.parent.mkdir()
+    path.write_text("of the attempt before")
+    assert plan(CANDIDATE).evaluation is not None
+    assert not path.exists()
 
 
 def test_a_disk_error_is_no_outcome(plan: TrialPlan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,11 @@ def _low_outputs(probe: Probe) -> list[str]:
 
         return look
 
-    handles = [module.register_forward_hook(watch(name)) for name, module in probe.network.named_modules()]
+    handles = [
+        module.register_forward_hook(watch(name))
+        for name, module in probe.network.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)  # these take no hooks
+    ]
     try:
         probe.network(probe.x[:2])
     finally:

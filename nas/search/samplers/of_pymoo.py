@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.errors import UsageError
+from nas.packages import check_installed
 from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.settings import SearchSettings
@@ -213,12 +213,9 @@ def _nsga3(population: int, objectives: int) -> Any:
 
 
 def _agemoea(population: int, objectives: int) -> Any:
-    try:
-        from pymoo.algorithms.moo.age import AGEMOEA
-    except Exception as error:  # pymoo raises a plain Exception
-        raise UsageError(
-            "the sampler pymoo_agemoea needs the package numba: pip install 'robust-tiny-nas[agemoea]'"
-        ) from error
+    check_installed("pymoo_agemoea")
+    from pymoo.algorithms.moo.age import AGEMOEA
+
     return AGEMOEA(pop_size=population)
 
 

@@ -9,6 +9,7 @@ from nas.errors import SearchStopped
 from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Outcome, TrialState
 from nas.search.samplers import SAMPLERS
+from nas.search.study import read_records
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_costs, toy_evaluation, toy_problem, toy_space
 
 each_sampler = pytest.mark.parametrize("sampler", sorted(SAMPLERS))
@@ -152,11 +153,56 @@ def test_the_part_of_a_space_within_the_budget_is_exhausted_too(tmp_path: Path) 
     assert sorted(tuple(c.genotype.values.values()) for c in result.trained) == [(1, 1), (1, 2), (2, 1)]
 
 
-def test_a_budget_that_nothing_keeps_trains_nothing(tmp_path: Path) -> None:
-    result = search(tmp_path / "j", toy_problem(toy_space(2), params=10), settings(5))
-    assert "exhausted" in result.reason
-    assert result.trained == []
-    assert {record.state for record in result.records} == {TrialState.REJECTED}
+def test_a_budget_that_nothing_keeps_trains_nothing_and_is_no_success(tmp_path: Path) -> None:
+    evaluate = ToyEvaluate()
+    with pytest.raises(SearchStopped, match=r"exhausted.*none succeeded: 0 failed"):
+        search(tmp_path / "j", toy_problem(toy_space(2), params=10), settings(5), evaluate)
+    assert evaluate.calls == []
+    assert {record.state for record in read_records(tmp_path / "j")} == {TrialState.REJECTED}
+
+
+def test_a_search_in_which_every_candidate_failed_is_no_success(tmp_path: Path) -> None:
+    for _ in range(2):  # what failed by itself is not tried again, and the second start says so, too
+        evaluate = ToyEvaluate(fails=frozenset({0, 1}))
+        words = r"2 candidates are done, and none succeeded: 2 failed \(the last one, trial 1: .* is cursed\)"
+        with pytest.raises(SearchStopped, match=words):
+            search(tmp_path / "j", chosen=settings(2), evaluate=evaluate)
+    assert evaluate.calls == []
+
+
+def test_what_failed_for_a_cause_outside_it_is_tried_again_and_the_rest_is_not(tmp_path: Path) -> None:
+    first = ToyEvaluate(fails=frozenset({1}), missing=frozenset({3, 5}))
+    began = search(tmp_path / "j", chosen=settings(8), evaluate=first)
+    assert len(first.calls) == 8
+    assert began.reason == (
+        "6 candidates are done; what failed for a cause outside it is tried again by the same command (trial 3, 5)"
+    )
+    assert (began.reports[-1].failed, began.reports[-1].spent) == (3, 8)
+    shown = {report.latest.number: report.latest.error for report in began.reports if report.latest}
+    assert "cannot import" in shown[3]
+    again = search(tmp_path / "j", chosen=settings(8))
+    assert [candidate.number for candidate in again.trained] == [3, 5]
+    assert [c.seed for c in again.trained] == [c.seed for c in first.calls if c.number in (3, 5)]
+    states = {record.number: record.state for record in again.records}
+    assert (states[1], states[3], states[5]) == (TrialState.FAILED, TrialState.COMPLETE, TrialState.COMPLETE)
+    assert again.reason == "8 candidates are done"
+
+
+def test_what_waits_for_an_architecture_that_is_tried_again_takes_its_result(tmp_path: Path) -> None:
+    space = toy_space(2, (1, 2), shared=2)  # 1 architecture
+    evaluate = ToyEvaluate(missing=frozenset({0}))
+    with pytest.raises(SearchStopped, match=r"none succeeded: 1 failed \(the last one, trial 0: ImportError"):
+        search(tmp_path / "j", toy_problem(space), settings(1), evaluate, Batched(evaluate, 4))
+    again = search(tmp_path / "j", toy_problem(space), settings(1))
+    assert [candidate.number for candidate in again.trained] == [0]
+    assert all(record.reused_from == 0 for record in again.records[1:])
+
+
+def test_failures_in_a_row_outside_the_candidates_stop_the_search_and_are_tried_again(tmp_path: Path) -> None:
+    evaluate = ToyEvaluate(missing=frozenset({2, 3}))
+    with pytest.raises(SearchStopped, match=r"2 candidates failed in a row .*tried again .*\(trial 2, 3\)"):
+        search(tmp_path / "j", chosen=settings(8, max_failures=2), evaluate=evaluate)
+    assert [c.number for c in search(tmp_path / "j", chosen=settings(8)).trained][:2] == [2, 3]
 
 
 def test_a_full_disk_comes_out_and_the_trial_is_trained_after_it(tmp_path: Path) -> None:
