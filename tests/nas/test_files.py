@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +92,70 @@ def test_the_lock_holds_between_processes(tmp_path: Path) -> None:
         ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "RunLocked" in ended.stderr
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["pipe", "link to a pipe"])
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path, linked: bool) -> None:
+    pipe, path = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    path.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(path if linked else pipe, b"content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert path.is_symlink()
+
+
+def test_a_device_is_written_into_and_stays_a_device(tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    os.set_blocking(controller, False)
+    link = tmp_path / "link"  # never the device's own name: as root, code that renames would destroy it
+    link.symlink_to(os.ttyname(terminal))
+    write_atomic(link, b"content")
+    assert os.read(controller, 100) == b"content"
+    assert stat.S_ISCHR(link.stat().st_mode)
+    assert link.is_symlink()
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_a_symbolic_link_is_followed_and_kept(tmp_path: Path) -> None:
+    target, link, dangling = tmp_path / "folder" / "a.bin", tmp_path / "link", tmp_path / "dangling"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    link.symlink_to(Path("folder", "a.bin"))
+    dangling.symlink_to(Path("folder", "new.bin"))
+    write_atomic(link, b"new")
+    write_atomic(dangling, b"first")
+    assert (link.is_symlink(), dangling.is_symlink()) == (True, True)
+    assert (target.read_bytes(), (target.parent / "new.bin").read_bytes()) == (b"new", b"first")
+    assert {entry.name for entry in tmp_path.rglob("*")} == {"folder", "a.bin", "new.bin", "link", "dangling"}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755])
+def test_a_file_that_is_written_again_keeps_its_permission_bits(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    write_atomic(target, b"new")
+    assert (target.read_bytes(), stat.S_IMODE(target.stat().st_mode)) == (b"new", mode)
+
+
+@pytest.mark.parametrize("to", ["file", "pipe"])
+def test_standard_output_by_name_gets_the_content_in_order(tmp_path: Path, to: str) -> None:
+    link = tmp_path / "stdout"  # as /dev/stdout is; never that one: as root, code that renames would destroy it
+    link.symlink_to("/proc/self/fd/1")
+    code = (
+        "import sys; from pathlib import Path; from nas.files import write_atomic\n"
+        "print('before'); write_atomic(Path(sys.argv[1]), b'content\\n'); print('after')"
+    )
+    command = [sys.executable, "-c", code, str(link)]
+    if to == "pipe":
+        printed = subprocess.run(command, capture_output=True, check=True).stdout
+    else:
+        with (tmp_path / "a.txt").open("wb") as file:
+            subprocess.run(command, stdout=file, check=True)
+        printed = (tmp_path / "a.txt").read_bytes()
+    assert printed == b"before\ncontent\nafter\n"
+    assert link.is_symlink()
