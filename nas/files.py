@@ -5,12 +5,16 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+from pydantic import ValidationError
 
 from nas.errors import RunLocked, UsageError
+
+T = TypeVar("T")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -57,14 +61,47 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote to a file of a run. Raises UsageError where it is missing or no JSON."""
+def read_json(path: Path, parse: Callable[[Any], T], remedy: str) -> T:
+    """What `parse` makes of what `write_json` wrote to a file of a run.
+
+    Raises UsageError where the file is missing, is no JSON, or holds what `parse` refuses (a file of another version,
+    say): which file, what is wrong, and `remedy`, which says what to do and what is kept.
+    """
     try:
-        return json.loads(path.read_text())
+        return parse(json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise UsageError(f"{path} is missing: the run was never started; run `nas search CONFIG`") from None
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); restore it or remove it and run `nas search` again") from error
+    except UNREADABLE as error:
+        raise UsageError(f"{path} is damaged, or of another version ({fault_text(error)}); {remedy}") from error
+
+
+def read_json_lines(path: Path, parse: Callable[[Any], T], remedy: str) -> list[T]:
+    """As `read_json`, of every line of a file; nothing where there is no file. A line that is being written is left."""
+    found = []
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else ()
+    for number, line in enumerate(lines, 1):
+        if line.strip() and line.endswith(b"\n"):
+            try:
+                found.append(parse(json.loads(line)))
+            except UNREADABLE as error:
+                raise UsageError(
+                    f"{path}, line {number}, is damaged, or of another version ({fault_text(error)}); {remedy}"
+                ) from error
+    return found
+
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What reading a damaged file raises, or one whose fields have other names."""
+
+
+def fault_text(error: Exception) -> str:
+    """What is wrong with the content of a file, in one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint,
 from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
-from nas.files import exclusive, write_atomic, write_json
+from nas.files import exclusive, read_json, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
@@ -103,8 +103,9 @@ def _train(
     fingerprint = _fingerprint(run, picked, data)
     if (folder / _STATE).exists():
         load_training(folder / _STATE, state, fingerprint)
-        stored = json.loads((folder / _CURVE).read_text())
-        curve = [from_json(CurvePoint, point) for point in stored][: state.epoch]
+        remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
+        stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
+        curve = stored[: state.epoch]
     while state.epoch < settings.epochs:
         log = train_epoch(state, data.train, settings, threat)
         point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)

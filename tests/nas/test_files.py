@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import RunLocked
-from nas.files import exclusive, write_atomic, write_json
+from nas.errors import RunLocked, UsageError
+from nas.files import exclusive, read_json, read_json_lines, write_atomic, write_json
 
 
 def test_an_atomic_write_replaces_the_content_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -60,6 +60,24 @@ def test_json_refuses_what_json_cannot_say_and_keeps_the_old_file(tmp_path: Path
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"loss": value})
     assert json.loads((tmp_path / "a.json").read_text()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"other": 1}', "[]", "7", '{"epoch": "x"}'])
+def test_json_that_is_damaged_or_of_another_version_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"a\.json is damaged, or of another version .*; remove it, the rest is kept"):
+        read_json(path, lambda data: int(data["epoch"]), "remove it, the rest is kept")
+
+
+def test_lines_of_json_are_read_up_to_the_one_that_is_being_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    assert read_json_lines(path, dict, "") == []
+    path.write_text('{"epoch": 1}\n\n{"epoch": 2}\n{"epo')
+    assert read_json_lines(path, lambda data: data["epoch"], "") == [1, 2]
+    path.write_text('{"epoch": 1}\n{"step": 2}\n')
+    with pytest.raises(UsageError, match=r"a\.jsonl, line 2, is damaged.*'epoch' is missing.*; remove it"):
+        read_json_lines(path, lambda data: data["epoch"], "remove it")
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_folder(tmp_path: Path) -> None:
