@@ -110,7 +110,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Raises RunLocked while another process holds it. Leaves an empty file `.lock`.
     """
-    with (folder / ".lock").open("a") as lock:
+    with (folder / ".lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

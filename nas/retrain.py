@@ -180,8 +180,8 @@ def _finish(
 def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluation:
     """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
     try:
-        found = json.loads((folder / DESCRIPTION).read_text())["fingerprint"]
-        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_text()))
+        found = json.loads((folder / DESCRIPTION).read_bytes())["fingerprint"]
+        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
     if found != _fingerprint(run, picked, data):
