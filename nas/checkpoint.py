@@ -64,7 +64,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     path = folder / DESCRIPTION
     try:
-        described = json.loads(path.read_text())
+        described = json.loads(path.read_bytes())
         if described.get("schema") != SCHEMA:
             raise ValueError(f"schema {described.get('schema')!r}, this version reads {SCHEMA}")
         spec = NetworkSpec.from_dict(described["spec"])

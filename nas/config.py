@@ -179,11 +179,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises ConfigError that lists every error as `file:line: field: what is wrong [got …] (allowed: …)`.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text file ({error.reason})") from error
+        raise ConfigError(f"{path} is not a text file in UTF-8 ({error.reason}); save it as UTF-8") from error
     try:
         tree = YAML(typ="rt").load(text)
     except YAMLError as error:

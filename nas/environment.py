@@ -1,6 +1,5 @@
 """What a search ran on: versions, hardware, the state of the checkout."""
 
-import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -8,16 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nas.errors import UsageError
-from nas.files import write_json
+from nas.files import read_json, write_json
 from nas.machine import available_cores, processor
 
 
 def log_environment(path: Path, workers: int, threads: int) -> None:
-    """Appends this start of the search, with versions and hardware, to the list in `path`."""
+    """Appends this start of the search, with versions and hardware, to the list in `path`.
+
+    Raises UsageError where the file is damaged.
+    """
     import torch
 
-    starts = _earlier(path)
+    starts = read_json(path, _starts, REMEDY) if path.exists() else []
     packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
     here = Path(__file__).parent
     write_json(path, [*starts, {
@@ -41,17 +42,20 @@ def _git(folder: Path, *arguments: str) -> str | None:
         return None
     try:
         command = ["git", "-C", str(folder), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        result = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def _earlier(path: Path) -> list[Any]:
-    """Starts before this one. Raises UsageError where the file is damaged."""
-    try:
-        return list(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged ({error}); restore or remove it and run `nas search` again") from error
+def _starts(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise ValueError(f"must be a list, is {type(data).__name__}")
+    return data
+
+
+REMEDY = (
+    "restore it, or remove it and run `nas search` again: it only lists what the run was made on; all trials are kept"
+)

@@ -1,17 +1,16 @@
 """The members of a front with all their trainings, as they lie in a run folder, and how sure they are."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import torch
 
 from nas.errors import CheckpointError
 from nas.evaluation import IMAGE_SCORES, ImageScores, load_scores
+from nas.files import read_json
 from nas.pareto import Member, Metric, ParetoFront, Trainings, is_derived, members_by_wilson, members_of
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
@@ -43,10 +42,13 @@ def trainings_of(run: Run, record: TrialRecord) -> dict[int, Evaluation]:
 
 
 def _evaluation(path: Path) -> Evaluation | None:
-    try:
-        return from_json(Outcome, json.loads(path.read_text())["outcome"]).evaluation
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # not finished
+    """Evaluation in the file at `path`; None for an unfinished training. Raises UsageError where damaged."""
+    if not path.exists():
         return None
+    return read_json(
+        path, lambda data: from_json(Outcome, data["outcome"]).evaluation,
+        "restore it, or remove it and run `nas search CONFIG`, which does this training again; all others are kept",
+    )  # fmt: skip
 
 
 def sure_front(run: Run, front: ParetoFront) -> SureFront:
@@ -85,12 +87,7 @@ def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> l
     scores = []
     for repeat, evaluation in found.items():
         path = images_path(trial_folder(run.trials_folder, record.number, repeat), evaluation.fidelity)
-        try:
-            images = load_scores(path)
-        except FileNotFoundError:
-            raise CheckpointError(f"{path} is missing") from None
-        except (OSError, TypeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"{path} is damaged ({error})") from error
+        images = load_scores(path)
         robust = float(images.robust.double().mean())
         if len(images.robust) != evaluation.num_images or abs(robust - evaluation.robust_accuracy) > 1e-9:
             raise CheckpointError(f"{path} does not belong to the evaluation beside it")

@@ -5,14 +5,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from search_spaces import Genotype
+
+EXACT = ConfigDict(extra="forbid")
+"""Of every record: a field of another version is refused, never left out (a warning that had another name, say)."""
 
 
 @dataclass(frozen=True)
 class Costs:
     """Deployment costs of a network for one image, known before training."""
+
+    __pydantic_config__ = EXACT
 
     params: int
     """Learnable parameters as trained, batch-norm included."""
@@ -32,6 +37,8 @@ Fidelity = Literal["screen", "attack", "front", "final"]
 class Candidate:
     """A genotype to be trained as trial `number`; `seed` decides all chance in its training and scoring."""
 
+    __pydantic_config__ = EXACT
+
     number: int
     genotype: Genotype
     seed: int
@@ -49,6 +56,8 @@ class Candidate:
 class Interval:
     """Two-sided 95 % interval."""
 
+    __pydantic_config__ = EXACT
+
     low: float
     high: float
 
@@ -56,6 +65,8 @@ class Interval:
 @dataclass(frozen=True)
 class Rung:
     """One attack of the ladder, made on the images that still stood."""
+
+    __pydantic_config__ = EXACT
 
     attack: Mapping[str, Any]
     """Full description of the attack as it was run."""
@@ -72,6 +83,8 @@ class Rung:
 class Check:
     """Verdict of one question to a robustness number: may it be believed (nas/evaluation/trust)."""
 
+    __pydantic_config__ = EXACT
+
     name: str
     passed: bool
     words: str
@@ -86,6 +99,8 @@ class Evaluation:
 
     A number here means nothing without `attack`, `threat`, `num_images`, `ladder` and `warnings`.
     """
+
+    __pydantic_config__ = EXACT
 
     split: str
     """Images used: "validation" (held out of the training set) or "test"."""
@@ -133,6 +148,8 @@ class Evaluation:
 class Halfway:
     """What a candidate had reached at a rung of epochs."""
 
+    __pydantic_config__ = EXACT
+
     epochs: int
     scores: Mapping[str, float]
     """Metrics of its evaluation there, by name."""
@@ -158,6 +175,8 @@ file, no memory, a worker that was killed), which says nothing about it."""
 class Outcome:
     """What training and scoring a candidate gave: an evaluation, or the error that ended it."""
 
+    __pydantic_config__ = EXACT
+
     evaluation: Evaluation | None
     seconds: float
     """Wall time of training and of all scoring so far."""
@@ -175,6 +194,8 @@ class Outcome:
 @dataclass(frozen=True)
 class TrialRecord:
     """A finished trial."""
+
+    __pydantic_config__ = EXACT
 
     number: int
     genotype: Genotype

@@ -13,7 +13,7 @@ from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint,
 from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
-from nas.files import exclusive, write_atomic, write_json
+from nas.files import exclusive, read_json, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.needs import check_attacks_of
 from nas.pareto import Pick
@@ -105,8 +105,9 @@ def _train(
     fingerprint = _fingerprint(run, picked, data)
     if (folder / _STATE).exists():
         load_training(folder / _STATE, state, fingerprint)
-        stored = json.loads((folder / _CURVE).read_text())
-        curve = [from_json(CurvePoint, point) for point in stored][: state.epoch]
+        remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
+        stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
+        curve = stored[: state.epoch]
     while state.epoch < settings.epochs:
         log = train_epoch(state, data.train, settings, threat)
         point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)
@@ -181,8 +182,8 @@ def _finish(
 def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluation:
     """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
     try:
-        found = json.loads((folder / DESCRIPTION).read_text())["fingerprint"]
-        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_text()))
+        found = json.loads((folder / DESCRIPTION).read_bytes())["fingerprint"]
+        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
     if found != _fingerprint(run, picked, data):

@@ -16,6 +16,7 @@ from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.crew import Crew, crew_of
 from nas.data import SearchData, load_search_data
+from nas.data.facts import read_facts
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import lipschitz_bound_log10
@@ -81,7 +82,7 @@ class Run:
             return self.study_path
         if not (self.folder / STUDY_ID).exists():
             raise StudyCorrupt(f"no study of {self.folder}: nothing was searched there; start with `nas search CONFIG`")
-        return Database(variable, read_json(self.folder / STUDY_ID)["study"])
+        return Database(variable, read_json(self.folder / STUDY_ID, lambda found: str(found["study"]), REMEDY))
 
     @property
     def trials_folder(self) -> Path:
@@ -91,7 +92,7 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace:
         """Search space, for the image shape and classes the run found in its data."""
-        facts = read_json(self.folder / "data.json")
+        facts = read_facts(self.folder / "data.json")
         channels, height, width = facts["input_shape"]
         return make_space(self.config, (channels, height, width), facts["num_classes"])
 
@@ -112,6 +113,9 @@ class Run:
 STUDY_ID = "study.json"
 """Name of the run's study in a database that many runs share."""
 
+REMEDY = "restore it from the config or copy that this run was started with; all trials are kept"
+"""What to do where a file of a run that cannot be written anew is damaged."""
+
 
 def trained_network(run: Run, record: TrialRecord) -> Network:
     """Network of a trial with the weights that were scored, in eval mode, on the CPU.
@@ -129,7 +133,10 @@ def open_run(folder: Path) -> Run:
     config = folder / "config.yaml"
     if not config.is_file():
         raise UsageError(f"no run in {folder} (it has no config.yaml); start one with `nas search CONFIG`")
-    return Run(folder, load_config(config))
+    try:
+        return Run(folder, load_config(config))
+    except ConfigError as error:
+        raise ConfigError(f"{error}\n{config} is a run's own: {REMEDY}") from error
 
 
 def front_in(folder: Path) -> Sequence[TrialRecord]:
@@ -373,7 +380,7 @@ def check_same_data(data: SearchData, path: Path) -> None:
     if not path.exists():
         write_json(path, facts)
         return
-    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in read_json(path).items()
+    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in read_facts(path).items()
                if old != facts.get(field)]  # fmt: skip
     if changed:
         raise RunMismatch(

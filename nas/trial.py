@@ -93,7 +93,7 @@ class TrialPlan:
             load_training(folder / STATE, state, name)
         for path in (folder / LOG, folder / CURVE):
             _cut(path, state.epoch)
-        with (folder / LOG).open("a") as log:
+        with (folder / LOG).open("a", encoding="utf-8") as log:
             if origin:
                 log.write(json.dumps(origin) + "\n")
             while self.trains and state.epoch < (candidate.epochs or self.training.epochs):
@@ -103,7 +103,7 @@ class TrialPlan:
                 if self.training.track_every_epoch:
                     tracked = dataclasses.replace(candidate, fidelity="attack")
                     evaluation = self._score(scored_network(state, data.train, self.training), data, tracked).evaluation
-                    with (folder / CURVE).open("a") as curve:
+                    with (folder / CURVE).open("a", encoding="utf-8") as curve:
                         curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
         network = scored_network(state, data.train, self.training)
         _check_finite(network, data.validation)
@@ -268,7 +268,7 @@ def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:
     """Outcome in the folder of `candidate`, on whatever rung; None where it is not finished, or of another one."""
     try:
         path = trial_folder(trials, candidate.number, candidate.repeat) / RESULT
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_bytes())
         found = from_json(Candidate, stored["candidate"])
         same = dataclasses.replace(found, fidelity=candidate.fidelity, epochs=candidate.epochs) == candidate
         return from_json(Outcome, stored["outcome"]) if same else None

@@ -50,6 +50,8 @@ INTEGERS_ONLY = ("__init__", "space", "spec", "mobilenet_tiny", "tiny_blocks")
 """Modules of search_spaces that describe networks without torch, so that counting stays instant."""
 GLOBAL_SEEDS = ("torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
                 "np.random.seed", "numpy.random.seed", "random.seed")  # fmt: skip
+NO_TEXT = ("Image.open", "os.open")
+"""Calls of the name `open` that open no text."""
 UNPICKLING = ("torch.load", "torch.save", "yaml.load", "numpy.load", "np.load", "joblib.load")
 
 FILES = sorted(path for package in ("nas", "search_spaces") for path in (ROOT / package).rglob("*.py"))
@@ -190,3 +192,30 @@ def test_nothing_unpickles_and_nothing_seeds_globally(path: Path) -> None:
             called = ast.unparse(node.func)
             assert called not in GLOBAL_SEEDS, f"line {node.lineno}: {called} changes the global random state"
             assert called not in UNPICKLING, f"line {node.lineno}: {called} may unpickle"
+
+
+def text_without_encoding(source: str) -> list[int]:
+    """Lines that read or write text in whatever encoding the locale has."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        called, named = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
+        name = called.rsplit(".", 1)[-1]
+        modes = [a.value for a in (*node.args, *named.values()) if isinstance(a, ast.Constant)]
+        opens = name == "open" and called not in NO_TEXT and not any("b" in m for m in modes if isinstance(m, str))
+        reads = name in ("read_text", "write_text") or (name in ("run", "Popen") and ("text" in named))
+        if (opens or reads) and "encoding" not in named:
+            found.append(node.lineno)
+    return found
+
+
+@each_file
+def test_text_has_an_encoding_that_no_locale_changes(path: Path) -> None:
+    assert text_without_encoding(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_check_of_encodings_sees_every_way_to_open_a_text() -> None:
+    refused = ["p.read_text()", "p.write_text('')", "open(p)", "p.open('a')", "run('x', text=True)"]
+    allowed = ["p.read_bytes()", "p.open('rb')", "open(p, mode='wb')", "p.open('a', encoding='utf-8')", "Image.open(p)"]
+    assert text_without_encoding("\n".join([*allowed, *refused])) == [6, 7, 8, 9, 10]

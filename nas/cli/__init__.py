@@ -1,7 +1,7 @@
 """The verbs. Each parses its options, calls one function and prints; results on stdout, progress on stderr.
 
-Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C. Heavy imports happen inside the verbs,
-so that --help is instant.
+Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C, 141 what read the output has ended. Heavy imports
+happen inside the verbs, so that --help is instant.
 """
 
 import sys
@@ -11,6 +11,7 @@ import typer
 
 from nas.cli import searching, fronts, studies, one_shot, replaying, networks, watching  # isort: skip  # each registers its verbs, in this order
 from nas.cli.options import app, err
+from nas.cli.streams import accept_any_character, nobody_reads
 from nas.errors import NasError
 
 __all__ = ["app", "fronts", "main", "networks", "one_shot", "replaying", "searching", "studies", "watching"]
@@ -18,12 +19,16 @@ __all__ = ["app", "fronts", "main", "networks", "one_shot", "replaying", "search
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `nas`: runs a verb; every error is one message on stderr and an exit code."""
+    accept_any_character()
     try:
         code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except NasError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            sys.exit(141)
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}; what was finished before is kept", 1)
     except (KeyboardInterrupt, typer.Abort):
@@ -35,11 +40,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"[bold red]error[/bold red] {_escaped(message)}", soft_wrap=True, highlight=False)
+    err.print(f"[bold red]error[/bold red] {message}", soft_wrap=True, highlight=False)
     sys.exit(code)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from nas.errors import CheckpointError
 from nas.files import write_atomic
 
 
@@ -63,8 +64,13 @@ def save_scores(path: Path, scores: ImageScores) -> None:
 
 
 def load_scores(path: Path) -> ImageScores:
-    """Scores in `path`. Raises OSError where there are none, SafetensorError or TypeError where they are damaged."""
-    return ImageScores(**safetensors.torch.load_file(path))
+    """Scores in `path`. Raises CheckpointError where the file is missing, damaged or of another version."""
+    try:
+        return ImageScores(**safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except (OSError, TypeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged, or of another version ({error})") from error
 
 
 def finite_mean(values: Tensor) -> float:

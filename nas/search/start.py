@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.errors import ConfigError, NasError, RunMismatch, UsageError
+from nas.errors import ConfigError, NasError, RunMismatch
 from nas.files import read_json, write_json
 from nas.records import TrialRecord
 from nas.search.problem import Problem
@@ -80,10 +80,17 @@ def frozen(path: Path, starts: Sequence[Start], space: SearchSpace) -> tuple[Gen
     """
     if starts and not path.exists():
         write_json(path, [{"origin": start.origin, "genotype": dict(start.genotype.values)} for start in starts])
-    try:
-        return tuple(_genotype(entry["genotype"], space) for entry in read_json(path)) if path.exists() else ()
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{path} is damaged ({error}); restore it, or use --run NAME for a new run") from error
+
+    def genotypes(data: Sequence[Mapping[str, Mapping[str, Value]]]) -> tuple[Genotype, ...]:
+        return tuple(_genotype(entry["genotype"], space) for entry in data)
+
+    return read_json(path, genotypes, REMEDY) if path.exists() else ()
+
+
+REMEDY = (
+    "restore it, or use --run NAME for a new run: without it the search cannot go on as it began; its trials are kept, "
+    "and `nas front` reads them"
+)
 
 
 def _listed(index: int, values: Mapping[str, Value], space: SearchSpace) -> Start:

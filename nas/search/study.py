@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
 from nas.errors import StudyCorrupt
+from nas.files import fault_text, write_atomic
 from nas.pareto import Direction
 from nas.records import TrialRecord, TrialState, from_json, to_json
 from nas.search.database import Database
@@ -56,6 +57,30 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), lock_obj=_RunLockHeld(str(path)))
         self._path = path
+
+        self._reached = (0, 0)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Logs from this number on. Blank lines are none; a last line that is half-written is left (`repair_journal`).
+
+        Optuna's own reader refuses a journal with a blank line. Raises ValueError for another line that is no JSON.
+        """
+        number, offset = self._reached if self._reached[0] <= log_number_from else (0, 0)
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                offset += len(line)
+                if _is_blank(line):
+                    continue
+                try:
+                    log = _log(line)
+                except ValueError:
+                    if _is_blank(file.read()):
+                        return
+                    raise
+                number, self._reached = number + 1, (number + 1, offset)
+                if number > log_number_from:
+                    yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         with self._path.open("ab") as file:
@@ -102,7 +127,7 @@ class StudyFile:
 
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""
-        return _records(self._study)
+        return _records(self._study, self._place)
 
     @property
     def num_trials(self) -> int:
@@ -123,7 +148,7 @@ class StudyFile:
     def half_told(self) -> list[tuple[optuna.Trial, TrialRecord]]:
         """Unfinished trials that have their record already, by number: the process ended while it told them."""
         found = [(trial, trial.user_attrs.get("record")) for trial in self.pending()]
-        return [(trial, from_json(TrialRecord, record)) for trial, record in found if record is not None]
+        return [(trial, _record(trial.number, data, self._place)) for trial, data in found if data is not None]
 
     def pass_rung(self, trial: optuna.Trial, epochs: int) -> None:
         """Notes that `trial` goes on beyond its rung of `epochs`."""
@@ -196,7 +221,7 @@ def read_records(place: Place) -> list[TrialRecord]:
 
     Raises StudyCorrupt where there is none or it cannot be read.
     """
-    return _read(place, _records)
+    return _read(place, lambda study: _records(study, place))
 
 
 def open_storage(place: Place) -> BaseStorage:
@@ -218,7 +243,7 @@ def read_predictions(place: Place) -> dict[int, tuple[list[float], list[float]]]
 
     A halted one was told what it had at its rung. Raises StudyCorrupt as `read_records`.
     """
-    return _read(place, _predictions)
+    return _read(place, lambda study: _predictions(study, place))
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -243,14 +268,34 @@ def _read(place: Place, of: Callable[[optuna.Study], T]) -> T:
 
 
 def repair_journal(path: Path) -> None:
-    """Cuts a half-written last line off the journal at `path`: the write a crash or a full disk interrupted."""
+    """Removes from the journal at `path` what holds no record: blank lines, and a last line that is half-written.
+
+    A crash, a full disk, a power cut or an editor leaves these. Nothing else is changed.
+    """
     if not path.is_file():
         return
-    with path.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+    content = path.read_bytes()
+    kept = [line for line in content.splitlines(keepends=True) if not _is_blank(line)]
+    if kept:
+        try:
+            _log(kept[-1])
+        except ValueError:
+            kept.pop()
+    whole = b"".join(kept)
+    if whole != content:
+        write_atomic(path, whole)
+
+
+def _is_blank(line: bytes) -> bool:
+    """Whether there is nothing in it; a power cut may leave zeros at the end of a file."""
+    return not line.strip(b"\0 \t\r\n")
+
+
+def _log(line: bytes) -> Any:
+    """What a line of a journal holds. Raises ValueError for half a line."""
+    if not line.endswith(b"\n"):
+        raise ValueError("a line without its end")
+    return json.loads(line)
 
 
 _Load = Callable[[BaseStorage, str], optuna.Study]
@@ -293,7 +338,7 @@ def _first_bad_line(path: Path, load: _Load) -> str:
             prefix = Path(folder, str(middle))
             prefix.write_bytes(b"".join(lines[:middle]))
             try:
-                json.loads(lines[middle - 1])  # Optuna forgives a torn last line
+                _is_blank(lines[middle - 1]) or _log(lines[middle - 1])  # the reader forgives a torn last line
                 _open(prefix, load)
                 good = middle
             except Exception:
@@ -301,16 +346,28 @@ def _first_bad_line(path: Path, load: _Load) -> str:
     return f" (first bad line: {bad})" if lines else ""
 
 
-def _records(study: optuna.Study) -> list[TrialRecord]:
+def _records(study: optuna.Study, place: Place | None) -> list[TrialRecord]:
     trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE, OptunaState.FAIL))
-    attributes: list[Mapping[str, object]] = [trial.user_attrs for trial in trials]
-    return [from_json(TrialRecord, a["record"]) for a in attributes if "record" in a]
+    found = {trial.number: trial.user_attrs["record"] for trial in trials if "record" in trial.user_attrs}
+    return [_record(number, data, place) for number, data in found.items()]
 
 
-def _predictions(study: optuna.Study) -> dict[int, tuple[list[float], list[float]]]:
+def _record(number: int, data: object, place: Place | None) -> TrialRecord:
+    """The record of trial `number`. Raises StudyCorrupt where `data` is none that this version writes."""
+    try:
+        return from_json(TrialRecord, data)
+    except ValueError as error:
+        raise StudyCorrupt(
+            f"{place}: the record of trial {number} is damaged, or of another version ({fault_text(error)}); read the "
+            f"run with the version that wrote it (git_revision in its environment.json), or use --run NAME for a new "
+            f"run; trials/ keeps every network with its scores"
+        ) from error
+
+
+def _predictions(study: optuna.Study, place: Place | None) -> dict[int, tuple[list[float], list[float]]]:
     trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
     chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
-    trained = [trial for trial in chosen if is_trained(from_json(TrialRecord, trial.user_attrs["record"]))]
+    trained = [trial for trial in chosen if is_trained(_record(trial.number, trial.user_attrs["record"], place))]
     return {trial.number: (trial.user_attrs["predicted"], list(trial.values)) for trial in trained}
 
 

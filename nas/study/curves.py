@@ -1,11 +1,11 @@
 """Scores after every epoch: figures 2 to 4 of Mousavi 2023 for any run."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.errors import UsageError
+from nas.files import read_json_lines
 from nas.records import TrialRecord
 from nas.study.groups import groups_of
 from nas.trial import CURVE, trial_folder
@@ -18,15 +18,23 @@ CURVES = (
 )
 """Panels: the paper's figures 2 and 3, and 4."""
 
+READ = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
+"""What every line of a curve must have."""
 
-def read_curve(folder: Path) -> dict[int, dict[str, Any]]:
+REMEDY = "restore it, or remove it to do without this trial's epochs; its final scores are kept (`nas front`)"
+
+
+def read_curve(folder: Path) -> dict[int, Mapping[str, Any]]:
     """Scores in a trial's folder after every epoch, by epoch; empty where none were tracked.
 
     A training that was killed and went on from its rung has some epochs twice: the later ones count.
     """
-    path = folder / CURVE
-    lines = path.read_text().splitlines() if path.is_file() else ()
-    return {scores["epoch"]: scores for scores in map(json.loads, lines)}
+    return {scores["epoch"]: scores for scores in read_json_lines(folder / CURVE, _scores, REMEDY)}
+
+
+def _scores(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`data` where it has all that is read of an epoch."""
+    return {**data, **{name: data[name] for name in READ}}
 
 
 def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict[str, Any]]:
@@ -39,9 +47,8 @@ def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict
         for record in group.records:
             curve = read_curve(trial_folder(trials_folder, record.number))
             for scores in curve.values():
-                names = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
                 rows.append({"network": group.label, "trial": record.number, "seed": record.seed}
-                            | dict(record.genotype.values) | {name: scores[name] for name in names}
+                            | dict(record.genotype.values) | {name: scores[name] for name in READ}
                             | {"seconds": record.seconds / len(curve)})  # fmt: skip
     if not rows:
         raise UsageError("no trial was scored after every epoch; train with --set training.track_every_epoch=true")

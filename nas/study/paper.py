@@ -10,7 +10,7 @@ from nas.records import TrialRecord
 from nas.study.groups import Group, groups_of
 from search_spaces.mobilenet_tiny import PRESETS, preset
 
-PAPER: dict[str, Any] = json.loads((files("nas.study") / "mousavi2023.json").read_text())
+PAPER: dict[str, Any] = json.loads((files("nas.study") / "mousavi2023.json").read_text(encoding="utf-8"))
 """Printed values, with their source."""
 
 COLUMNS = ("macs", "params", "natural_accuracy", "robust_accuracy", "instability_scaled", "lipschitz_empirical_scaled")

@@ -210,6 +210,18 @@ def test_without_scores_image_by_image_wilsons_intervals_remain(writable: Run, c
     assert verb(capsys, *INTERVALS, "--format", "csv").code == 0
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"outcome": {"evaluation": null}}'])
+def test_a_damaged_evaluation_of_another_seed_is_named_with_what_to_do(
+    writable: Run, capsys: Capture, content: str
+) -> None:
+    number = writable.front().records[0].number
+    (writable.trials_folder / f"{number:05d}" / "seed_1" / "evaluation.json").write_text(content)
+    ended = verb(capsys, *INTERVALS)
+    assert ended.code == 2
+    for part in ("seed_1/evaluation.json is damaged", "remove it and run `nas search CONFIG`", "all others are kept"):
+        assert part in ended.message
+
+
 def test_members_that_were_attacked_less_or_trained_less_are_named(seeded: Run) -> None:
     first = seeded.front().records[0]
     lacking = [r for r in seeded.records if r.is_feasible and r.reused_from is None and r not in seeded.front().records]

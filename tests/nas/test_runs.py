@@ -220,16 +220,42 @@ def test_a_missing_gpu_is_refused_before_any_work() -> None:
     assert resolve_device("cpu") == torch.device("cpu")
 
 
-def test_a_damaged_file_of_a_run_is_named(copy: Path) -> None:
+DAMAGED = ["", "{", "7", "[1]", "{}", '"text"', "null", "\xff"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_file_of_a_run_is_named_with_what_to_do(copy: Path, content: str) -> None:
     folder = copy / "runs" / "tiny"
     whole = (folder / "data.json").read_text()
     for name in ("data.json", "environment.json"):
-        (folder / name).write_text("{")
-    with pytest.raises(UsageError, match=r"data\.json is damaged"):
+        (folder / name).write_bytes(content.encode("latin-1"))
+    refused = r"data\.json is damaged.*remove it and run `nas search CONFIG`.*all trials are kept"
+    with pytest.raises(UsageError, match=refused):
         _ = open_run(folder).space
-    (folder / "data.json").write_text(whole)
-    with pytest.raises(UsageError, match=r"environment\.json is damaged"):
+    with pytest.raises(UsageError, match=refused):
         search(_config(copy), folder, _ignore)
+    (folder / "data.json").write_text(whole)
+    if content != "[1]":
+        with pytest.raises(UsageError, match=r"environment\.json is damaged.*remove it.*all trials are kept"):
+            search(_config(copy), folder, _ignore)
+
+
+def test_a_damaged_config_of_a_run_is_named_with_what_to_do(copy: Path) -> None:
+    folder = copy / "runs" / "tiny"
+    for content in (b"", b"name: [", b"nam: tiny\n", b"\xff\xfe\x00"):
+        (folder / "config.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"(?s)config\.yaml.*restore it from the config.*all trials are kept"):
+            open_run(folder)
+
+
+def test_what_a_damaged_file_asks_for_mends_the_run(copy: Path) -> None:
+    folder = copy / "runs" / "tiny"
+    before = open_run(folder).records
+    for name in ("data.json", "environment.json"):
+        (folder / name).unlink()
+    search(_config(copy), folder, _ignore)
+    assert open_run(folder).records == before
+    assert open_run(folder).space.input_shape == (1, 8, 8)
 
 
 def test_a_data_set_that_has_changed_is_refused(copy: Path) -> None:

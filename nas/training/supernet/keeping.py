@@ -79,7 +79,7 @@ def _train(
     log, lines = place / LOG, list[str]()
     if (place / STATE).exists():
         load_training(place / STATE, state, names.trained)
-        lines = log.read_text().splitlines()[: state.epoch]
+        lines = log.read_text(encoding="utf-8").splitlines()[: state.epoch]
     while state.epoch < settings.epochs:
         epoch = train_supernet_epoch(state, data.train, settings, threat)
         lines.append(json.dumps(dataclasses.asdict(epoch)))

@@ -201,3 +201,52 @@ def test_a_study_of_other_objectives_is_refused(tmp_path: Path) -> None:
     other = toy_problem(objectives=["params", "instability", "robust_accuracy"])
     with pytest.raises(StudyCorrupt):
         open_study(tmp_path / "j", other, settings(2))
+
+
+@pytest.mark.parametrize(("blank", "share"), [(b"\n", 1), (b"\0\0\0\0", 1), (b"\n \t\r\n", 0.5)], ids=repr)
+def test_blank_lines_are_no_lines_of_a_journal(
+    tmp_path: Path, journal: tuple[bytes, Result], blank: bytes, share: float
+) -> None:
+    content, uninterrupted = journal
+    lines = content.splitlines(keepends=True)
+    lines.insert(round(len(lines) * share), blank)
+    path, found = tmp_path / "j", b"".join(lines)
+    path.write_bytes(found)
+    assert read_records(path) == uninterrupted.records
+    assert path.read_bytes() == found, "reading changes nothing"
+    longer = search(path, PROBLEM, settings(10)).records
+    assert longer[: len(uninterrupted.records)] == uninterrupted.records
+    assert read_records(path) == longer
+    assert all(line.strip() for line in path.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"], ids=repr)
+def test_half_a_line_is_removed_before_the_next_is_written_whatever_follows_it(
+    tmp_path: Path, journal: tuple[bytes, Result], end: bytes
+) -> None:
+    content, uninterrupted = journal
+    path = tmp_path / "j"
+    path.write_bytes(content[:-40] + end)  # an editor ends what a crash left unended
+    assert read_records(path) == uninterrupted.records[:-1]
+    assert search(path, PROBLEM, SHORT).records == uninterrupted.records
+    assert read_records(path) == uninterrupted.records
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [(b'"costs":', b'"cost":', "cost"), (b'"warnings":', b'"remarks":', "evaluation.remarks"),
+     (b'"record":{"number":0,', b'"record":{"number":"x",', "number")],
+)  # fmt: skip
+def test_a_record_of_another_version_is_refused_with_what_to_do(
+    tmp_path: Path, journal: tuple[bytes, Result], old: bytes, new: bytes, named: str
+) -> None:
+    path = tmp_path / "j"
+    assert old in journal[0]
+    changed = journal[0].replace(old, new, 1)
+    path.write_bytes(changed)
+    for read in (read_records, lambda path: search(path, PROBLEM, settings(10))):
+        with pytest.raises(
+            StudyCorrupt, match=rf"{path}: the record of trial \d+ .*{named}.*the version that wrote it"
+        ):
+            read(path)
+        assert path.read_bytes().startswith(changed), "what was found is kept"

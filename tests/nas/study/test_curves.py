@@ -58,3 +58,14 @@ def test_a_row_for_every_trial_and_epoch(tmp_path: Path) -> None:
 def test_without_curves_it_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"training\.track_every_epoch=true"):
         curve_rows(RECORDS, tmp_path)
+
+
+def test_a_damaged_curve_is_named_with_what_to_do(tmp_path: Path) -> None:
+    _write(tmp_path, 0, [0.1, 0.3])
+    path = tmp_path / "00000" / CURVE
+    whole = path.read_text()
+    path.write_text(whole + '{"epo')  # being written
+    assert len(curve_rows(RECORDS, tmp_path)) == 2
+    path.write_text(whole.replace("instability", "steadiness"))
+    with pytest.raises(UsageError, match=rf"{CURVE}, line 1, is damaged, .*missing.*scores are kept"):
+        curve_rows(RECORDS, tmp_path)
