@@ -12,49 +12,53 @@ from rich.text import Text
 from nas.budgets import Deployment, count_costs
 from nas.pareto import ParetoFront
 from nas.records import Interval, TrialRecord
+from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
 
 
-def front_table(front: ParetoFront, title: str, width: int = 200) -> Table:
-    """The front, a row a trial; the objectives' columns are marked with their direction.
+def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), see: str = "") -> WholeTable:
+    """The front, a row a trial: objectives with their direction, `budgeted` costs, then as much else as there is room.
 
-    In a terminal of less than 150 characters (`width`), only the objectives and the accuracies are shown.
+    `see` says where what is left out can be read.
     """
-    arrows = {o.name: "↓" if o.direction == "minimize" else "↑" for o in front.objectives}
-    wide = width >= 150
-    columns = [name for name in columns_for(front) if wide or name in arrows or name.endswith("_accuracy")]
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("trial", justify="right", no_wrap=True)
+    arrows = {o.name: " ↓" if o.direction == "minimize" else " ↑" for o in front.objectives}
+    columns = columns_for(front, budgeted)
+    table = WholeTable(title, kept=1 + len({*arrows, *budgeted}), see=see)
+    table.add_column("trial", justify="right")
     for name in columns:
-        table.add_column(f"{COLUMNS.get(name, name)} {arrows.get(name, '')}".strip(), justify="right", no_wrap=True)
-    if wide:
-        table.add_column("genotype", no_wrap=True)
+        table.add_column(f"{COLUMNS.get(name, name.replace('_', ' '))}{arrows.get(name, '')}", justify="right")
+    table.add_column("genotype", no_wrap=True)
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
     for record in front.records:
         assert record.evaluation is not None, "only evaluated trials are on a front"
         notes = "".join(f" [{marks[text]}]" for text in record.evaluation.warnings)
-        genotype = [genotype_text(record.genotype.values)] if wide else []
-        table.add_row(Text(f"{record.number}{notes}"), *(cell(name, record) for name in columns), *genotype)
+        cells = [cell(name, record) for name in columns]
+        table.add_row(Text(f"{record.number}{notes}"), *cells, genotype_text(record.genotype.values))
     return table
 
 
 COLUMNS = {
     "robust_accuracy": "robust",
     "natural_accuracy": "natural",
-    "instability": "instability",
-    "lipschitz_bound_log10": "log10 bound",
-    "lipschitz_empirical": "Lipschitz",
     "params": "params",
     "macs": "MACs",
     "weight_bytes": "weights",
     "peak_activation_bytes": "peak RAM",
+    "instability": "instability",
+    "lipschitz_bound_log10": "log10 bound",
+    "lipschitz_empirical": "Lipschitz",
 }
 
 
-def columns_for(front: ParetoFront) -> list[str]:
-    """Metrics to show for a front: the usual ones, and its objectives."""
-    return list(dict.fromkeys([*COLUMNS, *(objective.name for objective in front.objectives)]))
+def columns_for(front: ParetoFront, budgeted: Sequence[str] = ()) -> list[str]:
+    """Metrics to show for a front: its objectives, the `budgeted` costs, then the usual ones that were measured."""
+    measured = [
+        name
+        for name in COLUMNS
+        if any(hasattr(r.costs, name) or getattr(r.evaluation, name, None) is not None for r in front.records)
+    ]
+    return list(dict.fromkeys([*(objective.name for objective in front.objectives), *budgeted, *measured]))
 
 
 def cell(name: str, record: TrialRecord) -> str:
@@ -68,7 +72,7 @@ def cell(name: str, record: TrialRecord) -> str:
     if hasattr(record.costs, name):
         return f"{getattr(record.costs, name):,}"
     value = getattr(evaluation, name)
-    return "none" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{value:.3g}"
 
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
@@ -84,22 +88,10 @@ def genotype_text(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{name[0].upper()} {' '.join(options)}" for name, options in groups.items())
 
 
-def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
+def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
     """The network block by block: channels, resolution, parameters and MACs of each."""
-    table = Table(header_style="bold")
-    for heading in (
-        "row",
-        "block",
-        "in",
-        "hidden",
-        "out",
-        "kernel",
-        "stride",
-        "output",
-        "params",
-        "MACs",
-        "residual",
-    ):
+    table = WholeTable(kept=8, see="`nas show` into a file")
+    for heading in ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     _, height, width = spec.input_shape
     for block in spec.blocks:
@@ -108,29 +100,21 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
             height, width = conv.output_size(height), conv.output_size(width)
             params += conv.num_weights + 2 * conv.out_channels
             macs += conv.num_weights * height * width
-        shape = (
-            block.in_channels,
-            block.hidden_channels,
-            block.out_channels,
-            block.kernel_size,
-            block.stride,
-        )
-        residual = "yes" if block.has_residual else ""
-        table.add_row(str(block.row), block.kind, *map(str, shape), f"{height}×{width}", f"{params:,}", f"{macs:,}",
-                      residual)  # fmt: skip
+        channels = (block.in_channels, block.hidden_channels, block.out_channels)
+        last = (str(block.kernel_size), str(block.stride), "yes" if block.has_residual else "", str(block.row))
+        table.add_row(block.kind, *map(str, channels), f"{height}×{width}", f"{params:,}", f"{macs:,}", *last)
     features, classes = spec.blocks[-1].out_channels, spec.num_classes
-    classifier = features * classes
-    table.add_row("", "linear", str(features), "", str(classes), "", "", "", f"{classifier + classes:,}",
-                  f"{classifier:,}", "")  # fmt: skip
+    weights = features * classes
+    table.add_row("linear", str(features), "", str(classes), "", f"{weights + classes:,}", f"{weights:,}")
     costs = count_costs(spec, deployment)
     table.add_section()
-    table.add_row("", "all", *[""] * 6, f"{costs.params:,}", f"{costs.macs:,}", "")
+    table.add_row("all", *[""] * 4, f"{costs.params:,}", f"{costs.macs:,}")
     return table
 
 
-def coverage_table(facts: Mapping[str, Any]) -> Table:
+def coverage_table(facts: Mapping[str, Any]) -> WholeTable:
     """What `nas check` found."""
-    table = Table(title=f"{facts['name']}: the config is valid", title_justify="left", show_header=False)
+    table = WholeTable(f"{facts['name']}: the config is valid", show_header=False)
     for name, value in _coverage_rows(facts):
         table.add_row(name, value)
     return table
@@ -166,9 +150,9 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
 
 
-def time_table(time: Mapping[str, Any]) -> Table:
+def time_table(time: Mapping[str, Any]) -> WholeTable:
     """What was measured to say how long a search takes."""
-    table = Table(title=_time_text(time), title_justify="left", header_style="bold")
+    table = WholeTable(_time_text(time))
     for heading in ("MACs", "training, images/s", "scoring, images/s", "seconds a candidate", "memory of a worker"):
         table.add_column(heading, justify="right")
     for one in time["networks"]:
@@ -190,7 +174,7 @@ def _time_text(time: Mapping[str, Any]) -> str:
 
 def bench_table(found: Mapping[str, Any]) -> RenderableType:
     """What `nas bench` measured: images per second, and the ratio to the plain loop of the same round."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("", "training, images/s", "ratio", "scoring, images/s", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
     names = {
