@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -198,27 +199,46 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
     return Group(table, Text(facts, style="dim"))
 
 
-def progress_view(progress: Progress, name: str) -> RenderableType:
-    """Live view of a running search."""
+def progress_view(progress: Progress, name: str, elapsed: float, workers: Sequence[str] = ()) -> Panel:
+    """Live view of a running search: how far it is, and what each of the `workers` does."""
     left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
-    failed = f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0"
-    done, running = f"done [bold]{_spent(progress)}[/bold] / {progress.target}", f"running {progress.running}"
-    facts = Table.grid(padding=(0, 3))
-    if progress.repeat is not None:
-        facts.add_row(done, running, failed, f"left {left}", f"front {progress.front_size}")
-        bar = ProgressBar(total=progress.target, completed=progress.spent)
-        return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
-    best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
-    ended = (
-        f"candidates {progress.trained}",
-        f"rejected {progress.rejected}",
-        f"reused {progress.reused}",
-        f"halted {progress.halted}",
-    )
-    facts.add_row(done, running, *ended, failed, f"left {left}")
-    facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
+    facts = [
+        f"done [bold]{_spent(progress)}[/bold] / {progress.target}",
+        f"running {progress.running}",
+        f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0",
+        f"elapsed {duration_text(elapsed)}",
+        f"left {left}",
+    ]
+    found = [f"front {progress.front_size}"]
+    title = f"search {name}: more seeds for the front"
+    if progress.repeat is None:
+        title = f"search {name}"
+        best = progress.best_robust_accuracy
+        found += [f"hypervolume {progress.hypervolume:.4f}", *([] if best is None else [f"best robust {best:.3f}"])]
+        ended = {"rejected": progress.rejected, "reused": progress.reused, "halted": progress.halted}
+        found += [f"{state} {count}" for state, count in ended.items() if count]
     bar = ProgressBar(total=progress.target, completed=progress.spent)
-    return Panel(Group(bar, facts), title=f"search {name}", title_align="left")
+    # Rich's bar ends without a newline: in a table of its own, it has a line of its own.
+    rows: list[RenderableType] = [_alone(bar), *(_side_by_side(row) for row in (facts, found, workers) if row)]
+    return Panel(Group(*rows), title=title, title_align="left")
+
+
+def waiting_view(name: str, doing: str, elapsed: float) -> Panel:
+    """Live view of what comes before a search."""
+    return Panel(
+        _side_by_side([doing, f"elapsed {duration_text(elapsed)}"]), title=f"search {name}", title_align="left"
+    )
+
+
+def _alone(bar: ProgressBar) -> Table:
+    grid = Table.grid(expand=True)
+    grid.add_row(bar)
+    return grid
+
+
+def _side_by_side(words: Sequence[str]) -> Columns:
+    """As many in a row as fit."""
+    return Columns(words, padding=(0, 3))
 
 
 def progress_line(progress: Progress) -> Text | None:
