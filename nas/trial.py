@@ -259,6 +259,14 @@ def trial_folder(trials: Path, number: int, repeat: int = 0) -> Path:
     return own / f"seed_{repeat}" if repeat else own
 
 
+def epochs_trained(trials: Path, number: int, repeat: int = 0) -> int | None:
+    """Epochs that a training on this machine has finished; None where it has written nothing yet."""
+    try:
+        return (trial_folder(trials, number, repeat) / LOG).read_bytes().count(b'"epoch"')
+    except OSError:
+        return None
+
+
 def inherited_path(trials: Path, candidate: Candidate) -> Path | None:
     """Weights that the training of `candidate` starts from; None where it starts from random ones."""
     return None if candidate.inherits is None else trial_folder(trials, candidate.inherits) / WEIGHTS

@@ -1,7 +1,7 @@
 """The verbs. Each parses its options, calls one function and prints; results on stdout, progress on stderr.
 
-Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C, 141 what read the output has ended. Heavy imports
-happen inside the verbs, so that --help is instant.
+Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C, 141 what read the output has ended, 143 ended by
+SIGTERM. Heavy imports happen inside the verbs, so that --help is instant.
 """
 
 import sys
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from nas.cli import searching, fronts, studies, one_shot, replaying, networks, watching  # isort: skip  # each registers its verbs, in this order
+from nas.cli.ending import end_in_order
 from nas.cli.options import app, err
 from nas.cli.streams import accept_any_character, nobody_reads
 from nas.errors import NasError
@@ -20,6 +21,8 @@ __all__ = ["app", "fronts", "main", "networks", "one_shot", "replaying", "search
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `nas`: runs a verb; every error is one message on stderr and an exit code."""
     accept_any_character()
+    if arguments is None:  # this process is ours
+        end_in_order()
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

@@ -14,9 +14,18 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Search for tiny networks that withstand adversarial perturbations.",
 )  # fmt: skip
+
+
+class _Console(Console):
+    """Lines of text break at words in a terminal (which by itself cuts numbers) and not at all elsewhere."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
+        super().print(*objects, soft_wrap=soft_wrap and not self.is_terminal, **settings)
+
+
 # A pipe or a file has no width of its own; 80 columns would cut the tables.
-out = Console(width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, width=None if sys.stderr.isatty() else 200)
+out = _Console(width=None if sys.stdout.isatty() else 200)
+err = _Console(stderr=True, width=None if sys.stderr.isatty() else 200)
 
 
 class Format(StrEnum):

@@ -62,7 +62,9 @@ def print_front(
         limits = f" and {', '.join(conditions)}" if conditions else ""
         out.print(f"the front is empty: no trial is complete and within every limit{limits} (trials: {finished})")
         return
-    out.print(front_table(found, f"Pareto front of {run.folder.name}", out.width))
+    budgeted = [name for name, limit in run.config.budget.model_dump().items() if limit is not None]
+    see = f"`nas front {run.folder} --format csv`"
+    out.print(front_table(found, f"Pareto front of {run.folder.name}", budgeted, see))
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
     for text in [*protocols_of(found.records), WEIGHTS[run.config.search.evaluator]]:

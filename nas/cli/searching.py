@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.status import Status
 
+from nas.cli.ending import Terminated
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json
 from nas.cli.printing import print_front, print_safety
 from nas.errors import UsageError
@@ -87,16 +89,21 @@ def sweep(
 def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | None, run: str) -> tuple[Path, str]:
     """Run folder after `verb` has ended, and why it did."""
     from nas.config import NAME_PATTERN, load_config
-    from nas.report.live import live_progress, supernet_progress
+    from nas.report.live import Epochs, live_progress
+    from nas.trial import epochs_trained
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
         raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
     folder = Path("runs") / (run or loaded.name)
+    # A trial on another machine of a cluster brings its files when it ends: nothing is known of its epochs.
+    epochs: Epochs = (
+        (lambda *_: None) if loaded.search.executor == "ray" else partial(epochs_trained, folder / "trials")
+    )
     try:
-        with live_progress(err, folder.name) as report:
-            return folder, verb(loaded, folder, report, supernet_progress(err))
-    except KeyboardInterrupt:
+        with live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet):
+            return folder, verb(loaded, folder, report, report_supernet)
+    except (KeyboardInterrupt, Terminated):
         err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
         raise
 

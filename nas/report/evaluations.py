@@ -10,6 +10,7 @@ from rich.text import Text
 
 from nas.evaluation import CertifiedBound
 from nas.records import Evaluation, Interval, TrialRecord
+from nas.report.whole_table import WholeTable
 
 
 def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
@@ -70,9 +71,9 @@ def protocols_of(records: Sequence[TrialRecord]) -> list[str]:
     return [caution, *(f"trial {', '.join(map(str, numbers))}: {text}" for text, numbers in trials.items())]
 
 
-def ladder_table(evaluation: Evaluation) -> Table:
+def ladder_table(evaluation: Evaluation) -> WholeTable:
     """Every attack in order: how many images it was made on, how many it broke, what stands."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("attack", "attacked", "broken", "robust accuracy", "95 % interval"):
         table.add_column(heading, justify="left" if heading == "attack" else "right")
     natural, interval = evaluation.natural_accuracy, evaluation.natural_interval
@@ -87,9 +88,9 @@ def ladder_table(evaluation: Evaluation) -> Table:
 _SHORT = ("loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
 
 
-def checks_table(evaluation: Evaluation) -> Table:
+def checks_table(evaluation: Evaluation) -> WholeTable:
     """Every check with what it found."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("check", "verdict", "what was found"):
         table.add_column(heading)
     for check in evaluation.checks:
@@ -175,7 +176,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 def certified_table(bound: CertifiedBound) -> RenderableType:
     """Factors of the certified Lipschitz constant in the order of the network; the largest is marked."""
-    table = Table(header_style="bold", title="certified Lipschitz constant", title_justify="left")
+    table = WholeTable("certified Lipschitz constant")
     for heading in ("part", "factor", "norms of its layers"):
         table.add_column(heading, justify="right" if heading == "factor" else "left")
     for factor in bound.factors:

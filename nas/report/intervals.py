@@ -3,21 +3,21 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.table import Table
 
 from nas.budgets import COSTS
 from nas.pareto import Member, Metric
 from nas.records import Evaluation
 from nas.report.tables import COLUMNS, cell
+from nas.report.whole_table import WholeTable
 
 
-def intervals_table(members: Sequence[Member], objectives: Sequence[Metric], title: str) -> Table:
+def intervals_table(members: Sequence[Member], objectives: Sequence[Metric], title: str) -> WholeTable:
     """Every member with mean ± standard deviation over its trainings and the 95 % interval of each objective.
 
     Then the ranks by the first objective that noise allows (1–3 is a tie), and the member that is most likely to
     dominate it.
     """
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = WholeTable(title)
     table.add_column("trial", justify="right")
     table.add_column("seeds", justify="right")
     for objective in objectives:
@@ -65,9 +65,9 @@ SEED_COLUMNS = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz
                 "lipschitz_empirical")  # fmt: skip
 
 
-def seeds_table(trainings: Mapping[int, Evaluation]) -> Table:
+def seeds_table(trainings: Mapping[int, Evaluation]) -> WholeTable:
     """Scores of every training of a trial, their mean and their sample standard deviation."""
-    table = Table(title="trainings from different seeds", title_justify="left", header_style="bold")
+    table = WholeTable("trainings from different seeds")
     table.add_column("seed", justify="right")
     columns = {name: [getattr(evaluation, name) for evaluation in trainings.values()] for name in SEED_COLUMNS}
     columns = {name: values for name, values in columns.items() if None not in values}

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.report.tables import progress_line, progress_view
+from nas.report.tables import progress_line, progress_view, waiting_view
 from nas.search.problem import Progress as SearchProgress
 
 if TYPE_CHECKING:
@@ -16,20 +18,69 @@ if TYPE_CHECKING:
     from nas.training.supernet import SupernetLog
 
 
+Epochs = Callable[[int, int], int | None]
+"""Epochs that a training (of a trial, from a seed) has finished; None where that is not known."""
+
+
+@dataclass
+class SearchView:
+    """What a terminal shows of a search; made anew at each refresh, so that clock and epochs move between reports."""
+
+    name: str
+    epochs: Epochs = lambda *_: None
+    target: int = 0
+    """Epochs of a full training."""
+    began: float = field(default_factory=monotonic)
+    progress: SearchProgress | None = None
+    reported: float = 0.0
+    """When `progress` was."""
+    first: str = "reading the data, starting workers"
+    """What is done before the first report."""
+
+    def update(self, progress: SearchProgress) -> None:
+        """Shows `progress` from now on."""
+        self.progress, self.reported = progress, monotonic()
+
+    def __rich__(self) -> RenderableType:
+        elapsed = monotonic() - self.began
+        if self.progress is None:
+            return waiting_view(self.name, self.first, elapsed)
+        left = self.progress.seconds_left
+        left = None if left is None else max(0.0, left - (monotonic() - self.reported))
+        workers = [self._worker(number, repeat) for number, repeat in self.progress.in_work]
+        return progress_view(replace(self.progress, seconds_left=left), self.name, elapsed, workers)
+
+    def _worker(self, number: int, repeat: int) -> str:
+        done, seed = self.epochs(number, repeat), f" seed {repeat}" if repeat else ""
+        doing = "" if done is None else f" epoch {done}/{self.target}" if done < self.target else " scoring"
+        return f"trial {number}{seed}{doing}"
+
+
 @contextmanager
-def live_progress(console: Console, name: str) -> Iterator[Callable[[SearchProgress], None]]:
-    """Receiver of a search's progress: a live panel on a terminal, one line per trained trial elsewhere."""
+def live_progress(
+    console: Console, name: str, epochs: Epochs = lambda *_: None, target: int = 0
+) -> Iterator[tuple[Callable[[SearchProgress], None], "Callable[[SupernetLog, int], None]"]]:
+    """Receivers of a search's progress and of its supernet's epochs: a live panel on a terminal, lines elsewhere.
+
+    The panel shows how many of its `target` `epochs` each running candidate has finished, where that is known.
+    """
     if not console.is_terminal:
-        yield lambda progress: _log(console, progress)
+        yield lambda progress: _log(console, progress), lambda log, total: _log_supernet(console, log, total)
         return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    view = SearchView(name, epochs, target)
+    # The empty line takes what a terminal echoes (^C): in a full line it would wrap, and leave a border behind.
+    with Live(Group(view, ""), console=console, refresh_per_second=4, transient=True):
 
         def update(progress: SearchProgress) -> None:
-            live.update(progress_view(progress, name))
+            view.update(progress)
             if progress.latest is not None and progress.latest.error:
-                _log(live.console, progress)
+                _log(console, progress)
 
-        yield update
+        def update_supernet(log: "SupernetLog", total: int) -> None:
+            view.first = f"training the supernet, epoch {log.epoch}/{total}"
+            _log_supernet(console, log, total)
+
+        yield update, update_supernet
 
 
 def _log(console: Console, progress: SearchProgress) -> None:
@@ -38,16 +89,12 @@ def _log(console: Console, progress: SearchProgress) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def supernet_progress(console: Console) -> "Callable[[SupernetLog, int], None]":
-    """Receiver of a supernet's epochs: a line for each tenth of them."""
-
-    def update(log: "SupernetLog", total: int) -> None:
-        if log.epoch % max(1, total // 10) == 0 or log.epoch == total:
-            text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}"
-            text += "" if log.loss_random is None else f", random {log.loss_random:.3f}"
-            console.print(f"supernet epoch {log.epoch}/{total}: loss of the {text}", soft_wrap=True, highlight=False)
-
-    return update
+def _log_supernet(console: Console, log: "SupernetLog", total: int) -> None:
+    """A line for each tenth of the epochs."""
+    if log.epoch % max(1, total // 10) == 0 or log.epoch == total:
+        text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}"
+        text += "" if log.loss_random is None else f", random {log.loss_random:.3f}"
+        console.print(f"supernet epoch {log.epoch}/{total}: loss of the {text}", soft_wrap=True, highlight=False)
 
 
 @contextmanager

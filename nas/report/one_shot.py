@@ -4,17 +4,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, log_axis, png_of
 from nas.report.study_plots import COLOURS
+from nas.report.whole_table import WholeTable
 
 Row = Mapping[str, Any]
 
 
-def transfer_table(rows: Sequence[Row], title: str) -> Table:
+def transfer_table(rows: Sequence[Row], title: str) -> WholeTable:
     """Accuracy of every target (columns) on the images of every source (rows)."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = WholeTable(title)
     names = list(dict.fromkeys(row["source"] for row in rows))
     table.add_column("images made against")
     for name in names:
@@ -46,13 +45,10 @@ def transfer_png(rows: Sequence[Row], title: str, note: str) -> bytes:
     return _finished(figure, title, note)
 
 
-def comparison_table(rows: Sequence[Row]) -> Table:
+def comparison_table(rows: Sequence[Row]) -> WholeTable:
     """A line for each run."""
     first = rows[0]
-    table = Table(
-        title=f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap",
-        title_justify="left", header_style="bold",
-    )  # fmt: skip
+    table = WholeTable(f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap")
     headings = ("run", "trainings", "robust", "natural", "instability", "τ robust", "τ size", "hypervolume", "s each")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "run" else "right")
@@ -106,12 +102,11 @@ def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row],
     return _finished(figure, title, note)
 
 
-def composition_table(rows: Sequence[Row]) -> Table:
+def composition_table(rows: Sequence[Row]) -> WholeTable:
     """Shares of every option on the front and among all."""
-    table = Table(
-        title="4. What the front is made of (bold: the share among all lies outside the front's 95 % interval)",
-        title_justify="left", header_style="bold",
-    )  # fmt: skip
+    table = WholeTable(
+        "4. What the front is made of (bold: the share among all lies outside the front's 95 % interval)"
+    )
     for heading in ("choice", "option", "all", "front", "95 %", ""):
         table.add_column(heading, justify="left" if heading in ("choice", "") else "right")
     for row in rows:

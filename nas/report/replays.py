@@ -5,11 +5,11 @@ from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from nas.report.plots import figure_of, png_of
 from nas.report.study_plots import COLOURS
+from nas.report.whole_table import WholeTable
 
 HEADINGS = ("variant", "candidates", "halted", "hypervolume", "seen", "epochs to the baseline's end")
 STYLES = ("-", "--", ":", "-.")
@@ -17,7 +17,7 @@ STYLES = ("-", "--", ":", "-.")
 
 def replay_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """One line for each variant; the first is the baseline."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "variant" else "right")
     for row in rows:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
+
+from nas.report.whole_table import WholeTable
 
 HEADINGS = {
     "macs": "MACs", "params": "params", "natural_accuracy": "natural", "robust_accuracy": "robust",
@@ -15,7 +16,7 @@ HEADINGS = {
 
 def paper_table(rows: Sequence[Mapping[str, Any]], source: str) -> RenderableType:
     """Networks with the paper's columns; below a value, the printed one and the difference."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("network", "seeds", *HEADINGS.values()):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for row in rows:
@@ -95,8 +96,8 @@ def agreement_tables(rows: Sequence[Mapping[str, Any]], resamples: int) -> Rende
     return Group(*parts, *(Text(note, style="dim") for note in notes))
 
 
-def _agreement_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+def _agreement_table(title: str, rows: Sequence[Mapping[str, Any]]) -> WholeTable:
+    table = WholeTable(title)
     has_epochs = rows[0]["epochs"] is not None
     for heading in (*(("epoch",) if has_epochs else ()), "candidates", "pairs"):
         table.add_column(heading, justify="left" if heading == "candidates" else "right")
@@ -112,8 +113,8 @@ def _agreement_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
+def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> WholeTable:
+    table = WholeTable(title)
     table.add_column("")
     names = list(dict.fromkeys(name for row in effects.values() for name in row))
     for name in names:
@@ -133,9 +134,9 @@ def _tau(cell: Mapping[str, Any] | None) -> str:
     return f"[bold]{text}[/bold]" if certain else text
 
 
-def _thresholds(thresholds: Mapping[str, Mapping[str, float | None]]) -> Table:
+def _thresholds(thresholds: Mapping[str, Mapping[str, float | None]]) -> WholeTable:
     title = "2. Where more of it gains no more robust accuracy (two lines instead of one)"
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = WholeTable(title)
     for heading in ("", "change point", "95 % interval", "slope before", "slope after", "error removed"):
         table.add_column(heading, justify="right" if heading else "left")
     for factor, found in thresholds.items():
@@ -151,9 +152,9 @@ def _thresholds(thresholds: Mapping[str, Mapping[str, float | None]]) -> Table:
     return table
 
 
-def curve_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, str]]) -> Table:
+def curve_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, str]]) -> WholeTable:
     """Scores after the first, the middle and the last epoch, mean over the seeds."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("network", "epoch", *(title for _, title in panels)):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     epochs = sorted({row["epoch"] for row in rows})

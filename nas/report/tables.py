@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -12,49 +13,53 @@ from rich.text import Text
 from nas.budgets import Deployment, count_costs
 from nas.pareto import METRICS, ParetoFront, number_of
 from nas.records import Interval, TrialRecord
+from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
 
 
-def front_table(front: ParetoFront, title: str, width: int = 200) -> Table:
-    """The front, a row a trial; the objectives' columns are marked with their direction.
+def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), see: str = "") -> WholeTable:
+    """The front, a row a trial: objectives with their direction, `budgeted` costs, then as much else as there is room.
 
-    In a terminal of less than 150 characters (`width`), only the objectives and the accuracies are shown.
+    `see` says where what is left out can be read.
     """
-    arrows = {o.name: "↓" if o.direction == "minimize" else "↑" for o in front.objectives}
-    wide = width >= 150
-    columns = [name for name in columns_for(front) if wide or name in arrows or name.endswith("_accuracy")]
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("trial", justify="right", no_wrap=True)
+    arrows = {o.name: " ↓" if o.direction == "minimize" else " ↑" for o in front.objectives}
+    columns = columns_for(front, budgeted)
+    table = WholeTable(title, kept=1 + len({*arrows, *budgeted}), see=see)
+    table.add_column("trial", justify="right")
     for name in columns:
-        table.add_column(f"{COLUMNS.get(name, name)} {arrows.get(name, '')}".strip(), justify="right", no_wrap=True)
-    if wide:
-        table.add_column("genotype", no_wrap=True)
+        table.add_column(f"{COLUMNS.get(name, name.replace('_', ' '))}{arrows.get(name, '')}", justify="right")
+    table.add_column("genotype", no_wrap=True)
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
     for record in front.records:
         assert record.evaluation is not None, "only evaluated trials are on a front"
         notes = "".join(f" [{marks[text]}]" for text in record.evaluation.warnings)
-        genotype = [genotype_text(record.genotype.values)] if wide else []
-        table.add_row(Text(f"{record.number}{notes}"), *(cell(name, record) for name in columns), *genotype)
+        cells = [cell(name, record) for name in columns]
+        table.add_row(Text(f"{record.number}{notes}"), *cells, genotype_text(record.genotype.values))
     return table
 
 
 COLUMNS = {
     "robust_accuracy": "robust",
     "natural_accuracy": "natural",
-    "instability": "instability",
-    "lipschitz_bound_log10": "log10 bound",
-    "lipschitz_empirical": "Lipschitz",
     "params": "params",
     "macs": "MACs",
     "weight_bytes": "weights",
     "peak_activation_bytes": "peak RAM",
+    "instability": "instability",
+    "lipschitz_bound_log10": "log10 bound",
+    "lipschitz_empirical": "Lipschitz",
 }
 
 
-def columns_for(front: ParetoFront) -> list[str]:
-    """Metrics to show for a front: the usual ones, and its objectives."""
-    return list(dict.fromkeys([*COLUMNS, *(objective.name for objective in front.objectives)]))
+def columns_for(front: ParetoFront, budgeted: Sequence[str] = ()) -> list[str]:
+    """Metrics to show for a front: its objectives, the `budgeted` costs, then the usual ones that were measured."""
+    measured = [
+        name
+        for name in COLUMNS
+        if any(hasattr(r.costs, name) or getattr(r.evaluation, name, None) is not None for r in front.records)
+    ]
+    return list(dict.fromkeys([*(objective.name for objective in front.objectives), *budgeted, *measured]))
 
 
 def cell(name: str, record: TrialRecord) -> str:
@@ -68,7 +73,7 @@ def cell(name: str, record: TrialRecord) -> str:
     if hasattr(record.costs, name):
         return f"{getattr(record.costs, name):,}"
     value = number_of(METRICS[name], record)
-    return "none" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{value:.3g}"
 
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
@@ -84,22 +89,10 @@ def genotype_text(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{name[0].upper()} {' '.join(options)}" for name, options in groups.items())
 
 
-def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
+def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
     """The network block by block: channels, resolution, parameters and MACs of each."""
-    table = Table(header_style="bold")
-    for heading in (
-        "row",
-        "block",
-        "in",
-        "hidden",
-        "out",
-        "kernel",
-        "stride",
-        "output",
-        "params",
-        "MACs",
-        "residual",
-    ):
+    table = WholeTable(kept=8, see="`nas show` into a file")
+    for heading in ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     _, height, width = spec.input_shape
     for block in spec.blocks:
@@ -108,29 +101,21 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> Table:
             height, width = conv.output_size(height), conv.output_size(width)
             params += conv.num_weights + 2 * conv.out_channels
             macs += conv.num_weights * height * width
-        shape = (
-            block.in_channels,
-            block.hidden_channels,
-            block.out_channels,
-            block.kernel_size,
-            block.stride,
-        )
-        residual = "yes" if block.has_residual else ""
-        table.add_row(str(block.row), block.kind, *map(str, shape), f"{height}×{width}", f"{params:,}", f"{macs:,}",
-                      residual)  # fmt: skip
+        channels = (block.in_channels, block.hidden_channels, block.out_channels)
+        last = (str(block.kernel_size), str(block.stride), "yes" if block.has_residual else "", str(block.row))
+        table.add_row(block.kind, *map(str, channels), f"{height}×{width}", f"{params:,}", f"{macs:,}", *last)
     features, classes = spec.blocks[-1].out_channels, spec.num_classes
-    classifier = features * classes
-    table.add_row("", "linear", str(features), "", str(classes), "", "", "", f"{classifier + classes:,}",
-                  f"{classifier:,}", "")  # fmt: skip
+    weights = features * classes
+    table.add_row("linear", str(features), "", str(classes), "", f"{weights + classes:,}", f"{weights:,}")
     costs = count_costs(spec, deployment)
     table.add_section()
-    table.add_row("", "all", *[""] * 6, f"{costs.params:,}", f"{costs.macs:,}", "")
+    table.add_row("all", *[""] * 4, f"{costs.params:,}", f"{costs.macs:,}")
     return table
 
 
-def coverage_table(facts: Mapping[str, Any]) -> Table:
+def coverage_table(facts: Mapping[str, Any]) -> WholeTable:
     """What `nas check` found."""
-    table = Table(title=f"{facts['name']}: the config is valid", title_justify="left", show_header=False)
+    table = WholeTable(f"{facts['name']}: the config is valid", show_header=False)
     for name, value in _coverage_rows(facts):
         table.add_row(name, value)
     return table
@@ -166,9 +151,9 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
 
 
-def time_table(time: Mapping[str, Any]) -> Table:
+def time_table(time: Mapping[str, Any]) -> WholeTable:
     """What was measured to say how long a search takes."""
-    table = Table(title=_time_text(time), title_justify="left", header_style="bold")
+    table = WholeTable(_time_text(time))
     for heading in ("MACs", "training, images/s", "scoring, images/s", "seconds a candidate", "memory of a worker"):
         table.add_column(heading, justify="right")
     for one in time["networks"]:
@@ -190,7 +175,7 @@ def _time_text(time: Mapping[str, Any]) -> str:
 
 def bench_table(found: Mapping[str, Any]) -> RenderableType:
     """What `nas bench` measured: images per second, and the ratio to the plain loop of the same round."""
-    table = Table(header_style="bold")
+    table = WholeTable()
     for heading in ("", "training, images/s", "ratio", "scoring, images/s", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
     names = {
@@ -214,27 +199,46 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
     return Group(table, Text(facts, style="dim"))
 
 
-def progress_view(progress: Progress, name: str) -> RenderableType:
-    """Live view of a running search."""
+def progress_view(progress: Progress, name: str, elapsed: float, workers: Sequence[str] = ()) -> Panel:
+    """Live view of a running search: how far it is, and what each of the `workers` does."""
     left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
-    failed = f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0"
-    done, running = f"done [bold]{_spent(progress)}[/bold] / {progress.target}", f"running {progress.running}"
-    facts = Table.grid(padding=(0, 3))
-    if progress.repeat is not None:
-        facts.add_row(done, running, failed, f"left {left}", f"front {progress.front_size}")
-        bar = ProgressBar(total=progress.target, completed=progress.spent)
-        return Panel(Group(bar, facts), title=f"search {name}: more seeds for the front", title_align="left")
-    best = "–" if progress.best_robust_accuracy is None else f"{progress.best_robust_accuracy:.3f}"
-    ended = (
-        f"candidates {progress.trained}",
-        f"rejected {progress.rejected}",
-        f"reused {progress.reused}",
-        f"halted {progress.halted}",
-    )
-    facts.add_row(done, running, *ended, failed, f"left {left}")
-    facts.add_row(f"front {progress.front_size}", f"hypervolume {progress.hypervolume:.4f}", f"best robust {best}")
+    facts = [
+        f"done [bold]{_spent(progress)}[/bold] / {progress.target}",
+        f"running {progress.running}",
+        f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0",
+        f"elapsed {duration_text(elapsed)}",
+        f"left {left}",
+    ]
+    found = [f"front {progress.front_size}"]
+    title = f"search {name}: more seeds for the front"
+    if progress.repeat is None:
+        title = f"search {name}"
+        best = progress.best_robust_accuracy
+        found += [f"hypervolume {progress.hypervolume:.4f}", *([] if best is None else [f"best robust {best:.3f}"])]
+        ended = {"rejected": progress.rejected, "reused": progress.reused, "halted": progress.halted}
+        found += [f"{state} {count}" for state, count in ended.items() if count]
     bar = ProgressBar(total=progress.target, completed=progress.spent)
-    return Panel(Group(bar, facts), title=f"search {name}", title_align="left")
+    # Rich's bar ends without a newline: in a table of its own, it has a line of its own.
+    rows: list[RenderableType] = [_alone(bar), *(_side_by_side(row) for row in (facts, found, workers) if row)]
+    return Panel(Group(*rows), title=title, title_align="left")
+
+
+def waiting_view(name: str, doing: str, elapsed: float) -> Panel:
+    """Live view of what comes before a search."""
+    return Panel(
+        _side_by_side([doing, f"elapsed {duration_text(elapsed)}"]), title=f"search {name}", title_align="left"
+    )
+
+
+def _alone(bar: ProgressBar) -> Table:
+    grid = Table.grid(expand=True)
+    grid.add_row(bar)
+    return grid
+
+
+def _side_by_side(words: Sequence[str]) -> Columns:
+    """As many in a row as fit."""
+    return Columns(words, padding=(0, 3))
 
 
 def progress_line(progress: Progress) -> Text | None:

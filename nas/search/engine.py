@@ -275,6 +275,7 @@ class Search:
                 best_robust_accuracy=self.best_robust_accuracy,
                 seconds_left=None if pace is None else pace * max(0.0, self.settings.trials - self.spent),
                 latest=latest,
+                in_work=tuple((number, 0) for number in self.live),
             )
         )  # fmt: skip
 

@@ -55,3 +55,5 @@ class Progress:
     repeat: int | None = None
     """While the front's members are trained again (nas/search/repeats.py): which training of `latest` has finished, 0
     where none has. The counts are then of these trainings. None in the search itself."""
+    in_work: tuple[tuple[int, int], ...] = ()
+    """Candidates in the executor: number of the trial, and which of its trainings (0: the search's own)."""

@@ -57,7 +57,8 @@ class _Repeats:
     settings: SearchSettings
     report: Callable[[Progress], None]
     waiting: list[Candidate] = field(default_factory=list)
-    running: int = 0
+    in_work: set[tuple[int, int]] = field(default_factory=set)
+    """Trial and repeat of what is in the executor."""
     done: int = 0
     failed: int = 0
     failures: int = 0
@@ -86,12 +87,13 @@ class _Repeats:
     def run(self) -> None:
         """Works off what is waiting."""
         self.tick()
-        while self.waiting or self.running:
-            while self.waiting and self.running < self.executor.capacity:
-                self.executor.submit(self.waiting.pop(0))
-                self.running += 1
+        while self.waiting or self.in_work:
+            while self.waiting and len(self.in_work) < self.executor.capacity:
+                candidate = self.waiting.pop(0)
+                self.executor.submit(candidate)
+                self.in_work.add((candidate.number, candidate.repeat))
             for candidate, outcome in self.executor.collect(seconds=1.0):
-                self.running -= 1
+                self.in_work.remove((candidate.number, candidate.repeat))
                 self.finish(candidate, outcome)
             self.tick()
 
@@ -140,13 +142,14 @@ class _Repeats:
                 reused=0,
                 failed=self.failed,
                 halted=0,
-                running=self.running,
+                running=len(self.in_work),
                 hypervolume=hypervolume(self.front, self.problem.objectives, self.problem.reference_point),
                 front_size=len(self.front),
                 best_robust_accuracy=max(evaluation.robust_accuracy for evaluation in evaluations),
                 seconds_left=None if pace is None else pace * left,
                 latest=latest,
                 repeat=candidate.repeat if candidate else 0,
+                in_work=tuple(sorted(self.in_work)),
             )
         )
 

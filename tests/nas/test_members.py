@@ -235,11 +235,11 @@ def test_members_that_were_attacked_less_or_trained_less_are_named(seeded: Run) 
 def test_the_progress_of_more_seeds_is_shown() -> None:
     progress = Progress(4, 1, 1.0, 0, 0, 1, 0, 1, 0.5, 2, 0.4, 10.0, trial(3), repeat=2)
     log = Console(record=True, width=100)
-    with live_progress(log, "tiny") as report:
+    with live_progress(log, "tiny") as (report, _):
         report(progress)
     assert "[1/4] trial 3 seed 2 complete" in log.export_text()
     screen = Console(record=True, width=100, force_terminal=True, file=io.StringIO())
-    with live_progress(screen, "tiny") as report:
+    with live_progress(screen, "tiny") as (report, _):
         report(progress)
         assert isinstance(screen.file, io.StringIO)
     assert "more seeds for the front" in screen.file.getvalue()

@@ -1,0 +1,92 @@
+"""The live panel of a search, as it stands on a screen."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nas.report.live import SearchView, live_progress
+from nas.search.problem import Progress
+from nas.trial import epochs_trained
+from tests.terminal import screen
+
+PROGRESS = Progress(
+    target=24, trained=7, spent=7, rejected=0, reused=2, failed=1, halted=0, running=2, hypervolume=0.51234,
+    front_size=5, best_robust_accuracy=0.61234, seconds_left=4000.0, latest=None, in_work=((7, 0), (8, 0)),
+)  # fmt: skip
+DONE = {(7, 0): 12, (8, 0): 30}
+
+
+def console(width: int) -> Console:
+    return Console(file=StringIO(), force_terminal=True, width=width, height=24)
+
+
+def shown(printed: Console) -> list[str]:
+    assert isinstance(printed.file, StringIO)
+    return screen(printed.file.getvalue(), printed.width)
+
+
+@pytest.mark.parametrize("width", [80, 110, 200])
+def test_the_panel_shows_all_it_knows_at_every_width(width: int) -> None:
+    printed = console(width)
+    with live_progress(printed, "tiny", lambda *training: DONE.get(training), 30) as (report, _):
+        report(PROGRESS)
+        printed.print(end="")  # refreshes
+        lines = shown(printed)
+    text = "\n".join(lines)
+    for words in ("done 7 / 24", "running 2", "failed 1", "elapsed 0:0", "left 1:06:", "front 5", "hypervolume 0.5123",
+                  "best robust 0.612", "reused 2", "trial 7 epoch 12/30", "trial 8 scoring"):  # fmt: skip
+        assert words in text
+    assert "rejected" not in text, "what is 0 is left out"
+    assert "━" in lines[1], "the bar has a line of its own"
+    assert "done" not in lines[1]
+    panel = [line for line in lines if line]
+    assert {len(line) for line in panel} == {width}
+    assert all(line[0] + line[-1] in ("╭╮", "││", "╰╯") for line in panel), "no row is cropped"
+
+
+def test_the_panel_moves_while_nothing_is_reported() -> None:
+    view = SearchView("tiny", lambda *training: DONE.get(training), 30)
+    view.update(PROGRESS)
+    printed = console(80)
+    view.began, view.reported = view.began - 61.5, view.reported - 61.5
+    printed.print(view)
+    text = "\n".join(shown(printed))
+    assert "elapsed 1:0" in text
+    assert "left 1:05:3" in text
+    assert "trial 7 epoch 12/30" in text
+
+
+def test_the_panel_is_there_before_the_first_report() -> None:
+    printed = console(80)
+    with live_progress(printed, "tiny") as _:
+        assert "reading the data, starting workers   elapsed 0:00" in "\n".join(shown(printed))
+
+
+def test_nothing_is_said_of_epochs_that_are_not_known() -> None:
+    printed = console(80)
+    with live_progress(printed, "tiny", lambda *_: None, 30) as (report, _):
+        report(PROGRESS)
+        printed.print(end="")
+        text = "\n".join(shown(printed))
+    assert "trial 7" in text
+    assert "epoch" not in text
+
+
+@pytest.mark.parametrize("presses", [1, 3])
+def test_no_border_remains_where_the_terminal_echoes_ctrl_c(presses: int) -> None:
+    printed = console(80)
+    with live_progress(printed, "tiny") as (report, _):
+        report(PROGRESS)
+        printed.print(end="")
+        printed.file.write("^C" * presses)
+    assert "".join(shown(printed)) == ""
+
+
+def test_epochs_are_read_from_the_log_of_a_trial(tmp_path: Path) -> None:
+    assert epochs_trained(tmp_path, 7) is None
+    log = tmp_path / "00007" / "seed_1" / "log.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"inherits": 3, "share": 0.5}\n{"epoch": 1, "loss": 2.0}\n{"epoch": 2, "loss": 1.5}\n')
+    assert epochs_trained(tmp_path, 7, 1) == 2
