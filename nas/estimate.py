@@ -14,6 +14,7 @@ from nas.needs import check_needs
 from nas.records import Costs
 from nas.runs import check_budget, front_in, make_problem
 from nas.search.start import first_genotypes, starts_of
+from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
 
 
@@ -77,17 +78,19 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     epochs = 0 if config.search.evaluator == "supernet" else config.training.epochs
     workers, threads = workers_and_threads(config)
     images = min(len(data.validation), config.evaluation.max_images or len(data.validation))
+    trained = sum(step_sizes(len(data.train), config.training.batch_size))  # in an epoch
     measured = []
     with worker_pool(workers, threads) as speeds:
         for spec, macs in _typical(config, data):
-            found = speeds(_workload(config, spec, macs))
+            found = speeds(_workload(config, len(data.train), spec, macs))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
             scorings = 1 + epochs * config.training.track_every_epoch
-            seconds = epochs * len(data.train) / training + scorings * images / scoring
+            seconds = epochs * trained / training + scorings * images / scoring
             measured.append({"macs": macs, "training": training, "scoring": scoring, "seconds": seconds,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
     mean = sum(one["seconds"] for one in measured) / len(measured)
-    an_epoch = len(data.train) * sum(1 / one["training"] for one in measured) / len(measured)
+    shared = sum(step_sizes(len(data.train), config.supernet.batch_size))
+    an_epoch = shared * sum(1 / one["training"] for one in measured) / len(measured)
     has_supernet = config.search.evaluator != "scratch"
     supernet = has_supernet * config.supernet.epochs * (2 + config.supernet.subnets) * an_epoch
     return {
@@ -113,10 +116,10 @@ def _typical(config: RunConfig, data: SearchData) -> list[tuple[NetworkSpec, int
     return [(problem.space.spec(drawn[index]), macs) for macs, index in chosen]
 
 
-def _workload(config: RunConfig, spec: NetworkSpec, macs: int) -> Workload:
+def _workload(config: RunConfig, images: int, spec: NetworkSpec, macs: int) -> Workload:
     """Steps of the config's training and scoring, on fewer images where a whole batch would take many seconds."""
     device = str(resolve_device(config.device))
-    size = config.training.batch_size
+    size = max(step_sizes(images, config.training.batch_size))
     if device == "cpu":
         size = max(8, min(size, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
     training = config.training.model_copy(update={"batch_size": size})

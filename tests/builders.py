@@ -1,6 +1,9 @@
 """Small networks, images and records with known answers. All chance comes from generators given a seed."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -181,6 +184,36 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1) @ self.weight.T + self.bias
+
+
+class Unknown(nn.Module):
+    """Activation that no fast pass knows. Its mode may be changed by the main thread alone; others see eval mode."""
+
+    def train(self, mode: bool = True) -> Self:
+        assert threading.current_thread() is threading.main_thread(), "a thread changed the mode of a shared module"
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if threading.current_thread() is not threading.main_thread():
+            assert not self.training, "a thread saw a shared module in training mode"
+        return nn.functional.gelu(x)
+
+
+def with_unknown_activation(network: Network) -> Network:
+    """`network` with another activation in its stem, which leaves it to autograd."""
+    network.features[0][2] = Unknown()
+    return network
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """As many threads for torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Broken(nn.Module):

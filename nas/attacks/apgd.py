@@ -44,7 +44,7 @@ def run(
             if not len(rows):
                 return progress.result()
             chosen = (tensor[rows] for tensor in (x, labels, ranked[:, rank], start))
-            progress.add_(rows, *in_chunks(climb, *chosen, size=view.chunk_size))
+            progress.add_(rows, *in_chunks(view, climb, *chosen))
     return progress.result()
 
 

@@ -5,19 +5,29 @@ split well. The threads that work here have one OpenMP thread each.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from nas.attacks.view import View
 
-def in_chunks(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor, size: int | None) -> tuple[Tensor, ...]:
-    """`work(*tensors)` for work that treats images (dimension 0 of every tensor) independently of each other.
 
-    Splits the images into chunks of at most `size` (None: one chunk a thread) and runs these on as many
-    threads as torch has in this thread. On a GPU the batch stays whole. The result is that of the whole batch.
+def in_chunks(view: View, work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
+    """`work(*tensors)` for work that calls `view` and treats images (dimension 0) independently of each other.
+
+    Splits the images into chunks of at most the view's `chunk_size` (None: one chunk a thread) and runs these on as
+    many threads as torch has in this thread; the view is taken into use here, before there are several. On a GPU the
+    batch stays whole. The result is that of the whole batch. An error is raised when no thread works any more.
     """
+    with view.in_use():
+        return _in_chunks(work, tensors, view.chunk_size)
+
+
+def _in_chunks(
+    work: Callable[..., tuple[Tensor, ...]], tensors: tuple[Tensor, ...], size: int | None
+) -> tuple[Tensor, ...]:
     threads = torch.get_num_threads()
     count = len(tensors[0])
     whole = tensors[0].device.type != "cpu" or count <= 1
@@ -30,9 +40,13 @@ def in_chunks(work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor, size: i
         results = [work(*piece) for piece in pieces]
     else:
         torch.set_num_threads(1)  # MKL's number of threads is one for the whole process
+        futures = [_pool(threads).submit(work, *piece) for piece in pieces]
         try:
-            results = list(_pool(threads).map(lambda piece: work(*piece), pieces))
+            results = [future.result() for future in futures]
         finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
             torch.set_num_threads(threads)
     return tuple(torch.cat(parts) for parts in zip(*results, strict=True))
 

@@ -31,15 +31,13 @@ def run(
     view = view_of(network)
     attack = partial(_once, settings, view, threat)
     noise = threat.random_start(x, generator)
-    last, highest, fooled, stuck = in_chunks(attack, x, labels, noise, size=view.chunk_size)
+    last, highest, fooled, stuck = in_chunks(view, attack, x, labels, noise)
     for _ in range(settings.restarts - 1):
         noise = threat.random_start(x, generator)
         standing = (~fooled).nonzero().flatten()
         if not len(standing):
             break
-        again, loss, fell, blocked = in_chunks(
-            attack, x[standing], labels[standing], noise[standing], size=view.chunk_size
-        )
+        again, loss, fell, blocked = in_chunks(view, attack, x[standing], labels[standing], noise[standing])
         better = loss > highest[standing]
         last[standing[better]], highest[standing[better]] = again[better], loss[better]
         fooled[standing] = fell

@@ -82,5 +82,5 @@ class Progress:
 
 def chunked_logits(view: View, x: Tensor) -> Tensor:
     """`view.logits(x)` in chunks that fit the cache."""
-    (logits,) = in_chunks(lambda part: (view.logits(part),), x, size=view.chunk_size)
+    (logits,) = in_chunks(view, lambda part: (view.logits(part),), x)
     return logits

@@ -8,7 +8,8 @@ give the logits of the network in eval mode.
 Letters: N images, C channels, H × W pixels, K classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class View(Protocol):
 
     def refold_(self) -> None:
         """Takes over the network's present weights and statistics."""
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Inside, several threads may call the view; entered by one, as they share the network and its mode."""
 
     @property
     def chunk_size(self) -> int | None:
@@ -78,6 +82,10 @@ class FoldedView:
         self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
         self.refold_()
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Changes nothing: the view has weights of its own."""
+        return nullcontext()
 
     @property
     def _arithmetic(self) -> Arithmetic:  # not an attribute: a view can be copied, a module cannot
@@ -179,26 +187,40 @@ def _at_least_float32(logits: Tensor) -> Tensor:
 
 
 class AutogradView:
-    """View of any module. Switches it to eval mode while it is used, and back."""
+    """View of any module. Switches it to eval mode while it is in use, and back."""
 
     chunk_size = None
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
+        self._is_in_use = False
 
     def refold_(self) -> None:
         """Nothing: the network itself is used."""
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """The network in eval mode without parameter gradients; modes and flags come back after."""
+        if self._is_in_use:
+            yield
+            return
+        with evaluation_mode(self._network):
+            self._is_in_use = True
+            try:
+                yield
+            finally:
+                self._is_in_use = False
+
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W)."""
-        with evaluation_mode(self._network):
+        with self.in_use():
             logits: Tensor = self._network(x)
         return _at_least_float32(logits)
 
     def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
         """Logits, and the gradient of the loss by the pixels; zero where the logits do not depend on them smoothly."""
-        with evaluation_mode(self._network), torch.enable_grad():
+        with self.in_use(), torch.enable_grad():
             x = x.detach().requires_grad_()
             logits: Tensor = _at_least_float32(self._network(x))
             if not logits.requires_grad:  # the network detaches, rounds or calls code of its own
@@ -226,6 +248,10 @@ class Scaled:
     def refold_(self) -> None:
         """Takes over the network's present weights and statistics."""
         self.view.refold_()
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """That of `view`."""
+        return self.view.in_use()
 
     @property
     def chunk_size(self) -> int | None:

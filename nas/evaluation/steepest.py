@@ -26,7 +26,7 @@ def steepest_slopes(
     best = torch.zeros(len(x), device=x.device)
     starts = [x_adv, *(threat.random_start(x, generator) for _ in range(restarts))]
     for start in starts:
-        (found,) = in_chunks(lambda x, start: (_ascend(view, x, start, threat, steps),), x, start, size=view.chunk_size)
+        (found,) = in_chunks(view, lambda x, start: (_ascend(view, x, start, threat, steps),), x, start)
         best = torch.maximum(best, found)
     return best
 

@@ -33,7 +33,7 @@ def maximise_kl(
         )
 
     noise = torch.empty_like(x).normal_(generator=generator)
-    return in_chunks(ascend, x, noise, size=view.chunk_size)[0]
+    return in_chunks(view, ascend, x, noise)[0]
 
 
 def maximise_cross_entropy(
@@ -58,7 +58,7 @@ def maximise_cross_entropy(
             ),
         )
 
-    return in_chunks(ascend, x, labels, threat.random_start(x, generator), size=view.chunk_size)[0]
+    return in_chunks(view, ascend, x, labels, threat.random_start(x, generator))[0]
 
 
 def _step_size(settings: InnerAttack, threat: ThreatModel) -> float:

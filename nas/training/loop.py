@@ -25,6 +25,7 @@ from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.losses import trades_loss
 from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.settings import Training
+from nas.training.steps import epoch_batches, step_sizes
 from search_spaces.network import Network
 
 
@@ -74,14 +75,12 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
 
 
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
-    """One pass over `data`; `state` moves on by one epoch.
+    """One pass over `data` (all steps of `step_sizes`); `state` moves on by one epoch.
 
     Raises Diverged when the mean loss, or a penalised layer, is not finite. Without a Lipschitz penalty, the device
     is waited for once, at the end.
     """
-    device = data.images.device
-    order = torch.randperm(len(data), device=device, generator=state.generator)
-    batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
+    batches = epoch_batches(len(data), settings.batch_size, state.generator)
     if state.steps is None or not state.steps.fit(data, settings, threat):
         state.steps = _Steps(state, data, settings, threat)
     sums = state.steps.sums.zero_()
@@ -195,11 +194,9 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
 
 
 def batch_norm_batches(data: Split, settings: Training) -> list[Tensor]:
-    """Pixels of the clean images that batch-norm is re-estimated on."""
-    batches = data[: settings.batch_norm_images].batches(settings.batch_size)
-    if len(batches) > 1 and len(batches[-1]) < settings.batch_size / 2:
-        batches.pop()  # every batch weighs the same: a few images must not count like many
-    return [to_pixels(b.images) for b in batches if len(b) > 1]
+    """Pixels of the clean images that batch-norm is re-estimated on; every batch weighs the same."""
+    sizes = step_sizes(min(len(data), settings.batch_norm_images), settings.batch_size)
+    return [to_pixels(images) for images in torch.split(data.images[: sum(sizes)], sizes)] if sizes else []
 
 
 def to_pixels(images: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class Training(Settings):
     epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training images."""
     batch_size: int = Field(128, ge=2, le=65_536)
-    """Images per step; a last batch of a single image is skipped (batch-norm cannot use it)."""
+    """Images per step. What is left of an epoch behind its whole batches is a step of its own where it is at least half
+    a batch, and else left out of this epoch; of fewer images than a batch, all are one step."""
     learning_rate: float = Field(0.1, gt=0, le=100)
     """Peak learning rate of SGD."""
     momentum: float = Field(0.9, ge=0, lt=1)

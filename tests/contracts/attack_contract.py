@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from nas.attacks import AttackResult, view_of
 from nas.threat import ThreatModel
-from tests.builders import Broken, generator, tiny_network
+from search_spaces.network import Network
+from tests.builders import Broken, generator, tiny_network, torch_threads, with_unknown_activation
 
 LABELS = torch.tensor([0, 3, 9, 5, 1, 1])
 
@@ -69,7 +70,7 @@ class AttackContract:
         return images
 
     @pytest.fixture
-    def network(self) -> nn.Module:
+    def network(self) -> Network:
         """Training mode in some modules only, gradients of some parameters only."""
         network = tiny_network()
         network.features[1].eval()
@@ -133,6 +134,19 @@ class AttackContract:
         with pytest.raises(RuntimeError, match="the network broke"):
             self.run(broken, x, threat)
         assert flags(broken) == before
+
+    def test_two_threads_attack_a_network_that_autograd_walks_as_one_does(
+        self, network: Network, x: Tensor, threat: ThreatModel
+    ) -> None:
+        unknown = with_unknown_activation(network)
+        before = flags(unknown)
+        alone = self.run(unknown, x, threat)
+        with torch_threads(2):
+            shared = self.run(unknown, x, threat)
+            assert torch.get_num_threads() == 2
+        torch.testing.assert_close(shared.adversarial, alone.adversarial, rtol=1e-4, atol=1e-5)
+        assert torch.equal(shared.fooled, alone.fooled)
+        assert flags(unknown) == before
 
     def test_weights_and_statistics_are_untouched(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
         before = copy.deepcopy(network.state_dict())

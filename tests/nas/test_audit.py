@@ -10,7 +10,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tests.builders import tiny_network
+from nas.attacks import Pgd
+from nas.audit import Subject, audit
+from nas.data.sources import Digits
+from nas.evaluation import EvaluationSettings
+from nas.threat import ThreatModel
+from tests.builders import TINY_LADDER, tiny_network, torch_threads, with_unknown_activation
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -276,3 +281,19 @@ def test_a_checkpoint_brings_its_own_protocol(here: Path, capsys: Capture) -> No
     assert ended.code == 2
     assert "a checkpoint brings its own" in " ".join(ended.message.split())
     assert "no checkpoint in runs" in nas(capsys, "audit", "runs/none").message
+
+
+def test_two_threads_audit_a_foreign_network_as_one_does() -> None:
+    network = nn.Sequential(with_unknown_activation(tiny_network()))
+    protocol = EvaluationSettings(attack=Pgd(steps=2), batch_size=32, ladder=TINY_LADDER)
+    data, cpu = Digits(name="digits", limit=200, test_limit=40), torch.device("cpu")
+    subject, found = Subject("theirs", network, data, ThreatModel(epsilon=0.05), protocol, 0), []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            found.append(audit(subject, split_name="test", device=cpu, images=20, trust_images=0))
+        assert all(module.training for module in network.modules())
+        assert all(parameter.requires_grad for parameter in network.parameters())
+    assert found[0].natural_accuracy == found[1].natural_accuracy
+    assert found[0].robust_accuracy == pytest.approx(found[1].robust_accuracy, abs=0.051), "one image, by rounding"
+    assert found[0].instability == pytest.approx(found[1].instability, abs=1e-5)
+    assert [check.passed for check in found[0].checks] == [check.passed for check in found[1].checks]

@@ -89,6 +89,19 @@ def test_the_time_follows_from_the_speeds(
     assert {w.training.attack.steps for w in workloads} == {2}
 
 
+def test_the_time_is_that_of_the_steps_that_are_made(tmp_path: Path, pools: Callable[..., list[Workload]]) -> None:
+    workloads = pools(_fixed)
+    overrides = ("search.evaluator=fine_tuned", "training={epochs: 5, batch_size: 150}",
+                 "supernet={epochs: 3, subnets: 2, batch_size: 300}")  # fmt: skip
+    config = load_config(write_config(tmp_path), overrides)
+    found = search_time(config, load_search_data(config.data))  # 160 images to train on: 150, and in one batch all
+    assert found["seconds_per_candidate"] == pytest.approx(5 * 1.5 + 0.1)
+    assert found["supernet_seconds"] == pytest.approx(3 * 4 * 1.6)
+    config = load_config(write_config(tmp_path), ("training.batch_size=300",))
+    search_time(config, load_search_data(config.data))
+    assert [w.training.batch_size for w in workloads] == [150] * 3 + [160] * 3, "a batch is never larger than the data"
+
+
 def test_a_real_measurement_has_the_same_keys(tmp_path: Path, pools: Callable[..., list[Workload]]) -> None:
     config = load_config(write_config(tmp_path))
     pools(_quick)

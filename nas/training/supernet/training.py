@@ -28,6 +28,7 @@ from nas.training.inner import maximise_kl
 from nas.training.loop import to_pixels
 from nas.training.losses import trades_loss
 from nas.training.optimizer import make_optimizer, set_learning_rate_
+from nas.training.steps import epoch_batches
 from nas.training.supernet.settings import SupernetTraining
 from nas.training.supernet.weights import Supernet, widened
 from search_spaces import NetworkSpec, SearchSpace
@@ -106,10 +107,8 @@ def train_supernet_epoch(
     state: SupernetState, data: Split, settings: SupernetTraining, threat: ThreatModel
 ) -> SupernetLog:
     """One pass over `data`; `state` moves on by one epoch. Raises Diverged when a mean loss is not finite."""
-    device = data.images.device
-    order = torch.randperm(len(data), device=device, generator=state.generator)
-    batches = [b for b in torch.split(order, settings.batch_size) if len(b) > 1]
-    sums, rate = torch.zeros(3, device=device, dtype=torch.float64), 0.0
+    batches = epoch_batches(len(data), settings.batch_size, state.generator)
+    sums, rate = torch.zeros(3, device=data.images.device, dtype=torch.float64), 0.0
     for index, batch in enumerate(batches):
         passed = state.epoch + (index + 1) / len(batches)
         rate = set_learning_rate_(state.optimizer, settings, passed)

@@ -1,5 +1,7 @@
 """The folded view is the network in eval mode: logits and gradients, whatever the layout, the threads, the chunks."""
 
+import time
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from search_spaces.spec import CONVOLUTIONS
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled
+from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, torch_threads
 
 
 def slope(logits: Tensor) -> Tensor:
@@ -166,13 +168,10 @@ def test_chunks_and_threads_change_nothing(size: int | None, threads: int) -> No
     view = view_of(network)
     x = torch.rand(10, 3, 9, 9, generator=generator(3))
     whole = view.gradient(x, slope)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        chunked = in_chunks(lambda part: view.gradient(part, slope), x, size=size)
+    view.chunk_size = size  # type: ignore[misc]
+    with torch_threads(threads):
+        chunked = in_chunks(view, lambda part: view.gradient(part, slope), x)
         assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
     for found, expected in zip(chunked, whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
@@ -181,14 +180,39 @@ def test_an_error_in_a_chunk_comes_out_and_the_threads_come_back() -> None:
     def fail(part: Tensor) -> tuple[Tensor]:
         raise ArithmeticError(f"{len(part)} images")
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with torch_threads(2):
         with pytest.raises(ArithmeticError, match="2 images"):
-            in_chunks(fail, torch.zeros(4, 1), size=2)
+            in_chunks(AutogradView(nn.Identity()), fail, torch.zeros(4, 1))
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+
+
+def test_an_error_in_a_chunk_comes_out_when_no_thread_uses_the_network_any_more() -> None:
+    network, modes = nn.Identity().train(), list[bool]()
+
+    def work(part: Tensor) -> tuple[Tensor]:
+        if part[0] == 0:
+            raise ArithmeticError
+        time.sleep(0.05)
+        modes.append(network.training)
+        return (part,)
+
+    with torch_threads(2), pytest.raises(ArithmeticError):
+        in_chunks(AutogradView(network), work, torch.arange(2))
+    assert modes == [False]
+    assert network.training
+
+
+def test_a_view_in_use_stays_so_until_its_owner_is_done() -> None:
+    network = nn.Sequential(network_of(BLOCKS["conv 1x1"])).train()
+    view, x = AutogradView(network), torch.rand(2, 3, 9, 9, generator=generator())
+    with Scaled(view, 2.0).in_use():
+        view.gradient(x, slope)
+        with view.in_use():
+            view.logits(x)
+        assert not any(module.training for module in network.modules())
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_a_chunk_fits_the_cache_and_is_never_too_small_to_be_worth_it() -> None:

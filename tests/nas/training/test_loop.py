@@ -18,7 +18,14 @@ from nas.training.inner import maximise_kl
 from nas.training.loop import METHODS, to_pixels
 from nas.training.losses import trades_loss
 from nas.training.settings import InnerAttack
-from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network
+from tests.builders import (
+    TINY_TRAINING,
+    generator,
+    tiny_images,
+    tiny_network,
+    torch_threads,
+    with_unknown_activation,
+)
 
 THREAT = ThreatModel(epsilon=0.05)
 IMAGES = tiny_images(40)
@@ -171,11 +178,24 @@ def test_a_copied_state_trains_as_the_original_and_leaves_it_alone(method: str) 
     assert all(torch.equal(tensor, everything(copied)[name]) for name, tensor in everything(state).items())
 
 
-def test_a_last_batch_of_one_image_is_skipped() -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_two_threads_train_a_network_that_autograd_walks_as_one_does(method: str) -> None:
+    chosen = settings(method=method)
+    states = []
+    for threads in (1, 2):
+        state = start_training(with_unknown_activation(tiny_network()), chosen, generator())
+        with torch_threads(threads):
+            train_epoch(state, IMAGES, chosen, THREAT)
+        assert all(module.training for module in state.network.modules())
+        assert all(parameter.requires_grad for parameter in state.network.parameters())
+        states.append(state.network.state_dict())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_accuracy_of_an_epoch_is_a_share_of_the_images_that_were_shown() -> None:
     chosen = settings(batch_size=13)  # 40 = 3 * 13 + 1
-    state = started(chosen)
-    log = train_epoch(state, IMAGES, chosen, THREAT)
-    assert state.step == 3
+    log = train_epoch(started(chosen), IMAGES, chosen, THREAT)
     assert log.train_accuracy * 39 == pytest.approx(round(log.train_accuracy * 39))
 
 
