@@ -49,8 +49,10 @@ def transfer_png(rows: Sequence[Row], title: str, note: str) -> bytes:
 def comparison_table(rows: Sequence[Row]) -> Table:
     """A line for each run."""
     first = rows[0]
+    sure = any(row.get("robust_accuracy_low") is not None for row in rows)
+    bounds = "95 % bootstrap over networks" if sure else "too few networks for intervals"
     table = Table(
-        title=f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap",
+        title=f"{first['networks']} common networks; in grey: difference from {first['run']}, {bounds}",
         title_justify="left", header_style="bold",
     )  # fmt: skip
     headings = ("run", "trainings", "robust", "natural", "instability", "τ robust", "τ size", "hypervolume", "s each")
@@ -70,7 +72,8 @@ def _score(row: Row, name: str) -> str:
     if f"{name}_difference" not in row:
         return text
     gap, low, high = (row[f"{name}_{end}"] for end in ("difference", "low", "high"))
-    return f"{text} [dim]{gap:+.3f} ({low:+.3f} … {high:+.3f})[/dim]"
+    bounds = "" if low is None else f" ({low:+.3f} … {high:+.3f})"
+    return f"{text} [dim]{gap:+.3f}{bounds}[/dim]"
 
 
 def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:

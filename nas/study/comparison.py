@@ -9,8 +9,7 @@ import numpy as np
 from nas.errors import UsageError
 from nas.pareto import Metric, hypervolume
 from nas.records import TrialRecord, TrialState
-from nas.seeding import derive_seed
-from nas.study.kendall import Tau, tau_of
+from nas.study.kendall import MIN_NETWORKS, Tau, drawn_times, percentiles, tau_of
 
 RESAMPLES = 2000
 METRICS = ("robust_accuracy", "natural_accuracy", "instability")
@@ -77,8 +76,9 @@ def _bounded(name: str, tau: Tau) -> dict[str, float | None]:
     return {name: tau.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    rng = np.random.default_rng(derive_seed(0, "comparison", len(gaps)))
-    means = gaps[rng.integers(0, len(gaps), (RESAMPLES, len(gaps)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": float(low), f"{metric}_high": float(high)}
+def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | None]:
+    """Mean of the gaps of networks with its 95 % percentile interval; without one below MIN_NETWORKS."""
+    times = drawn_times(len(gaps), RESAMPLES)
+    interval = percentiles(times @ gaps / len(gaps), RESAMPLES) if len(gaps) >= MIN_NETWORKS else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": low, f"{metric}_high": high}

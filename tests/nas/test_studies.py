@@ -153,15 +153,16 @@ def test_curves_as_a_picture_and_an_offline_page(swept: Path, tmp_path: Path, ca
 
 
 def test_insights_as_a_table_and_as_json(swept: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("nas.study.insights"), "RESAMPLES", 100)
+    monkeypatch.setattr(import_module("nas.study.kendall"), "RESAMPLES", 100)
     found = json.loads(nas(capsys, "insights", RUN, "--format", "json").out)
     assert (found["trials"], found["networks"]) == (6, 3)
     assert found["effects"].keys() == {"W", "E"}
     assert found["predictors"].keys() == {"params", "macs", "lipschitz_bound_log10"}
-    assert found["thresholds"]["params"]["at"] is None, "three networks"
+    assert found["thresholds"]["params"]["at"] is None
+    assert found["thresholds"]["params"]["words"].startswith("3 different networks, at least 8 are needed")
     printed = nas(capsys, "insights", RUN)
     assert printed.code == 0
-    assert "warning: only 6 trials" in printed.out
+    assert "warning: no intervals and no change points: 3 different networks" in " ".join(printed.out.split())
     assert "6 trials of 3 networks" in printed.out
 
 
