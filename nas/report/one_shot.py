@@ -84,8 +84,11 @@ def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
     return f"{row[name]:+.2f}" + (bounds if plain else f"[dim]{bounds}[/dim]")
 
 
-def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str) -> bytes:
-    """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run."""
+def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str, protocol: str) -> bytes:
+    """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run.
+
+    `protocol` says what all were scored on.
+    """
     (first, baseline), *_ = scores.items()
     figure = figure_of(11, 4.6)
     by_size, by_first = figure.subplots(1, 2)
@@ -105,7 +108,7 @@ def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row],
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, framealpha=0.9)
     trainings = ", ".join(f"{row['run']} {row['trainings']}" for row in rows)
-    note = f"{len(baseline)} networks, validation images; trainings: {trainings}, means over the seeds of a network"
+    note = f"{len(baseline)} networks; {protocol}; trainings: {trainings}, means over the seeds of a network"
     return _finished(figure, title, note)
 
 

@@ -1,4 +1,7 @@
-"""The networks that several runs have in common, by their scores in each: scratch or fine-tuned, narrow or wide."""
+"""The networks that several runs have in common, by their scores in each: scratch or fine-tuned, narrow or wide.
+
+Records come with their scores under the common rung (`in_common`, then `nas.study.common_rung.at_common_rung`).
+"""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -47,15 +50,22 @@ def comparison(
     return rows
 
 
+def in_common(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, list[TrialRecord]]:
+    """For each run its trainings of the networks that all of them trained. Raises UsageError where there are none."""
+    trained = {name: [record for record in records if _is_scored(record)] for name, records in runs.items()}
+    common = set.intersection(*({record.genotype.key for record in records} for records in trained.values()))
+    if not common:
+        raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
+    return {name: [r for r in records if r.genotype.key in common] for name, records in trained.items()}
+
+
 def mean_scores(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, dict[str, dict[str, float]]]:
     """For each run the scores of the networks that all of them trained, and their parameters; means over seeds.
 
     Raises UsageError where there are none.
     """
-    scores = {name: _means(records) for name, records in runs.items()}
-    common = sorted(set.intersection(*(set(found) for found in scores.values())))
-    if not common:
-        raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
+    scores = {name: _means(records) for name, records in in_common(runs).items()}
+    common = sorted(next(iter(scores.values())))
     return {name: {key: found[key] for key in common} for name, found in scores.items()}
 
 
@@ -65,7 +75,7 @@ def _is_scored(record: TrialRecord) -> bool:
 
 def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
     groups: dict[str, list[TrialRecord]] = {}
-    for record in filter(_is_scored, records):
+    for record in records:
         groups.setdefault(record.genotype.key, []).append(record)
     return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in METRICS}
             | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip

@@ -6,6 +6,7 @@ share widths. Below MIN_NETWORKS networks there are no intervals and no change p
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from statistics import fmean
 from typing import Any
 
@@ -29,7 +30,7 @@ RESAMPLES = 1000
 
 
 def insights(records: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], NetworkSpec]) -> dict[str, Any]:
-    """The paper's questions for `records`, JSON-ready.
+    """The paper's questions for `records` (of scores under the common rung: `at_common_rung`), JSON-ready.
 
     `effects`: τ of every choice that varies, of W (mean width multiplier), E (mean expand ratio) and depth (number of
     convolutions), with every score. `thresholds`: where more W (or E, params) gains no more robust accuracy.
@@ -44,7 +45,7 @@ def insights(records: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], Ne
     return {
         "trials": len(trials),
         "networks": len(set(keys)),
-        "warnings": _warnings(len(set(keys))),
+        "warnings": _warnings(trials, len(set(keys))),
         "effects": {
             factor: {name: _kendall(np.array(values), score, keys) for name, score in scores.items()}
             for factor, values in factors.items()
@@ -64,7 +65,12 @@ def insights(records: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], Ne
 
 
 def _measured(trials: Sequence[TrialRecord]) -> list[str]:
-    return [name for name in MEASURED if all(getattr(record.evaluation, name) is not None for record in trials)]
+    return [name for name in MEASURED if all(_has(record, name) for record in trials)]
+
+
+def _has(record: TrialRecord, name: str) -> bool:
+    value = getattr(record.evaluation, name)
+    return value is not None and not isnan(value)
 
 
 def _scores(trials: Sequence[TrialRecord], name: str) -> Vector:
@@ -84,10 +90,13 @@ def _factors(
     return found
 
 
-def _warnings(networks: int) -> list[str]:
-    if networks >= MIN_NETWORKS:
-        return []
-    return [f"no intervals and no change points: {_too_few(networks)}"]
+def _warnings(trials: Sequence[TrialRecord], networks: int) -> list[str]:
+    counts = {name: sum(_has(record, name) for record in trials) for name in MEASURED}
+    found = [f"{name} is left out: only {count} of {len(trials)} trials have it under the common attack"
+             for name, count in counts.items() if 0 < count < len(trials)]  # fmt: skip
+    if networks < MIN_NETWORKS:
+        found.append(f"no intervals and no change points: {_too_few(networks)}")
+    return found
 
 
 def _too_few(networks: int) -> str:

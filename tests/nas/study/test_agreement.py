@@ -121,7 +121,7 @@ def ladder(*steps: tuple[str, float]) -> tuple[Rung, ...]:
 
 def climbed(attack: str, *steps: tuple[str, float]) -> TrialRecord:
     scored = evaluation(robust=steps[-1][1], instability=0.5)
-    scored = dataclasses.replace(scored, attack={"name": attack}, ladder=ladder(*steps))
+    scored = dataclasses.replace(scored, attack={"name": attack}, ladder=ladder(*steps), num_images=4)
     return dataclasses.replace(trial(3), evaluation=scored)
 
 
@@ -146,14 +146,15 @@ def test_final_scores_are_those_of_the_attack_that_everybody_met(tmp_path: Path)
 
 
 def test_predictions_count_where_the_training_came_to_its_end() -> None:
-    records = [passed(n, n, n) for n in range(6)] + [halted(6, 0.1), passed(7, 7, 7)]
+    records = [dataclasses.replace(passed(n, n, n), costs=trial(n, params=n).costs) for n in range(8)]
+    records[6] = halted(6, 0.1)
     spared = [n for n in range(8) if is_spared(n, 0.5) and n != 6]
     predictions = {n: ([n / 10, 9.0 - n], [n / 10, float(n)]) for n in range(7)}  # 7 was not chosen by a surrogate
-    found = prediction_agreement(samples_of(records, 0.5), predictions, OBJECTIVES)
+    found = prediction_agreement(samples_of(records, 0.5), NOWHERE, predictions, OBJECTIVES)
     survivors, of_costs = by_sample(found)["survivors"], by_sample(found, "params")["survivors"]
     assert (survivors.pairs, survivors.tau, of_costs.tau) == (6, pytest.approx(1), pytest.approx(-1))
     assert by_sample(found)["spared"].pairs == len([n for n in spared if n != 7]) > 0
-    assert prediction_agreement(samples_of(records, 0.5), {}, OBJECTIVES) == []
+    assert prediction_agreement(samples_of(records, 0.5), NOWHERE, {}, OBJECTIVES) == []
 
 
 def test_two_runs_are_compared_over_their_common_networks() -> None:

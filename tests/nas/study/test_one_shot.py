@@ -125,7 +125,7 @@ def test_the_comparison_is_shown() -> None:
     runs = {"one": scored(0, 2), "other": scored(0.1, 2)}
     rows = comparison(runs, OBJECTIVES, WORST)
     assert comparison_table(rows).row_count == 2
-    assert comparison_png(mean_scores(runs), rows, "title").startswith(b"\x89PNG")
+    assert comparison_png(mean_scores(runs), rows, "title", "288 images").startswith(b"\x89PNG")
 
 
 class Constant(nn.Module):
