@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Format, RunPath, app, err, out, print_json, write
+from nas.cli.printing import print_common
 from nas.errors import UsageError
 
 
@@ -76,22 +77,27 @@ def compare(
     format: Format = Format.TABLE,
 ) -> None:
     """Compare the scores of the networks that several runs have in common."""
+    from nas.report.evaluations import protocol_text
     from nas.report.one_shot import comparison_png, comparison_table
     from nas.runs import open_run
-    from nas.study import comparison, mean_scores
+    from nas.study import at_common_rung, check_same_images, comparison, in_common, mean_scores
+    from nas.study.comparison import METRICS
 
     if len(runs) < 2 or len(set(runs)) < len(runs):
         raise UsageError("compare needs two or more different runs")
     opened = {run.name if len({r.name for r in runs}) == len(runs) else str(run): open_run(run) for run in runs}
+    check_same_images({name: one.folder for name, one in opened.items()})
     first = next(iter(opened.values()))
     objectives = first.config.parsed_objectives
-    records = {name: one.records for name, one in opened.items()}
+    trained = in_common({name: one.records for name, one in opened.items()})
+    needed = (*METRICS, *(objective.name for objective in objectives))
+    common = at_common_rung([(one.trials_folder, trained[name]) for name, one in opened.items()], needed)
+    records = dict(zip(opened, common.runs, strict=True))
     rows = comparison(records, objectives, first.reference_point(objectives))
-    for name, one in opened.items():
-        if (one.config.threat, one.config.evaluation.attack) != (first.config.threat, first.config.evaluation.attack):
-            err.print(f"[yellow]warning: {name} was attacked otherwise than the first run[/yellow]")
+    print_common(common, out if format is Format.TABLE else err)
     if png:
-        write(png, comparison_png(mean_scores(records), rows, "The same networks in several runs"))
+        protocol = protocol_text(common.evaluation)
+        write(png, comparison_png(mean_scores(records), rows, "The same networks in several runs", protocol))
     if format is Format.JSON:
         print_json(rows)
     elif format is Format.CSV:

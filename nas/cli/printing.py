@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nas.records import TrialRecord
     from nas.runs import Run
     from nas.study.agreement import Verdict
+    from nas.study.common_rung import Common
 
 
 WEIGHTS = {
@@ -71,6 +72,15 @@ def print_front(
         if text:
             out.print(text, style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
+
+
+def print_common(common: "Common", console: "Console") -> None:
+    """Prints on `console` under which attacks the trials are compared, and how many met further ones."""
+    from nas.report.evaluations import protocol_text
+
+    if any(common.runs):
+        text = "; ".join(filter(None, (f"compared under {protocol_text(common.evaluation)}", common.words)))
+        console.print(text, style="dim", soft_wrap=True, highlight=False, markup=False)
 
 
 def print_safety(verdicts: "Iterable[Verdict]", console: "Console") -> None:

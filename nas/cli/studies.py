@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
-from nas.cli.printing import print_safety
+from nas.cli.printing import print_common, print_safety
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def table(run: RunPath, format: TableFormat = TableFormat.TABLE) -> None:
     """Show the networks of a run with the columns of Mousavi 2023, beside its printed values."""
     from nas.report.study_tables import paper_markdown, paper_table
     from nas.runs import open_run
-    from nas.study import table_rows
-    from nas.study.paper import PAPER
+    from nas.study import at_common_rung, table_rows
+    from nas.study.paper import COLUMNS, PAPER
 
     opened = open_run(run)
-    rows = table_rows(opened.records, opened.space.input_shape, opened.space.num_classes)
+    common = at_common_rung([(opened.trials_folder, opened.records)], needed=COLUMNS)
+    rows = table_rows(common.runs[0], opened.space.input_shape, opened.space.num_classes)
+    print_common(common, out if format is TableFormat.TABLE else err)
     if format is TableFormat.JSON:
         print_json(rows)
     elif format is TableFormat.CSV:
@@ -61,13 +63,13 @@ def curves(
     from nas.report.study_tables import curve_table
     from nas.runs import open_run
     from nas.study import curve_rows
-    from nas.study.curves import CURVES
+    from nas.study.curves import CURVES, tracked_evaluation
 
     opened = open_run(run)
     rows = curve_rows(opened.records, opened.trials_folder)
     title = f"{run.name}: scores after every epoch"
-    scored = next(record.evaluation for record in opened.records if record.evaluation)
-    note = f"line: mean over seeds, band: lowest to highest; {protocol_text(scored)}"
+    protocol = protocol_text(tracked_evaluation(opened.records, opened.trials_folder))
+    note = f"line: mean over seeds, band: lowest to highest; {protocol}"
     if png:
         write(png, curves_png(rows, CURVES, title, note))
     if html:
@@ -92,14 +94,18 @@ def insights(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Say what width, expand ratio and depth do, what predicts robustness, and what the front is made of."""
+    from nas.report.evaluations import protocol_text
     from nas.report.one_shot import composition_png, composition_table
     from nas.report.study_tables import insight_tables
     from nas.runs import open_run
-    from nas.study import compositions
+    from nas.study import at_common_rung, compositions
     from nas.study import insights as find
 
     opened = open_run(run)
-    found = find(opened.records, lambda record: opened.space.spec(record.genotype))
+    common = at_common_rung([(opened.trials_folder, opened.records)])
+    found = find(common.runs[0], lambda record: opened.space.spec(record.genotype))
+    found["compared_under"] = protocol_text(common.evaluation)
+    print_common(common, out if format is PlainFormat.TABLE else err)
     front = opened.front().records
     found["composition"] = compositions(opened.space, opened.records, front)
     if png:
@@ -152,12 +158,14 @@ def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple
     """All that can be compared in `run` and with `other`, and whether halting is safe there."""
     from nas.search.study import read_predictions
     from nas.study import agreement as study
+    from nas.study import check_same_images
 
     objectives, halting, folder = run.config.parsed_objectives, run.config.search.halting, run.trials_folder
     samples, metrics = study.samples_of(run.records, halting.spared), study.measured(objectives)
     found = study.rung_agreement(samples, folder, metrics)
-    found += study.prediction_agreement(samples, read_predictions(run.study), objectives)
+    found += study.prediction_agreement(samples, folder, read_predictions(run.study), objectives)
     if other is not None:
+        check_same_images({str(run.folder): run.folder, str(other.folder): other.folder})
         others = study.samples_of(other.records, other.config.search.halting.spared)
         found += study.run_agreement(samples, folder, others, other.trials_folder, metrics)
     if not found:

@@ -48,7 +48,9 @@ def transfer_png(rows: Sequence[Row], title: str, note: str) -> bytes:
 def comparison_table(rows: Sequence[Row]) -> WholeTable:
     """A line for each run."""
     first = rows[0]
-    table = WholeTable(f"{first['networks']} common networks; in grey: difference from {first['run']}, 95 % bootstrap")
+    sure = any(row.get("robust_accuracy_low") is not None for row in rows)
+    bounds = "95 % bootstrap over networks" if sure else "too few networks for intervals"
+    table = WholeTable(f"{first['networks']} common networks; in grey: difference from {first['run']}, {bounds}")
     headings = ("run", "trainings", "robust", "natural", "instability", "τ robust", "τ size", "hypervolume", "s each")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "run" else "right")
@@ -66,7 +68,8 @@ def _score(row: Row, name: str) -> str:
     if f"{name}_difference" not in row:
         return text
     gap, low, high = (row[f"{name}_{end}"] for end in ("difference", "low", "high"))
-    return f"{text} [dim]{gap:+.3f} ({low:+.3f} … {high:+.3f})[/dim]"
+    bounds = "" if low is None else f" ({low:+.3f} … {high:+.3f})"
+    return f"{text} [dim]{gap:+.3f}{bounds}[/dim]"
 
 
 def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
@@ -77,8 +80,11 @@ def _tau(row: Row, name: str = "tau", plain: bool = False) -> str:
     return f"{row[name]:+.2f}" + (bounds if plain else f"[dim]{bounds}[/dim]")
 
 
-def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str) -> bytes:
-    """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run."""
+def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row], title: str, protocol: str) -> bytes:
+    """Robust accuracy of the common networks by their parameters, and by that in the first run; a colour for a run.
+
+    `protocol` says what all were scored on.
+    """
     (first, baseline), *_ = scores.items()
     figure = figure_of(11, 4.6)
     by_size, by_first = figure.subplots(1, 2)
@@ -98,7 +104,7 @@ def comparison_png(scores: Mapping[str, Mapping[str, Row]], rows: Sequence[Row],
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8, framealpha=0.9)
     trainings = ", ".join(f"{row['run']} {row['trainings']}" for row in rows)
-    note = f"{len(baseline)} networks, validation images; trainings: {trainings}, means over the seeds of a network"
+    note = f"{len(baseline)} networks; {protocol}; trainings: {trainings}, means over the seeds of a network"
     return _finished(figure, title, note)
 
 

@@ -68,7 +68,7 @@ def _number(name: str, value: float) -> str:
 def insight_tables(found: Mapping[str, Any]) -> RenderableType:
     """Answers of `nas insights` in three tables."""
     parts: list[RenderableType] = [
-        Text(f"{found['trials']} trials of {found['networks']} networks; intervals: 95 % bootstrap over trials"),
+        Text(f"{found['trials']} trials of {found['networks']} networks; intervals: 95 % bootstrap over networks"),
         *(Text(f"warning: {text}", style="yellow") for text in found["warnings"]),
         _taus("1. What moves with width, expand ratio and depth (Kendall τ)", found["effects"]),
         _thresholds(found["thresholds"]),
@@ -134,14 +134,14 @@ def _tau(cell: Mapping[str, Any] | None) -> str:
     return f"[bold]{text}[/bold]" if certain else text
 
 
-def _thresholds(thresholds: Mapping[str, Mapping[str, float | None]]) -> WholeTable:
+def _thresholds(thresholds: Mapping[str, Mapping[str, Any]]) -> WholeTable:
     title = "2. Where more of it gains no more robust accuracy (two lines instead of one)"
     table = WholeTable(title)
     for heading in ("", "change point", "95 % interval", "slope before", "slope after", "error removed"):
         table.add_column(heading, justify="right" if heading else "left")
     for factor, found in thresholds.items():
         if found["at"] is None:
-            table.add_row(factor, "–", "fewer than four different values", "", "", "")
+            table.add_row(factor, "–", found["words"], "", "", "")
             continue
         low, high = found["low"], found["high"]
         interval = "–" if low is None or high is None else f"{low:,.4g} … {high:,.4g}"

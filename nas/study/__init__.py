@@ -1,6 +1,7 @@
 """What a set of trained networks says about width, expand ratio and robustness (Mousavi 2023's questions)."""
 
-from nas.study.comparison import comparison, mean_scores
+from nas.study.common_rung import at_common_rung, check_same_images
+from nas.study.comparison import comparison, in_common, mean_scores
 from nas.study.composition import compositions
 from nas.study.curves import curve_rows
 from nas.study.groups import Group, groups_of
@@ -10,10 +11,13 @@ from nas.study.transfer import transfer_matrix
 
 __all__ = [
     "Group",
+    "at_common_rung",
+    "check_same_images",
     "comparison",
     "compositions",
     "curve_rows",
     "groups_of",
+    "in_common",
     "insights",
     "mean_scores",
     "table_rows",

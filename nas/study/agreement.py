@@ -4,7 +4,8 @@ Who was trained to the end because it was good is no sample of all: among the go
 With halting on, agreement is therefore judged on the candidates that were spared (`nas.search.halting.is_spared`),
 whatever their rank; all others that came to the end are shown beside them as survivors, a biased sample.
 
-Final scores are those under the first attack of the ladder, which everybody met: what climbed on met harder ones.
+Scores are compared under the attacks that both sides have met (nas/study/common_rung.py): at a rung of epochs that is
+the first of the ladder.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,14 +17,14 @@ from typing import Any, Literal
 
 from nas.budgets import COSTS
 from nas.errors import UsageError
-from nas.evaluation import IMAGE_SCORES, finite_mean, load_scores
 from nas.pareto import METRICS, Metric
 from nas.records import Interval, TrialRecord, TrialState
 from nas.search.halting import is_spared
 from nas.search.settings import Halting
+from nas.study.common_rung import at_common_rung, evaluation_after, evaluation_of, first_attack
 from nas.study.curves import read_curve
 from nas.study.kendall import MIN_NETWORKS, tau_of
-from nas.trial import images_path, metrics_of, trial_folder
+from nas.trial import metrics_of, trial_folder
 
 SAFE_TAU = 0.3
 """Halting where τ surely lies below is called unsafe: at 0.34, two pairs of networks in three in order, it did no harm
@@ -104,17 +105,26 @@ def rung_agreement(
 
 
 def prediction_agreement(
-    samples: Samples, predictions: Mapping[int, tuple[Sequence[float], Sequence[float]]], objectives: Sequence[Metric]
+    samples: Samples,
+    folder: Path,
+    predictions: Mapping[int, tuple[Sequence[float], Sequence[float]]],
+    objectives: Sequence[Metric],
 ) -> list[Agreement]:
-    """A surrogate's predictions against what the study was told, by sample and objective.
+    """A surrogate's predictions against the final scores under the common rung, by sample and objective.
 
-    `predictions` as `nas.search.study.read_predictions` returns them. The surrogate chose these candidates among
-    others, so they are more alike than all: among all, its ranks would agree better.
+    `predictions` as `nas.search.study.read_predictions` returns them; what the study was told (their second part) is
+    of different rungs. The surrogate chose these candidates among others, so they are more alike than all: among all,
+    its ranks would agree better. Reads the folder of all trials.
     """
     names = [objective.name for objective in objectives]
+    chosen = [record for record in _complete(samples) if record.number in predictions]
+    (measured,) = at_common_rung([(folder, chosen)]).runs
     pairs = {
-        number: (dict(zip(names, predicted, strict=True)), dict(zip(names, told, strict=True)))
-        for number, (predicted, told) in predictions.items()
+        record.number: (
+            dict(zip(names, predictions[record.number][0], strict=True)),
+            _finite({objective.name: objective.read(record) for objective in objectives}),
+        )
+        for record in measured
     }
     return [
         _agreement("prediction", name, None, sample, [r for r in records if r.number in pairs], pairs)
@@ -132,17 +142,20 @@ def run_agreement(
     the folders of all trials. Raises UsageError where the runs have nothing in common.
     """
     found, metrics = [], tuple(metrics)
+    common = {r.genotype.key for r in _complete(samples)} & {r.genotype.key for r in _complete(others)}
+    if not common:
+        raise UsageError(f"{other_folder.parent} has no trained network in common with {folder.parent}: choose another")
+    same = [[r for r in _complete(sides) if r.genotype.key in common] for sides in (samples, others)]
+    here, there = (_by_number(run) for run in at_common_rung(list(zip((folder, other_folder), same, strict=True))).runs)
     labels: tuple[Sample, ...] = ("all",) if samples.keys() == others.keys() == {"all"} else ("spared", "survivors")
     for label in labels:
         records = samples.get(label, samples.get("all", ()))
-        ours = _means(records, folder)
-        theirs = _means(others.get(label, others.get("all", ())), other_folder)
-        first = {record.genotype.key: record for record in reversed(records) if record.genotype.key in theirs}
+        ours = _means(records, here)
+        theirs = _means(others.get(label, others.get("all", ())), there)
+        first = {r.genotype.key: r for r in reversed(records) if r.genotype.key in ours.keys() & theirs.keys()}
         pairs = {record.number: (ours[key], theirs[key]) for key, record in first.items()}
         varying = _varying(metrics, [scores for pair in pairs.values() for scores in pair])
         found += [_agreement("run", metric, None, label, list(first.values()), pairs) for metric in varying]
-    if not any(one.pairs for one in found):
-        raise UsageError(f"{other_folder.parent} has no trained network in common with {folder.parent}: choose another")
     return found
 
 
@@ -221,31 +234,26 @@ def _course(record: TrialRecord, folder: Path) -> dict[int, tuple[Scores, Scores
 def final_scores(record: TrialRecord, folder: Path) -> Scores:
     """Scores of a complete trial under the first attack of the ladder, from its record and its folder.
 
-    Where it climbed on, the means over the last iterates of that attack come from its scores image by image; without
-    these, they are left out.
+    Those that cannot be had without scores image by image are left out where these are missing.
     """
-    evaluation = record.evaluation
-    assert evaluation is not None, "complete trials are evaluated"
-    scores = _finite(metrics_of(evaluation))
-    if len(evaluation.ladder) < 2:
-        return scores
-    first = evaluation.ladder[0]
-    scores["robust_accuracy"] = first.robust_accuracy
-    if evaluation.attack == first.attack:
-        return scores
-    iterates = {n: f for n, f in IMAGE_SCORES.items() if n in scores and not n.endswith("_accuracy")}
-    path = images_path(trial_folder(folder, record.number), "screen")
-    if not path.is_file():
-        return {name: value for name, value in scores.items() if name not in iterates}
-    images = load_scores(path)
-    return scores | {name: finite_mean(getattr(images, field)) for name, field in iterates.items()}
+    return _finite(metrics_of(evaluation_after(record, folder, first_attack(record))))
 
 
-def _means(records: Sequence[TrialRecord], folder: Path) -> dict[str, Scores]:
-    """Final scores of every network by its key, means over its trainings."""
+def _complete(samples: Samples) -> Sequence[TrialRecord]:
+    """All trials of `samples` that came to the end."""
+    return samples.get("all", samples.get("survivors", ()))
+
+
+def _by_number(records: Sequence[TrialRecord]) -> dict[int, Scores]:
+    return {record.number: _finite(metrics_of(evaluation_of(record))) for record in records}
+
+
+def _means(records: Sequence[TrialRecord], scores: Mapping[int, Scores]) -> dict[str, Scores]:
+    """Scores of every network by its key, means over those of its trainings that are in `scores`."""
     found: dict[str, list[Scores]] = {}
     for record in records:
-        found.setdefault(record.genotype.key, []).append(final_scores(record, folder))
+        if record.number in scores:
+            found.setdefault(record.genotype.key, []).append(scores[record.number])
     return {
         key: {name: fmean(one[name] for one in same) for name in same[0] if all(name in one for one in same)}
         for key, same in found.items()

@@ -1,4 +1,7 @@
-"""The networks that several runs have in common, by their scores in each: scratch or fine-tuned, narrow or wide."""
+"""The networks that several runs have in common, by their scores in each: scratch or fine-tuned, narrow or wide.
+
+Records come with their scores under the common rung (`in_common`, then `nas.study.common_rung.at_common_rung`).
+"""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -9,8 +12,7 @@ import numpy as np
 from nas.errors import UsageError
 from nas.pareto import Metric, hypervolume
 from nas.records import TrialRecord, TrialState
-from nas.seeding import derive_seed
-from nas.study.kendall import Tau, tau_of
+from nas.study.kendall import MIN_NETWORKS, Tau, drawn_times, percentiles, tau_of
 
 RESAMPLES = 2000
 METRICS = ("robust_accuracy", "natural_accuracy", "instability")
@@ -48,15 +50,22 @@ def comparison(
     return rows
 
 
+def in_common(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, list[TrialRecord]]:
+    """For each run its trainings of the networks that all of them trained. Raises UsageError where there are none."""
+    trained = {name: [record for record in records if _is_scored(record)] for name, records in runs.items()}
+    common = set.intersection(*({record.genotype.key for record in records} for records in trained.values()))
+    if not common:
+        raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
+    return {name: [r for r in records if r.genotype.key in common] for name, records in trained.items()}
+
+
 def mean_scores(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, dict[str, dict[str, float]]]:
     """For each run the scores of the networks that all of them trained, and their parameters; means over seeds.
 
     Raises UsageError where there are none.
     """
-    scores = {name: _means(records) for name, records in runs.items()}
-    common = sorted(set.intersection(*(set(found) for found in scores.values())))
-    if not common:
-        raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
+    scores = {name: _means(records) for name, records in in_common(runs).items()}
+    common = sorted(next(iter(scores.values())))
     return {name: {key: found[key] for key in common} for name, found in scores.items()}
 
 
@@ -66,7 +75,7 @@ def _is_scored(record: TrialRecord) -> bool:
 
 def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
     groups: dict[str, list[TrialRecord]] = {}
-    for record in filter(_is_scored, records):
+    for record in records:
         groups.setdefault(record.genotype.key, []).append(record)
     return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in METRICS}
             | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
@@ -77,8 +86,9 @@ def _bounded(name: str, tau: Tau) -> dict[str, float | None]:
     return {name: tau.value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    rng = np.random.default_rng(derive_seed(0, "comparison", len(gaps)))
-    means = gaps[rng.integers(0, len(gaps), (RESAMPLES, len(gaps)))].mean(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": float(low), f"{metric}_high": float(high)}
+def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | None]:
+    """Mean of the gaps of networks with its 95 % percentile interval; without one below MIN_NETWORKS."""
+    times = drawn_times(len(gaps), RESAMPLES)
+    interval = percentiles(times @ gaps / len(gaps), RESAMPLES) if len(gaps) >= MIN_NETWORKS else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": low, f"{metric}_high": high}

@@ -6,7 +6,7 @@ from typing import Any
 
 from nas.errors import UsageError
 from nas.files import read_json_lines
-from nas.records import TrialRecord
+from nas.records import Evaluation, TrialRecord, from_json
 from nas.study.groups import groups_of
 from nas.trial import CURVE, trial_folder
 
@@ -17,6 +17,7 @@ CURVES = (
     ("lipschitz_empirical_scaled", "empirical Lipschitz (l1 / l_inf)"),
 )
 """Panels: the paper's figures 2 and 3, and 4."""
+NOT_TRACKED = "no trial was scored after every epoch; train with --set training.track_every_epoch=true"
 
 READ = ("epoch", *(name for name, _ in CURVES), "instability", "lipschitz_empirical")
 """What every line of a curve must have."""
@@ -37,6 +38,17 @@ def _scores(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**data, **{name: data[name] for name in READ}}
 
 
+def tracked_evaluation(records: Sequence[TrialRecord], trials_folder: Path) -> Evaluation:
+    """One of the evaluations after an epoch: all are made by the same attack, whatever rung the trials reached later.
+
+    Raises UsageError where no trial was scored after every epoch.
+    """
+    for record in records:
+        for scores in read_curve(trial_folder(trials_folder, record.number)).values():
+            return from_json(Evaluation, {name: value for name, value in scores.items() if name != "epoch"})
+    raise UsageError(NOT_TRACKED)
+
+
 def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict[str, Any]]:
     """One row for each trial and epoch: its group's label, the genotype, the scores. Raises UsageError where none is.
 
@@ -51,5 +63,5 @@ def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict
                             | dict(record.genotype.values) | {name: scores[name] for name in READ}
                             | {"seconds": record.seconds / len(curve)})  # fmt: skip
     if not rows:
-        raise UsageError("no trial was scored after every epoch; train with --set training.track_every_epoch=true")
+        raise UsageError(NOT_TRACKED)
     return rows

@@ -16,8 +16,9 @@ from nas.seeding import derive_seed
 Vector = NDArray[np.float64]
 
 RESAMPLES = 2000
-MIN_NETWORKS = 5
-"""Below it there is no interval: a handful of networks drawn from a handful says nothing of others."""
+MIN_NETWORKS = 8
+"""Below it there is no interval. Of simulated factors without effect, on networks of three seeds, intervals excluded 0
+in 17 % over the five networks of configs/paper/mousavi_digits.yaml, in 7 to 10 % over 8, in 4 to 8 % over 10 to 32."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,20 @@ def tau_of(x: Sequence[float], y: Sequence[float], networks: Sequence[str]) -> T
 
 def _interval(x: Vector, y: Vector, place: NDArray[Any], count: int) -> Interval | None:
     """Percentile interval; None where most resamples have no τ."""
+    return percentiles(taus(x, y, drawn_times(count, RESAMPLES)[:, place]), RESAMPLES)
+
+
+def drawn_times(count: int, resamples: int) -> NDArray[np.int64]:
+    """How often each of `count` networks is in each resample with replacement, (B, count); always the same."""
     rng = np.random.default_rng(derive_seed(0, "kendall", count))
-    drawn = rng.integers(0, count, (RESAMPLES, count)) + count * np.arange(RESAMPLES)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=RESAMPLES * count).reshape(RESAMPLES, count)
-    found = taus(x, y, times[:, place])
-    found = found[np.isfinite(found)]
-    if len(found) < RESAMPLES / 2:
+    drawn = rng.integers(0, count, (resamples, count)) + count * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
+
+
+def percentiles(values: Vector, resamples: int) -> Interval | None:
+    """95 % percentile interval of a statistic of the resamples; None where it is defined in less than half of them."""
+    found = values[np.isfinite(values)]
+    if len(found) < resamples / 2:
         return None
     low, high = np.percentile(found, [2.5, 97.5])
     return Interval(float(low), float(high))

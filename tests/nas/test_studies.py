@@ -7,19 +7,21 @@ import re
 import shutil
 from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from nas.config import load_config
 from nas.errors import RunMismatch
+from nas.evaluation import load_scores
 from nas.records import TrialState
 from nas.runs import open_run, sweep
 from nas.search.halting import is_spared
 from nas.search.study import read_records
 from nas.study.agreement import Verdict
-from nas.study.curves import CURVES
+from nas.study.curves import CURVES, tracked_evaluation
 from nas.study.paper import COLUMNS
-from nas.trial import TrialPlan
+from nas.trial import TrialPlan, images_path, trial_folder
 from search_spaces.mobilenet_tiny import preset
 from tests.conftest import ROOT
 from tests.tiny_run import SWEEP, TINY, call, nas, plan_of, sweep_config, write_config
@@ -153,15 +155,16 @@ def test_curves_as_a_picture_and_an_offline_page(swept: Path, tmp_path: Path, ca
 
 
 def test_insights_as_a_table_and_as_json(swept: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("nas.study.insights"), "RESAMPLES", 100)
+    monkeypatch.setattr(import_module("nas.study.kendall"), "RESAMPLES", 100)
     found = json.loads(nas(capsys, "insights", RUN, "--format", "json").out)
     assert (found["trials"], found["networks"]) == (6, 3)
     assert found["effects"].keys() == {"W", "E"}
     assert found["predictors"].keys() == {"params", "macs", "lipschitz_bound_log10"}
-    assert found["thresholds"]["params"]["at"] is None, "three networks"
+    assert found["thresholds"]["params"]["at"] is None
+    assert found["thresholds"]["params"]["words"].startswith("3 different networks, at least 8 are needed")
     printed = nas(capsys, "insights", RUN)
     assert printed.code == 0
-    assert "warning: only 6 trials" in printed.out
+    assert "warning: no intervals and no change points: 3 different networks" in " ".join(printed.out.split())
     assert "6 trials of 3 networks" in printed.out
 
 
@@ -321,6 +324,27 @@ def test_agreement_with_another_run_is_over_the_networks_in_common(capsys: Captu
     assert (missing.code, "no run in runs/none" in missing.message) == (2, True)
 
 
+@pytest.mark.usefixtures("halted")
+def test_a_table_of_a_search_is_under_the_attacks_that_all_met(capsys: Capture) -> None:
+    ladders = {r.genotype.key: r.evaluation.ladder for r in open_run(Path("runs/whole")).records if r.evaluation}
+    met = min(map(len, ladders.values()))
+    assert met < max(map(len, ladders.values()))
+    said = nas(capsys, "table", "runs/whole", "--format", "json")
+    expected = sorted(ladder[met - 1].robust_accuracy for ladder in ladders.values())
+    assert sorted(row["robust_accuracy"] for row in json.loads(said.out)) == expected
+    assert "compared under 40 validation images" in said.err
+    assert "trials met further attacks, which do not count here" in said.err
+
+
+@pytest.mark.usefixtures("halted")
+def test_curves_name_the_attack_that_was_made_after_every_epoch() -> None:
+    run = open_run(Path("runs/whole"))
+    assert max(len(record.evaluation.ladder) for record in run.records if record.evaluation) > 1
+    tracked = tracked_evaluation(run.records, run.trials_folder)
+    assert [rung.attack["name"] for rung in tracked.ladder] == [run.config.evaluation.attack.name]
+    assert tracked.attack["steps"] == 2
+
+
 def test_agreement_is_drawn_where_there_are_rungs(halted: Path, tmp_path: Path, capsys: Capture) -> None:
     png = tmp_path / "new" / "a.png"
     assert nas(capsys, "agreement", "runs/halted", "--png", png).code == 0
@@ -367,3 +391,32 @@ def test_a_search_warns_where_halting_is_not_safe(
         capsys, "search", "tiny.yaml", "--set", "search.halting.epochs=[1,2]", "--set", "search.halting.keep=0.4"
     )
     assert alone.err.count("no candidate goes on by lot; set search.halting.spared") == 1, "once for both rungs"
+
+
+def test_a_search_and_a_sweep_of_its_front_are_compared_under_one_attack(copy: Path, capsys: Capture) -> None:
+    sweep = ("sweep", "tiny.yaml", "--run", "again", "--set", "sweep={front_of: runs/tiny, seeds: 1}")
+    assert nas(capsys, *sweep).code == 0
+    searched, swept = open_run(Path("runs/tiny")), open_run(Path("runs/again"))
+    said = nas(capsys, "compare", "runs/again", "runs/tiny", "--format", "json")
+    first, second = json.loads(said.out)
+    assert first["networks"] == len(searched.front().records) == len(swept.records)
+    assert first["robust_accuracy"] == fmean(r.evaluation.robust_accuracy for r in swept.records)  # type: ignore[union-attr]
+    note = " ".join(said.err.split())
+    assert "compared under 40 validation images, linf ε = 0.1, pgd (" in note
+    assert f"{first['networks']} of {2 * first['networks']} trials met further attacks, which do not count" in note
+    images = [load_scores(images_path(trial_folder(searched.trials_folder, r.number), "front"))
+              for r in searched.front().records]  # fmt: skip
+    alone = fmean(float((one.natural & ~one.fell).double().mean()) for one in images)
+    assert second["robust_accuracy"] == pytest.approx(alone), "under PGD alone, not the worst case of the whole ladder"
+
+
+def test_runs_on_other_images_are_not_compared(copy: Path, capsys: Capture) -> None:
+    shutil.copytree("runs/tiny", "runs/other")
+    facts = json.loads(Path("runs/other/data.json").read_text())
+    changed = {**facts, "train": 159, "fingerprint": "0" * 16}
+    Path("runs/other/data.json").write_text(json.dumps(changed))
+    for verb in (("compare", "runs/tiny", "runs/other"), ("agreement", "runs/tiny", "--with", "runs/other")):
+        ended = nas(capsys, *verb)
+        assert (ended.code, ended.out) == (2, "")
+        for text in ("different images", "train 160 against 159", facts["fingerprint"], "0" * 16):
+            assert text in " ".join(ended.message.split())

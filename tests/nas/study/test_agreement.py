@@ -67,11 +67,11 @@ def by_sample(found: Sequence[Agreement], metric: str = "robust_accuracy") -> di
 
 
 def test_without_halted_trials_all_complete_ones_are_compared() -> None:
-    records = [passed(n, early, n) for n, early in enumerate((2, 1, 3, 4, 5, 6))]
-    records += [trial(6, state=TrialState.FAILED), trial(7, state=TrialState.REJECTED), trial(8, reused_from=0)]
+    records = [passed(n, early, n) for n, early in enumerate((2, 1, 3, 4, 5, 6, 7, 8))]
+    records += [trial(8, state=TrialState.FAILED), trial(9, state=TrialState.REJECTED), trial(10, reused_from=0)]
     (found,) = rung_agreement(samples_of(records, 0.5), NOWHERE, ROBUST)
-    assert found.tau == pytest.approx(13 / 15), "one pair of fifteen has changed its order"
-    assert (found.compared, found.sample, found.epochs, found.pairs, found.words) == ("rung", "all", 1, 6, "")
+    assert found.tau == pytest.approx(26 / 28), "one pair of 28 has changed its order"
+    assert (found.compared, found.sample, found.epochs, found.pairs, found.words) == ("rung", "all", 1, 8, "")
 
 
 def test_survivors_are_biased_and_the_spared_are_not() -> None:
@@ -121,7 +121,7 @@ def ladder(*steps: tuple[str, float]) -> tuple[Rung, ...]:
 
 def climbed(attack: str, *steps: tuple[str, float]) -> TrialRecord:
     scored = evaluation(robust=steps[-1][1], instability=0.5)
-    scored = dataclasses.replace(scored, attack={"name": attack}, ladder=ladder(*steps))
+    scored = dataclasses.replace(scored, attack={"name": attack}, ladder=ladder(*steps), num_images=4)
     return dataclasses.replace(trial(3), evaluation=scored)
 
 
@@ -146,25 +146,26 @@ def test_final_scores_are_those_of_the_attack_that_everybody_met(tmp_path: Path)
 
 
 def test_predictions_count_where_the_training_came_to_its_end() -> None:
-    records = [passed(n, n, n) for n in range(6)] + [halted(6, 0.1), passed(7, 7, 7)]
+    records = [dataclasses.replace(passed(n, n, n), costs=trial(n, params=n).costs) for n in range(8)]
+    records[6] = halted(6, 0.1)
     spared = [n for n in range(8) if is_spared(n, 0.5) and n != 6]
     predictions = {n: ([n / 10, 9.0 - n], [n / 10, float(n)]) for n in range(7)}  # 7 was not chosen by a surrogate
-    found = prediction_agreement(samples_of(records, 0.5), predictions, OBJECTIVES)
+    found = prediction_agreement(samples_of(records, 0.5), NOWHERE, predictions, OBJECTIVES)
     survivors, of_costs = by_sample(found)["survivors"], by_sample(found, "params")["survivors"]
     assert (survivors.pairs, survivors.tau, of_costs.tau) == (6, pytest.approx(1), pytest.approx(-1))
     assert by_sample(found)["spared"].pairs == len([n for n in spared if n != 7]) > 0
-    assert prediction_agreement(samples_of(records, 0.5), {}, OBJECTIVES) == []
+    assert prediction_agreement(samples_of(records, 0.5), NOWHERE, {}, OBJECTIVES) == []
 
 
 def test_two_runs_are_compared_over_their_common_networks() -> None:
-    ours = [passed(n, 0, n / 10) for n in range(8)]
+    ours = [passed(n, 0, n / 10) for n in range(12)]
     again = [dataclasses.replace(passed(20 + n, 0, n / 10 + 0.02 * s), genotype=trial(n).genotype)
-             for s in (-1, 1) for n in (2, 3, 4, 5, 6)]  # fmt: skip
+             for s in (-1, 1) for n in range(2, 10)]  # fmt: skip
     others = [*again, passed(30, 0, 0.5)]
     (found,) = run_agreement(samples_of(ours, 0), NOWHERE, samples_of(others, 0), NOWHERE, ROBUST)
-    assert (found.compared, found.sample, found.pairs, found.tau) == ("run", "all", 5, pytest.approx(1))
+    assert (found.compared, found.sample, found.pairs, found.tau) == ("run", "all", 8, pytest.approx(1))
     assert found.interval == Interval(pytest.approx(1), pytest.approx(1))  # type: ignore[arg-type]
-    with_halting = [*ours, halted(9, 0.1)]
+    with_halting = [*ours, halted(12, 0.1)]
     labels = [one.sample for one in run_agreement(samples_of(with_halting, 0.5), NOWHERE, samples_of(others, 0),
                                                   NOWHERE, ROBUST)]  # fmt: skip
     assert labels == ["spared", "survivors"]
@@ -231,7 +232,7 @@ def test_the_worst_objective_decides() -> None:
     assert safety(records, HALTING, OBJECTIVES, NOWHERE)[0].verdict == "safe"
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 7])
+@pytest.mark.parametrize("count", [0, 1, 3, 7, 9])
 def test_rows_are_json_and_say_what_is_missing(count: int) -> None:
     records = [passed(n, n, n) for n in range(count)] + [trial(50), trial(51)]  # the last two passed no rung
     rows = rows_of(rung_agreement(samples_of(records, 0), NOWHERE, ROBUST))
@@ -239,4 +240,4 @@ def test_rows_are_json_and_say_what_is_missing(count: int) -> None:
     assert len(rows) == (count > 1)
     for row in rows:
         assert f"2 of {count + 2} candidates have no such score" in row["words"]
-        assert ("no interval" in row["words"]) == (row["low"] is None) == (count < 5)
+        assert ("no interval" in row["words"]) == (row["low"] is None) == (count < 8)

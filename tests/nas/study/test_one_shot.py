@@ -87,18 +87,18 @@ OBJECTIVES, WORST = (METRICS["robust_accuracy"], METRICS["params"]), (0.0, 4000.
 
 
 def scored(gain: float, seeds: int = 1) -> list[TrialRecord]:
-    widths = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+    networks = [(width, 2) for width in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)] + [(1.5, 3), (1.5, 4)]
     return [
-        trained(i + len(widths) * seed, width, robust=0.3 + 0.05 * i + gain + 0.01 * (-1) ** seed)
+        trained(i + len(networks) * seed, *network, robust=0.3 + 0.05 * i + gain + 0.01 * (-1) ** seed)
         for seed in range(seeds)
-        for i, width in enumerate(widths)
+        for i, network in enumerate(networks)
     ]
 
 
 def test_means_differences_and_ranks_by_hand() -> None:
     first, second = comparison({"one": scored(0, 2), "other": scored(0.1, 2)}, OBJECTIVES, WORST)
-    assert (first["networks"], first["trainings"]) == (6, 12)
-    assert first["robust_accuracy"] == pytest.approx(0.425)
+    assert (first["networks"], first["trainings"]) == (8, 16)
+    assert first["robust_accuracy"] == pytest.approx(0.475)
     assert "robust_accuracy_difference" not in first
     assert second["robust_accuracy_difference"] == pytest.approx(0.1)
     assert second["robust_accuracy_low"] == pytest.approx(0.1), "the same for every network"
@@ -114,7 +114,9 @@ def test_only_common_networks_are_compared() -> None:
     first, second = comparison({"one": scored(0), "other": scored(0.1)[:2]}, OBJECTIVES, WORST)
     assert first["networks"] == second["networks"] == 2
     assert first["robust_accuracy"] == pytest.approx((0.31 + 0.36) / 2)
-    assert second["tau_low"] is None, "two networks have no interval"
+    assert second["tau_low"] is second["robust_accuracy_low"] is None, "two networks have no interval"
+    assert second["robust_accuracy_difference"] == pytest.approx(0.1)
+    assert comparison_table([first, second]).row_count == 2
     with pytest.raises(UsageError, match="no trained network in common"):
         comparison({"one": scored(0)[:2], "other": scored(0)[3:]}, OBJECTIVES, WORST)
 
@@ -123,7 +125,7 @@ def test_the_comparison_is_shown() -> None:
     runs = {"one": scored(0, 2), "other": scored(0.1, 2)}
     rows = comparison(runs, OBJECTIVES, WORST)
     assert comparison_table(rows).row_count == 2
-    assert comparison_png(mean_scores(runs), rows, "title").startswith(b"\x89PNG")
+    assert comparison_png(mean_scores(runs), rows, "title", "288 images").startswith(b"\x89PNG")
 
 
 class Constant(nn.Module):
