@@ -94,8 +94,8 @@ class Summary:
 
     @cached_property
     def curves(self) -> Array:
-        """Expected hypervolume after each number of epochs of the grid, (R, E)."""
-        return np.stack([_at(self.grid, one, "expected") for one in self.replays])
+        """Hypervolume by unseen trainings after each number of epochs of the grid, (R, E)."""
+        return np.stack([_at(self.grid, one) for one in self.replays])
 
     @cached_property
     def seen(self) -> Array:
@@ -103,42 +103,42 @@ class Summary:
         return np.array([one.steps[-1].hypervolume for one in self.replays])
 
     def final(self) -> tuple[float, Interval]:
-        """Expected hypervolume at the end: mean over the searches, and its interval."""
+        """Hypervolume by unseen trainings at the end: mean over the searches, and its interval."""
         return _mean(self.curves[:, -1])
 
-    def share_of(self, baseline: "Summary") -> tuple[float | None, Interval | None]:
+    def share_of(self, baseline: "Summary") -> tuple[float, Interval]:
         """Epochs after which the mean search is as good as the mean search of `baseline` in the end, over its budget.
 
-        With a bootstrap interval over the seeds of both. None where it never is; the interval is None where more than
-        2.5 % of the resamples never are.
+        With a bootstrap interval over the seeds of both. Infinite where it never is; so is an end of the interval where
+        more than 2.5 % (97.5 %) of the resamples never are.
         """
-        found = _share(self.curves.mean(0), baseline.curves[:, -1].mean(), self.grid / baseline.budget)
+        shares = self.grid / baseline.budget
+        found = _share(self.curves.mean(0), baseline.curves[:, -1].mean(), shares)
         rng = np.random.default_rng(0)
         count = len(self.replays), len(baseline.replays)
         drawn = []
         for _ in range(RESAMPLES):
             ours, theirs = (rng.integers(n, size=n) for n in count)
-            share = _share(self.curves[ours].mean(0), baseline.curves[theirs, -1].mean(), self.grid / baseline.budget)
-            drawn.append(np.inf if share is None else share)
+            drawn.append(_share(self.curves[ours].mean(0), baseline.curves[theirs, -1].mean(), shares))
         low, high = np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")
-        interval = Interval(float(low), float(high)) if np.isfinite(high) else None
-        return found, interval
+        return found, Interval(float(low), float(high))
 
     def row(self, baseline: "Summary") -> dict[str, Any]:
-        """JSON-ready figures; `share` is that of `share_of` the baseline."""
+        """JSON-ready figures; `share` and its interval are those of `share_of` the baseline, null for never."""
         hypervolume, bar = self.final()
         share, range_ = self.share_of(baseline)
         return {
             "variant": self.variant.label, "searches": len(self.replays), "epochs": self.budget,
             "candidates": float(np.mean([one.candidates for one in self.replays])),
             "halted": float(np.mean([one.halted for one in self.replays])),
+            "reused": float(np.mean([one.reused for one in self.replays])),
             "hypervolume": hypervolume, "hypervolume_low": bar.low, "hypervolume_high": bar.high,
             "hypervolume_seen": float(self.seen.mean()),
-            "share": share, "share_low": range_ and range_.low, "share_high": range_ and range_.high,
+            "share": _or_never(share), "share_low": _or_never(range_.low), "share_high": _or_never(range_.high),
         }  # fmt: skip
 
     def curve(self) -> list[dict[str, Any]]:
-        """Expected hypervolume after every number of epochs of the grid, with its interval; JSON-ready."""
+        """Hypervolume by unseen trainings after every number of epochs of the grid, with its interval; JSON-ready."""
         points = zip(self.grid.tolist(), self.curves.T, strict=True)
         found = [(epochs, *_mean(column)) for epochs, column in points]
         return [
@@ -147,15 +147,19 @@ class Summary:
         ]
 
 
-def _at(grid: Array, found: Replay, name: str) -> Array:
+def _at(grid: Array, found: Replay) -> Array:
     epochs = np.array([step.epochs for step in found.steps])
-    values = np.array([0.0, *(getattr(step, name) for step in found.steps)])
+    values = np.array([0.0, *(step.unseen for step in found.steps)])
     return np.asarray(values[np.searchsorted(epochs, grid, side="right")])
 
 
-def _share(curve_E: Array, wanted: float, shares_E: Array) -> float | None:
+def _share(curve_E: Array, wanted: float, shares_E: Array) -> float:
     reached = np.flatnonzero(curve_E >= wanted - 1e-12)
-    return float(shares_E[reached[0]]) if len(reached) else None
+    return float(shares_E[reached[0]]) if len(reached) else np.inf
+
+
+def _or_never(share: float) -> float | None:
+    return share if np.isfinite(share) else None
 
 
 def _mean(values: Array) -> tuple[float, Interval]:
@@ -236,7 +240,7 @@ def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
             f"search.inherit: {stage.table} holds trainings from random weights; --set search.inherit=false"
         )
     example = problem.space.smallest()
-    known = table.evaluation(table.mean(example), problem.space.spec(example))
+    known = table.evaluation(table.unseen(example, 0.0), problem.space.spec(example))
     record = TrialRecord(0, example, 0, TrialState.COMPLETE, problem.costs(example), known)
     for objective in problem.objectives:
         if np.isnan(losses([record], [objective])).any():

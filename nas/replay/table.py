@@ -33,7 +33,7 @@ class BenchTable:
     epochs: int
     """Epochs of every training."""
     trainings: Mapping[str, tuple[Training, ...]]
-    """Trainings from different seeds, by the architecture's key."""
+    """Trainings from different seeds, two at least, by the architecture's key."""
     metrics: tuple[str, ...]
 
     def training(self, genotype: Genotype, draw: float) -> Training:
@@ -41,10 +41,11 @@ class BenchTable:
         known = self.trainings[genotype.key]
         return known[int(draw * len(known))]
 
-    def mean(self, genotype: Genotype) -> Mapping[str, float]:
-        """Final metrics of `genotype`, mean over its trainings."""
-        known = self.trainings[genotype.key]
-        return {name: sum(one.scores[-1][name] for one in known) / len(known) for name in self.metrics}
+    def unseen(self, genotype: Genotype, draw: float) -> Mapping[str, float]:
+        """Final metrics of `genotype`, mean over its trainings but the one that `draw` falls on."""
+        seen = self.training(genotype, draw)
+        others = [one.scores[-1] for one in self.trainings[genotype.key] if one is not seen]
+        return {name: sum(scores[name] for scores in others) / len(others) for name in self.metrics}
 
     def evaluation(self, scores: Mapping[str, float], spec: NetworkSpec) -> Evaluation:
         """Evaluation with `scores` of this table; what the table does not know is NaN."""
@@ -89,6 +90,12 @@ def read_table(path: Path, space: SearchSpace) -> BenchTable:
         raise UsageError(
             f"{path} holds {len(trainings)} of the {len(architectures)} architectures of the config's space: a table "
             f"must know them all"
+        )
+    lone = next((known for known in trainings.values() if len(known) < 2), None)
+    if lone is not None:
+        raise UsageError(
+            f"{path} holds networks that were trained once: what a search finds is scored by a training that it did "
+            f"not see, so every network needs two; make the table with sweep.seeds 2 or more"
         )
     lengths = sorted({len(one.scores) for known in trainings.values() for one in known})
     if len(lengths) != 1:

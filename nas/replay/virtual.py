@@ -30,8 +30,8 @@ class Step:
     """Virtual wall time."""
     hypervolume: float
     """Of the search's front, by the scores that the search saw."""
-    expected: float
-    """Of the same genotypes by their final scores, mean over the table's seeds: luck of a training does not count."""
+    unseen: float
+    """Of the same genotypes by trainings that the search did not see: luck of the seen ones does not count."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Replay:
     steps: tuple[Step, ...]
     candidates: int
     halted: int
+    reused: int
+    """Proposals of an architecture that was trained before: they cost nothing and teach nothing."""
 
 
 class VirtualTime:
@@ -84,7 +86,12 @@ class VirtualTime:
         self._running.clear()
 
     def _training(self, candidate: Candidate) -> Training:
-        return self._table.training(candidate.genotype, Random(derive_seed(candidate.seed, "replay")).random())
+        return self._table.training(candidate.genotype, _draw(candidate.seed))
+
+
+def _draw(seed: int) -> float:
+    """Which training of the table a candidate with `seed` meets."""
+    return Random(derive_seed(seed, "replay")).random()
 
 
 def replay(table: BenchTable, problem: Problem, settings: SearchSettings) -> Replay:
@@ -103,19 +110,25 @@ def replay(table: BenchTable, problem: Problem, settings: SearchSettings) -> Rep
         nonlocal last
         last = progress
         if progress.latest is not None and is_trained(progress.latest):
-            expected = steps[-1].expected if steps else 0.0
+            unseen = steps[-1].unseen if steps else 0.0
             if not steps or progress.hypervolume != steps[-1].hypervolume:
-                expected = expected_hypervolume(table, problem, study.records())
-            steps.append(Step(executor.epochs, executor.seconds, progress.hypervolume, expected))
+                unseen = unseen_hypervolume(table, problem, study.records())
+            steps.append(Step(executor.epochs, executor.seconds, progress.hypervolume, unseen))
 
     run_search(problem, study, executor, settings, report)
     assert last is not None, "a search reports its beginning"
-    return Replay(settings.seed, tuple(steps), last.trained, last.halted)
+    return Replay(settings.seed, tuple(steps), last.trained, last.halted, last.reused)
 
 
-def expected_hypervolume(table: BenchTable, problem: Problem, records: Sequence[TrialRecord]) -> float:
-    """Hypervolume of the front of `records` by the mean final scores of its genotypes over the table's seeds."""
+def unseen_hypervolume(table: BenchTable, problem: Problem, records: Sequence[TrialRecord]) -> float:
+    """Hypervolume of the genotypes on the front of `records` by the trainings of `table` that these did not draw.
+
+    A mean over all trainings would contain the ones that the front was selected by, and a share of their luck.
+    """
     front = front_of(records, problem.objectives).records
-    means = [table.evaluation(table.mean(record.genotype), problem.space.spec(record.genotype)) for record in front]
-    expected = [replace(record, evaluation=mean) for record, mean in zip(front, means, strict=True)]
-    return hypervolume(expected, problem.objectives, problem.reference_point)
+    found = [table.unseen(record.genotype, _draw(record.seed)) for record in front]
+    rescored = [
+        replace(record, evaluation=table.evaluation(scores, problem.space.spec(record.genotype)))
+        for record, scores in zip(front, found, strict=True)
+    ]
+    return hypervolume(rescored, problem.objectives, problem.reference_point)

@@ -11,7 +11,7 @@ from nas.report.plots import figure_of, png_of
 from nas.report.study_plots import COLOURS
 from nas.report.whole_table import WholeTable
 
-HEADINGS = ("variant", "candidates", "halted", "hypervolume", "seen", "epochs to the baseline's end")
+HEADINGS = ("variant", "candidates", "halted", "reused", "hypervolume", "seen", "epochs to the baseline's end")
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -33,22 +33,25 @@ def replay_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    share = "never" if row["share"] is None else f"{row['share']:.2f}"
-    bar = "" if row["share_low"] is None else f" ({row['share_low']:.2f}–{row['share_high']:.2f})"
+    share, low, high = ("never" if row[name] is None else f"{row[name]:.2f}" for name in SHARES)
+    bar = "" if low == "never" else f" ({low}–{high})"
     hypervolume = f"{row['hypervolume']:.4f} ({row['hypervolume_low']:.4f}–{row['hypervolume_high']:.4f})"
     return (
-        row["variant"], f"{row['candidates']:.0f}", f"{row['halted']:.0f}", hypervolume,
+        row["variant"], f"{row['candidates']:.0f}", f"{row['halted']:.0f}", f"{row['reused']:.0f}", hypervolume,
         f"{row['hypervolume_seen']:.4f}", share + bar,
     )  # fmt: skip
+
+
+SHARES = ("share", "share_low", "share_high")
 
 
 def _note(rows: Sequence[Mapping[str, Any]]) -> str:
     budget = ", ".join(f"{epochs:,}" for epochs in sorted({row["epochs"] for row in rows}))
     return (
-        f"Mean over {rows[0]['searches']} searches of {budget} epochs (95 % bootstrap interval). hypervolume: of the "
-        f"genotypes on the search's front by their final scores, mean over the table's seeds; seen: by the scores that "
-        f"the search saw; the last column: share of the epochs after which the mean search is as good as the first "
-        f"variant's in the end."
+        f"Mean over {rows[0]['searches']} searches of {budget} epochs (95 % bootstrap interval). reused: proposals of "
+        f"a network that was trained before; hypervolume: of the networks on the search's front by trainings that the "
+        f"search did not see; seen: by those that it saw and selected by; the last column: share of the epochs after "
+        f"which the mean search is as good as the baseline, {rows[0]['variant']}, in the end."
     )
 
 
@@ -65,7 +68,7 @@ def replay_png(points: Sequence[Mapping[str, Any]], title: str, note: str) -> by
         low, high = ([point[side] for point in line] for side in ("low", "high"))
         axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
     final = [point["hypervolume"] for point in points]
-    axes.set(xlabel="epochs spent by all candidates", ylabel="expected hypervolume of the front")
+    axes.set(xlabel="epochs spent by all candidates", ylabel="hypervolume of the front, by trainings not seen")
     axes.set_ylim(bottom=sorted(final)[len(final) // 20])
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, framealpha=0.9, loc="lower right")

@@ -55,6 +55,12 @@ def violation_of(trial: FrozenTrial) -> float:
     return float(sum(value for value in trial.constraints.values() if value > 0))
 
 
+def is_reused(trial: FrozenTrial) -> bool:
+    """Whether the trial's result is that of an earlier trial of the same architecture."""
+    record = trial.user_attrs.get("record")
+    return record is not None and record["reused_from"] is not None
+
+
 def _complete(trial: FrozenTrial, choices: Choices) -> set[Genes]:
     """Genotype of `trial`, nothing where it has not all its values yet."""
     return {genes_of(trial.params, choices)} if choices.keys() <= trial.params.keys() else set()

@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.search.samplers.history import is_reused
 from nas.search.settings import SearchSettings
 
 
@@ -76,13 +77,17 @@ def _genetic(settings: SearchSettings) -> dict[str, Any]:
 
 
 class _Generations(BaseGASampler):
-    """What both share: proposals that look at the last trials and not at all."""
+    """What both share: proposals look at the last trials, not at all of them; a generation is of different trainings.
+
+    A reused trial repeats one that was counted when it was trained: Optuna's own NSGA-II lets such copies fill the
+    generations and the parents of a space in which children repeat their parents.
+    """
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return relative_space(study)
 
     def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
-        """Generation of `trial`, as Optuna's: the latest of the complete trials, or the next one if that is full.
+        """Generation of `trial`: the latest of the complete trials that are not reused, or the next if that is full.
 
         Generations never decrease with the trials' numbers, so the search for the latest one ends early.
         """
@@ -91,7 +96,8 @@ class _Generations(BaseGASampler):
             return int(trial.system_attrs[key])
         latest, count = 0, 0
         for other in reversed(study.get_trials(deepcopy=False)):
-            generation = other.system_attrs.get(key, -1) if other.state is TrialState.COMPLETE else -1
+            counts = other.state is TrialState.COMPLETE and not is_reused(other)
+            generation = other.system_attrs.get(key, -1) if counts else -1
             if 0 <= generation < latest:
                 break
             if generation > latest:
@@ -102,6 +108,10 @@ class _Generations(BaseGASampler):
         generation = latest if count < self.population_size else latest + 1
         study._storage.set_trial_system_attr(trial._trial_id, key, generation)
         return generation
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Complete trials of `generation`, each architecture once."""
+        return [trial for trial in super().get_population(study, generation) if not is_reused(trial)]
 
 
 class _OrderedNsga2(_Generations, NSGAIISampler):

@@ -27,7 +27,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.pareto import Metric, is_non_dominated
 from nas.records import Costs
-from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
+from nas.search.samplers.history import (
+    Choices,
+    Genes,
+    categorical,
+    genes_of,
+    is_reused,
+    losses_of,
+    proposed_in,
+    violation_of,
+)
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.samplers.surrogate import Surrogate, fit_surrogate
 from nas.search.settings import SearchSettings
@@ -245,4 +254,4 @@ _SURROGATES: WeakKeyDictionary[Study, tuple[object, _Expected | None]] = WeakKey
 def _is_evaluated(trial: FrozenTrial) -> bool:
     """Whether the trial's values were measured: those of a rejected one stand at the reference point."""
     record = trial.user_attrs.get("record")
-    return record is None or (record["state"] == "complete" and record["reused_from"] is None)
+    return record is None or (record["state"] == "complete" and not is_reused(trial))

@@ -1,15 +1,18 @@
 """Searches on a table: epochs are counted, time is virtual, luck does not count, and comparisons are right."""
 
 import json
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nas.errors import UsageError
+from nas.records import Interval
 from nas.replay import Summary, Variant, compare, variants
 from nas.replay.compare import FEW
 from nas.replay.virtual import Replay, Step
+from nas.report.replays import replay_markdown
 from tests.nas.replay.conftest import EPOCHS
 from tests.tiny_run import nas
 
@@ -54,13 +57,18 @@ def test_candidates_that_run_at_once_share_the_time(bench: Path) -> None:
     assert two.steps[-1].epochs == one.steps[-1].epochs
 
 
-def test_the_whole_space_has_the_hypervolume_of_its_mean_scores(bench: Path) -> None:
-    found = played(("search.trials=12",), seeds=3)
-    # Of the whole table the front is known: the cheapest networks for each accuracy, by means over both seeds.
-    assert len({round(one.steps[-1].expected, 6) for one in found}) <= 3
-    assert all(one.candidates == 12 for one in found)
-    assert all(step.expected > 0 for one in found for step in one.steps)
-    assert [one.seed for one in found] == [0, 1, 2]
+def test_a_search_is_scored_by_the_training_that_it_did_not_see(bench: Path) -> None:
+    found = played(("search.trials=1",), seeds=6)
+    # The smallest network alone: 0.30 robust from one seed, 0.32 from the other; its hypervolume is in proportion.
+    ratios = [one.steps[0].unseen / one.steps[0].hypervolume for one in found]
+    assert {round(ratio, 6) for ratio in ratios} == {round(0.30 / 0.32, 6), round(0.32 / 0.30, 6)}
+    assert [one.seed for one in found] == list(range(6))
+
+
+def test_the_whole_space_is_trained_once_and_its_proposals_beyond_are_reused(bench: Path) -> None:
+    (found,) = played(("search.trials=12",))
+    assert (found.candidates, len(found.steps)) == (12, 12)
+    assert found.reused > 0
 
 
 def test_the_same_seed_meets_the_same_trainings_in_every_variant(bench: Path) -> None:
@@ -98,7 +106,7 @@ def straight(slope: float, count: int = 4) -> Summary:
     steps = [
         tuple(Step(epoch, epoch, 0.0, slope * epoch + 1e-4 * seed) for epoch in range(1, 11)) for seed in range(count)
     ]
-    replays = tuple(Replay(seed, one, 10, 0) for seed, one in enumerate(steps))
+    replays = tuple(Replay(seed, one, 10, 0, 0) for seed, one in enumerate(steps))
     return Summary(Variant(f"slope {slope}", ()), replays, 10)
 
 
@@ -106,9 +114,8 @@ def test_the_share_of_epochs_to_the_baselines_end_is_exact_for_straight_lines() 
     slow, fast = straight(0.01), straight(0.02)
     share, bar = fast.share_of(slow)
     assert share == pytest.approx(0.5, abs=0.01)
-    assert bar is not None
     assert bar.low <= 0.5 <= bar.high <= 0.61
-    assert slow.share_of(fast) == (None, None)
+    assert slow.share_of(fast) == (inf, Interval(inf, inf))
     own, _ = slow.share_of(slow)
     assert own == pytest.approx(1.0)
     mean, interval = fast.final()
@@ -116,8 +123,21 @@ def test_the_share_of_epochs_to_the_baselines_end_is_exact_for_straight_lines() 
     assert interval.low < mean < interval.high
 
 
+def test_a_share_that_some_resamples_never_reach_has_an_open_interval() -> None:
+    slow = straight(0.01)
+    row = slow.row(slow)
+    assert row["share"] == pytest.approx(1.0, abs=0.01)
+    assert row["share_high"] is None
+    (line,) = [line for line in replay_markdown([row]).splitlines() if line.startswith("| slope")]
+    assert line.endswith(f"| {row['share']:.2f} ({row['share_low']:.2f}–never) |")
+    never = slow.row(straight(0.02))
+    assert (never["share"], never["share_low"]) == (None, None)
+    assert "| never |" in replay_markdown([never])
+    assert "the baseline, slope 0.01, in the end" in replay_markdown([row, never])
+
+
 def test_hypervolume_between_two_steps_is_that_of_the_step_before() -> None:
-    one = Summary(Variant("x", ()), (Replay(0, (Step(4, 0, 0, 0.3), Step(8, 0, 0, 0.5)), 2, 0),), 10)
+    one = Summary(Variant("x", ()), (Replay(0, (Step(4, 0, 0, 0.3), Step(8, 0, 0, 0.5)), 2, 0, 0),), 10)
     at = dict(zip(one.grid.tolist(), one.curves[0].tolist(), strict=True))
     assert (at[0.0], at[2.0], at[4.0], at[6.0], at[8.0], at[10.0]) == (0, 0, 0.3, 0.3, 0.5, 0.5)
 

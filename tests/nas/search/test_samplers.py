@@ -1,6 +1,7 @@
 """Every registered sampler keeps the contract."""
 
 import math
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
@@ -106,6 +107,26 @@ def test_evolution_proposes_no_genotype_twice_while_there_are_others(tmp_path: P
     records = search(tmp_path / "j", toy_problem(toy_space(6)), settings(100, sampler=sampler, population=8)).records
     bred = [tuple(record.genotype.values.values()) for record in records[8:]]
     assert len(set(bred)) == len(bred)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "nsga3"])
+def test_a_generation_is_of_as_many_trainings_as_the_population_however_many_were_reused(
+    tmp_path: Path, sampler: str
+) -> None:
+    problem, chosen = toy_problem(toy_space(4)), settings(45, sampler=sampler, population=5)
+    records = search(tmp_path / "j", problem, chosen).records
+    reused = {record.number for record in records if record.reused_from is not None}
+    assert len(reused) > 10, "children repeat their parents"
+    study = open_study(tmp_path / "j", problem, chosen)._study
+    key = SAMPLERS[sampler](chosen, 0)._get_generation_key()
+    generations = Counter(t.system_attrs[key] for t in study.get_trials() if t.number not in reused)
+    last = max(generations)
+    assert [generations[g] for g in range(last)] == [5] * last
+    parents = study._storage.get_study_system_attrs(study._study_id)
+    kept = [set(ids) for name, ids in parents.items() if ":parent:" in name]
+    assert len(kept) >= last
+    numbers = {trial._trial_id: trial.number for trial in study.get_trials()}
+    assert not any(numbers[one] in reused for ids in kept for one in ids)
 
 
 def test_what_is_remembered_of_a_study_changes_no_proposal(tmp_path: Path) -> None:
