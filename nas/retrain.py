@@ -58,7 +58,7 @@ def retrain(
         raise UsageError(f"{run.folder} has no supernet to inherit weights from; retrain --from scratch")
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
-        data = load_search_data(run.config.data)
+        data = load_search_data(run.config.data, survey_test=True)
         check_same_data(data, run.folder / "data.json")
         supernet = supernet_of(run, data) if inherited else None
         if (folder / RESULT).exists():

@@ -53,6 +53,13 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    from rich.markup import escape
+
+    err.print(f"[yellow]warning: {escape(text)}[/yellow]", soft_wrap=True, highlight=False)
+
+
 def write(path: Path, content: bytes) -> None:
     """Writes `content` to `path`, making its folder, and says so on stderr."""
     from nas.files import write_atomic
