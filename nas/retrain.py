@@ -156,8 +156,9 @@ def _finish(
     network.requires_grad_(False).eval()
     record, config = picked.record, run.config
     checkpoint = Checkpoint(
-        network, record.genotype.values, data.class_names, config.data, config.threat, config.evaluation, seed
-    )
+        network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
+        config.evaluation, seed, data.fingerprint,
+    )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
     save_checkpoint(folder, checkpoint, {

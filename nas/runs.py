@@ -15,7 +15,7 @@ from typing import Any
 from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.crew import Crew, Warn, crew_of
-from nas.data import SearchData, load_search_data
+from nas.data import SearchData, check_same_classes, load_search_data
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import check_attacks, lipschitz_bound_log10
@@ -381,6 +381,7 @@ def check_same_data(data: SearchData, path: Path) -> None:
     if not path.exists():
         write_json(path, facts)
         return
+    check_same_classes(data.class_names, read_json(path).get("class_names", data.class_names))
     changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in read_json(path).items()
                if old != facts.get(field)]  # fmt: skip
     if changed:

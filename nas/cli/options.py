@@ -45,6 +45,9 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such a
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; repeatable.")
 ]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data", metavar="ROOT", help="Folder of the data set, where it has moved since.")
+]
 RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="Folder name under runs/ instead of the config's.")]
 
 

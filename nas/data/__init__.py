@@ -3,6 +3,7 @@
 from nas.data.augmentation import Augmentation, augment
 from nas.data.datasets import (
     SearchData,
+    absent_classes,
     at_root,
     check_same_classes,
     load_search_data,
@@ -18,6 +19,7 @@ __all__ = [
     "DataSettings",
     "SearchData",
     "Split",
+    "absent_classes",
     "at_root",
     "augment",
     "check_same_classes",

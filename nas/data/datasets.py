@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -32,7 +33,7 @@ class SearchData:
     """What was left out, and what looks wrong with the images."""
     test_counts: Mapping[str, int] | None = None
     """Test images of each class; None where they were not asked for, or only loading them would tell."""
-    settings: Source | None = None
+    settings: DataSettings | None = None
     """Settings with what they left open (classes, range) filled in: test images are read alike without these."""
 
     @property
@@ -74,7 +75,8 @@ def load_search_data(settings: Source, *, survey_test: bool = False) -> SearchDa
     test = DATASETS[_name(settings)].survey(settings, raw.class_names) if survey_test else Survey()
     return SearchData(
         _name(settings), raw.class_names, train, validation, mean, std,
-        warnings=(*raw.warnings, *test.warnings), test_counts=test.counts, settings=raw.settings or settings,
+        warnings=(*raw.warnings, *test.warnings), test_counts=test.counts,
+        settings=cast(DataSettings, raw.settings or settings),
     )  # fmt: skip
 
 
@@ -108,16 +110,23 @@ def load_test_data(settings: Source, class_names: Sequence[str] | None = None) -
 
 
 def check_same_classes(found: Sequence[str], trained: Sequence[str]) -> None:
-    """Raises DataError, with the difference, where the classes of the data are not those a network was trained on."""
+    """Raises DataError, with the difference, where the classes of the data are not those of a training."""
     if tuple(found) == tuple(trained):
         return
     new, gone = sorted(set(found) - set(trained)), sorted(set(trained) - set(found))
     parts = [f"has {', '.join(new)}"] if new else []
     parts += [f"lacks {', '.join(gone)}"] if gone else []
+    difference = " and ".join(parts) or "has them in another order"
     raise DataError(
-        f"the data set does not have the classes that the network was trained on: it "
-        f"{' and '.join(parts) or 'has them in another order'}; restore the data or name another place"
+        f"the data set does not have the classes of the training: it {difference}; restore the data or name "
+        f"another place"
     )
+
+
+def absent_classes(split: Split, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Classes of which `split` has no image."""
+    present = set(split.labels.tolist())
+    return tuple(name for label, name in enumerate(class_names) if label not in present)
 
 
 def at_root(settings: DataSettings, root: Path | None) -> DataSettings:

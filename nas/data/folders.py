@@ -90,12 +90,17 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def validation_folders(root: Path) -> list[Path]:
+    """Folders of `root` that other layouts have and this one does not read."""
+    return [root / name for name in ("val", "valid", "validation") if (root / name).is_dir()]
+
+
 def missing_folder(root: Path, part: str) -> str:
     """What to say where `root` has no folder for `part`."""
-    others = [name for name in ("val", "valid", "validation") if (root / name).is_dir()]
+    others = validation_folders(root)
     if part == "test" and others:
         hint = (
-            f"; {root / others[0]} is not read, as validation images are held out of train/: rename it if it is "
+            f"; {others[0]} is not read, as validation images are held out of train/: rename it if it is "
             f"to be the test set"
         )
     elif part == "test":

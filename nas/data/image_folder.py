@@ -7,7 +7,17 @@ import numpy as np
 import torch
 
 from nas.data.decoding import decode
-from nas.data.folders import NAMED, Listing, class_folders, compare_classes, listing, missing_folder, some, twins
+from nas.data.folders import (
+    NAMED,
+    Listing,
+    class_folders,
+    compare_classes,
+    listing,
+    missing_folder,
+    some,
+    twins,
+    validation_folders,
+)
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import ImageFolder
 from nas.data.split import Split, stratified_order
@@ -37,7 +47,12 @@ def survey_image_folder(settings: ImageFolder, class_names: Sequence[str]) -> Su
     counts = {name: len(found.images.get(name, ())) for name in class_names}
     absent = [name for name, count in counts.items() if not count]
     gap = f"{found.folder} holds no image of {some(absent)}: test results will say nothing of {_these(absent)}"
-    return Survey(counts, (*found.warnings, *([gap] if absent else [])))
+    notes = [gap] if absent else []
+    notes += [
+        f"{folder} is not read: validation images are held out of train/"
+        for folder in validation_folders(settings.root)
+    ]
+    return Survey(counts, (*found.warnings, *notes))
 
 
 def _listed(settings: ImageFolder, part: Part) -> tuple[Listing, tuple[str, ...]]:
