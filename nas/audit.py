@@ -1,5 +1,6 @@
 """The whole attack ladder and every check on one network: of this project, or anybody's."""
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks import AutoAttack, Pgd, Transfer
-from nas.checkpoint import load_checkpoint
+from nas.checkpoint import Checkpoint, check_shape, images_of, load_checkpoint, with_gaps
 from nas.config import RunConfig
-from nas.data import DataSettings, Split, load_search_data, load_test_data
+from nas.data import DataSettings, Split, at_root, check_same_classes, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, check_attacks, score
 from nas.records import Evaluation
@@ -56,12 +57,18 @@ class Subject:
     threat: ThreatModel
     evaluation: EvaluationSettings
     seed: int
+    trained: Checkpoint | None = None
+    """What is known of a network that `nas retrain` made."""
 
 
-def checkpoint_subject(folder: Path) -> Subject:
-    """Retrained network in `folder`, judged by its own protocol. Raises CheckpointError where there is none."""
+def checkpoint_subject(folder: Path, root: Path | None = None) -> Subject:
+    """Retrained network in `folder`, judged by its own protocol, on its data in the folder `root` if that is given.
+
+    Raises CheckpointError where there is none.
+    """
     found = load_checkpoint(folder)
-    return Subject(str(folder), found.network, found.data, found.threat, found.evaluation, found.seed)
+    found = dataclasses.replace(found, data=at_root(found.data, root))
+    return Subject(str(folder), found.network, found.data, found.threat, found.evaluation, found.seed, found)
 
 
 def function_subject(target: str, weights: Path | None, config: RunConfig) -> Subject:
@@ -136,14 +143,14 @@ def audit(
     settings = subject.evaluation.model_copy(
         update={"ladder": ladder, "max_images": images or subject.evaluation.max_images}
     )
-    split = _images(subject.data, split_name).to(device)
-    sources = {str(folder): load_checkpoint(folder).network.to(device) for folder in transfer_from}
+    split = _images(subject, split_name).to(device)
+    sources = {str(folder): _source(folder, subject, split).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
     for name, one in {**sources, subject.name: network}.items():
         classes = _check_fits(one, split, name)
     check_attacks(ladder, settings.attack, classes, ("final",))
     try:
-        return score(
+        found = score(
             network, split, subject.threat, settings,
             make_generator(subject.seed, "audit", split_name, device=device), split_name=split_name, fidelity="final",
             transfers=tuple(Transfer(source, Pgd()) for source in sources.values()),
@@ -152,10 +159,22 @@ def audit(
         if not isinstance(network, Foreign):
             raise
         raise UsageError(f"the attack on {subject.name} failed: {_told(error)}") from error
+    return with_gaps(found, split, subject.trained.class_names) if subject.trained else found
 
 
-def _images(settings: DataSettings, split_name: str) -> Split:
-    return load_test_data(settings) if split_name == "test" else load_search_data(settings).validation
+def _images(subject: Subject, split_name: str) -> Split:
+    if subject.trained is not None:
+        return images_of(subject.trained, split_name)
+    return load_test_data(subject.data) if split_name == "test" else load_search_data(subject.data).validation
+
+
+def _source(folder: Path, subject: Subject, split: Split) -> Checkpoint:
+    """Checkpoint in `folder`, whose adversarial images are tried. Raises DataError where it is of other images."""
+    found = load_checkpoint(folder)
+    check_shape(found, split)
+    if subject.trained is not None:
+        check_same_classes(subject.trained.class_names, found.class_names)
+    return found
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nas.attacks import ATTACKS, AttackSettings
-from nas.data import DataSettings, load_search_data, load_test_data
-from nas.errors import CheckpointError, UsageError
+from nas.data import DataSettings, Split, absent_classes, check_same_classes, load_search_data, load_test_data
+from nas.errors import CheckpointError, DataError, UsageError
 from nas.evaluation import EvaluationSettings, check_attacks, evaluate
 from nas.files import write_json
 from nas.records import Evaluation, Fidelity
@@ -37,6 +37,8 @@ class Checkpoint:
     threat: ThreatModel
     evaluation: EvaluationSettings
     seed: int
+    data_fingerprint: str | None = None
+    """Names the training and validation images; None in checkpoints of versions that did not store it."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
@@ -49,6 +51,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, An
         "key": spec.key,
         "spec": dataclasses.asdict(spec),
         "class_names": checkpoint.class_names,
+        "data_fingerprint": checkpoint.data_fingerprint,
         "data": checkpoint.data.model_dump(mode="json"),
         "threat": checkpoint.threat.model_dump(mode="json"),
         "evaluation": checkpoint.evaluation.model_dump(mode="json"),
@@ -77,6 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             threat=ThreatModel(**described["threat"]),
             evaluation=EvaluationSettings(**described["evaluation"]),
             seed=int(described["seed"]),
+            data_fingerprint=described.get("data_fingerprint"),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
@@ -87,6 +91,35 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     load_weights(folder / WEIGHTS, network)
     network.requires_grad_(False).eval()
     return checkpoint
+
+
+def images_of(checkpoint: Checkpoint, split_name: str) -> Split:
+    """The "test" or "validation" images for `checkpoint`. Test images need no training images beside them.
+
+    Raises DataError, with the difference, where classes, shape or validation images are not those of its training.
+    """
+    if split_name == "test":
+        split = load_test_data(checkpoint.data, checkpoint.class_names)
+    else:
+        data = load_search_data(checkpoint.data)
+        check_same_classes(data.class_names, checkpoint.class_names)
+        if checkpoint.data_fingerprint not in (None, data.fingerprint):
+            raise DataError(
+                f"the training and validation images are not those of the retraining (fingerprint {data.fingerprint}, "
+                f"was {checkpoint.data_fingerprint}): images it was trained on may be among them; restore the data, or "
+                f"take the test images"
+            )
+        split = data.validation
+    check_shape(checkpoint, split)
+    return split
+
+
+def check_shape(checkpoint: Checkpoint, split: Split) -> None:
+    """Raises DataError where the network takes images of another shape."""
+    found, wanted = tuple(split.images.shape[1:]), tuple(checkpoint.network.spec.input_shape)
+    if found != wanted:
+        raise DataError(f"the images are {'×'.join(map(str, found))} (channels, height, width), the network takes "
+                        f"{'×'.join(map(str, wanted))}; take data of its kind")  # fmt: skip
 
 
 def evaluate_checkpoint(
@@ -101,13 +134,23 @@ def evaluate_checkpoint(
         settings = settings.model_copy(update={"attack": attack})
     fidelity: Fidelity = "final" if attack is None else "attack"
     check_attacks(settings.ladder, settings.attack, len(checkpoint.class_names), (fidelity,))
-    is_test = split_name == "test"
-    split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
+    split = images_of(checkpoint, split_name)
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
-    return evaluate(
+    found = evaluate(
         network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
     )
+    return with_gaps(found, split, checkpoint.class_names)
+
+
+def with_gaps(evaluation: Evaluation, split: Split, class_names: Sequence[str]) -> Evaluation:
+    """`evaluation` with a warning of the classes that `split` has no image of."""
+    absent = absent_classes(split, class_names)
+    if not absent:
+        return evaluation
+    named = ", ".join(absent[:3]) + ", …" * (len(absent) > 3)
+    text = f"no image of {len(absent)} of {len(class_names)} classes ({named})"
+    return dataclasses.replace(evaluation, warnings=(*evaluation.warnings, text))
 
 
 def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> AttackSettings | None:

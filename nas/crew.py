@@ -10,6 +10,9 @@ from nas.machine import available_cores, claim_threads, resolve_device
 from nas.search.executors import Executor, InProcess, Processes
 from nas.trial import TrialPlan
 
+Warn = Callable[[str], None]
+"""Reports what a user should know."""
+
 GPU_WORKERS = 4
 """Candidates at once on a GPU by default: a tiny network fills a fraction of it."""
 
@@ -55,8 +58,11 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
 
 
 @contextmanager
-def crew_of(config: RunConfig) -> Iterator[Crew]:
-    """Crew that `config` asks for; connects to the Ray cluster, or starts one, where it is to train there."""
+def crew_of(config: RunConfig, warn: Warn = lambda _: None) -> Iterator[Crew]:
+    """Crew that `config` asks for; connects to the Ray cluster, or starts one, where it is to train there.
+
+    `warn` gets what its workers cannot be given as usual.
+    """
     if config.search.executor == "ray":
         with _ray_crew(config) as crew:
             yield crew

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+import torch
+
 from nas.bench import Workload, worker_pool
 from nas.config import RunConfig
 from nas.crew import workers_and_threads
@@ -46,7 +48,8 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     return {
         "name": config.name,
         "data": {"train": len(data.train), "validation": len(data.validation), "classes": data.num_classes,
-                 "input_shape": data.input_shape},
+                 "input_shape": data.input_shape, "images_per_class": _images_per_class(data),
+                 "warnings": list(data.warnings)},
         "genotypes": space.size,
         "choices": {choice.name: list(choice.options) for choice in space.choices},
         "costs": ranges,
@@ -65,6 +68,13 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
         "device": str(resolve_device(config.device)),
         "disk_bytes": config.search.trials * (4 * typical + 20_000),
     }  # fmt: skip
+
+
+def _images_per_class(data: SearchData) -> dict[str, dict[str, int | None]]:
+    """Images of each class that are used for training and validation, and test images where their number is known."""
+    used = torch.cat([data.train.labels, data.validation.labels]).bincount(minlength=data.num_classes).tolist()
+    test = data.test_counts or {}
+    return {name: {"train": used[label], "test": test.get(name)} for label, name in enumerate(data.class_names)}
 
 
 def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:

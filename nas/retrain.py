@@ -59,7 +59,7 @@ def retrain(
         raise UsageError(f"{run.folder} has no supernet to inherit weights from; retrain --from scratch")
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
-        data = load_search_data(run.config.data)
+        data = load_search_data(run.config.data, survey_test=True)
         check_same_data(data, run.folder / "data.json")
         supernet = supernet_of(run, data) if inherited else None
         if (folder / RESULT).exists():
@@ -159,8 +159,9 @@ def _finish(
     network.requires_grad_(False).eval()
     record, config = picked.record, run.config
     checkpoint = Checkpoint(
-        network, record.genotype.values, data.class_names, config.data, config.threat, config.evaluation, seed
-    )
+        network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
+        config.evaluation, seed, data.fingerprint,
+    )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
     save_checkpoint(folder, checkpoint, {

@@ -14,8 +14,8 @@ from typing import Any
 
 from nas.budgets import count_costs
 from nas.config import RunConfig, differences, dump_config, load_config
-from nas.crew import Crew, crew_of
-from nas.data import SearchData, load_search_data
+from nas.crew import Crew, Warn, crew_of
+from nas.data import SearchData, check_same_classes, load_search_data
 from nas.data.facts import read_facts
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
@@ -145,16 +145,18 @@ def front_in(folder: Path) -> Sequence[TrialRecord]:
 
 
 def search(
-    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None
-) -> str:
+    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None,
+    warn: Warn = lambda _: None,
+) -> str:  # fmt: skip
     """Creates or resumes the run in `folder` and searches until the config's trials are done.
 
     First trains the supernet, where `search.evaluator` needs one (supernet/; `report_supernet` gets its epochs). At the
-    end trains the members of the front from as many seeds as `evaluation.seeds` asks for. Returns in words why it
-    ended. Writes config.yaml, data.json, environment.json, start.json (with `search.start_from`), trials/ and
-    study.journal (or study.json, the name of a study in a database) there. Raises RunMismatch where the folder was made
-    with another config, RunLocked where another process searches in it, EmptyBudget where no genotype fits, ConfigError
-    where an attack cannot be made with so few classes or `search.start_from` names what is not of the space.
+    end trains the members of the front from as many seeds as `evaluation.seeds` asks for. `warn` gets what looks wrong
+    with the data. Returns in words why it ended. Writes config.yaml, data.json, environment.json, start.json (with
+    `search.start_from`), trials/ and study.journal (or study.json, the name of a study in a database) there. Raises
+    RunMismatch where the folder was made with another config, RunLocked where another process searches in it,
+    EmptyBudget where no genotype fits, ConfigError where an attack cannot be made with so few classes or
+    `search.start_from` names what is not of the space.
     """
     stored = partial(stored_outcome, Run(folder, config).trials_folder)
 
@@ -172,12 +174,13 @@ def search(
 
         return work
 
-    return _work(config, folder, planned, report_supernet)
+    return _work(config, folder, planned, report_supernet, warn)
 
 
 def sweep(
-    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None
-) -> str:
+    config: RunConfig, folder: Path, report: Callable[[Progress], None], report_supernet: Report = lambda *_: None,
+    warn: Warn = lambda _: None,
+) -> str:  # fmt: skip
     """Creates or resumes the run in `folder` and trains what `config.sweep` lists, from several seeds each.
 
     Otherwise as `search`. Raises UsageError where a genotype is not of the space, or weights are to be inherited.
@@ -195,7 +198,7 @@ def sweep(
         same = dataclasses.replace(problem, rungs=("attack",))  # every network of a study meets the same attack
         return lambda study, executor: run_sweep(same, study, executor, config.search, report, plan)
 
-    return _work(config, folder, planned, report_supernet)
+    return _work(config, folder, planned, report_supernet, warn)
 
 
 def _found(folder: Path, config: RunConfig) -> Sequence[TrialRecord]:
@@ -224,16 +227,20 @@ Work = Callable[[StudyFile, Executor], str]
 """What is done in an open run; returns in words why it ended."""
 
 
-def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
+def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn) -> str:
     """Does what `planned` says of the problem. What it refuses leaves the folder as it was."""
-    with crew_of(config) as crew:
-        return _work_of(crew, config, folder, planned, report)
+    with crew_of(config, warn) as crew:
+        return _work_of(crew, config, folder, planned, report, warn)
 
 
-def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
+def _work_of(
+    crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn
+) -> str:
     if (folder / "config.yaml").exists():
         _check_same(config, open_run(folder).config, folder)
-    data = load_search_data(config.data)
+    data = load_search_data(config.data, survey_test=True)
+    for text in data.warnings:
+        warn(text)
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
@@ -380,7 +387,9 @@ def check_same_data(data: SearchData, path: Path) -> None:
     if not path.exists():
         write_json(path, facts)
         return
-    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in read_facts(path).items()
+    stored = read_facts(path)
+    check_same_classes(data.class_names, stored.get("class_names", data.class_names))
+    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in stored.items()
                if old != facts.get(field)]  # fmt: skip
     if changed:
         raise RunMismatch(

@@ -1,5 +1,6 @@
 """Verbs about one network: retrain, evaluate, audit."""
 
+import dataclasses
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
+from nas.cli.options import DataRoot, Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
 from nas.errors import UsageError
 
 
@@ -28,11 +29,13 @@ def retrain(
     start: Annotated[
         Start, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
     ] = Start.SCRATCH,
+    data: DataRoot = None,
     overrides: Overrides = None,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
     from nas.config import load_config
+    from nas.data import at_root
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
     from nas.report.evaluations import evaluation_view
@@ -46,6 +49,7 @@ def retrain(
         if beyond:
             raise UsageError(f"retrain can override retrain.* and device only, got {beyond[0]}")
         opened = Run(run, load_config(run / "config.yaml", overrides))
+    opened = Run(run, opened.config.model_copy(update={"data": at_root(opened.config.data, data)}))
     picked = pick_rule(pick, opened.front(), opened.records)
     err.print(f"retraining trial {picked.record.number} ({picked.reason})", soft_wrap=True)
     for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
@@ -78,16 +82,19 @@ def evaluate(
     loss: Annotated[str | None, typer.Option(help="Loss of pgd or apgd: cross_entropy, margin, dlr, …")] = None,
     queries: Annotated[int | None, typer.Option(help="Queries of square.")] = None,
     split: SplitName = SplitName.TEST,
+    data: DataRoot = None,
     device: str = "auto",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
     from nas.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
+    from nas.data import at_root
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import evaluation_view
 
     loaded = load_checkpoint(checkpoint)
+    loaded = dataclasses.replace(loaded, data=at_root(loaded.data, data))
     changes = {"steps": steps, "restarts": restarts, "step_size": step_size, "loss": loss, "queries": queries}
     changed = other_attack(loaded.evaluation.attack, attack, {k: v for k, v in changes.items() if v is not None})
     claim_threads(available_cores())
@@ -112,6 +119,7 @@ def audit(
     ] = None,
     images: Annotated[int | None, typer.Option(min=10, help="At most so many images.")] = None,
     split: SplitName = SplitName.TEST,
+    data: DataRoot = None,
     device: str = "auto",
     html: Annotated[Path | None, typer.Option(help="Write the page as HTML.")] = None,
     format: PlainFormat = PlainFormat.TABLE,
@@ -120,6 +128,7 @@ def audit(
     from nas.audit import audit as run_audit
     from nas.audit import checkpoint_subject, function_subject
     from nas.config import load_config
+    from nas.data import at_root
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import audit_html, audit_view
@@ -130,11 +139,13 @@ def audit(
                 raise UsageError(
                     f"{subject} needs --config CONFIG: the data, the threat model and the attacks to judge it by"
                 )
-            chosen = function_subject(subject, weights, load_config(config, overrides or ()))
+            judged_by = load_config(config, overrides or ())
+            judged_by = judged_by.model_copy(update={"data": at_root(judged_by.data, data)})
+            chosen = function_subject(subject, weights, judged_by)
         elif weights or config or overrides:
             raise UsageError("--weights, --config and --set are for module:function; a checkpoint brings its own")
         else:
-            chosen = checkpoint_subject(Path(subject))
+            chosen = checkpoint_subject(Path(subject), data)
     claim_threads(available_cores())
     with redirect_stdout(sys.stderr), err.status(f"auditing {chosen.name} on the {split.value} images …"):
         found = run_audit(

@@ -55,12 +55,22 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such a
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; repeatable.")
 ]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data", metavar="ROOT", help="Folder of the data set, where it has moved since.")
+]
 RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="Folder name under runs/ instead of the config's.")]
 
 
 def print_json(data: Any) -> None:
     """Prints `data` on stdout."""
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+
+def warn(text: str) -> None:
+    """Prints a warning on stderr."""
+    from rich.markup import escape
+
+    err.print(f"[yellow]warning: {escape(text)}[/yellow]", soft_wrap=True, highlight=False)
 
 
 def write(path: Path, content: bytes) -> None:

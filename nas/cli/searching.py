@@ -10,7 +10,7 @@ import typer
 from rich.status import Status
 
 from nas.cli.ending import Terminated
-from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json
+from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
 from nas.cli.printing import print_front, print_safety
 from nas.errors import UsageError
 from nas.processes import start_server
@@ -32,12 +32,14 @@ def check(
     from nas.report.tables import coverage_table
 
     loaded = load_config(config, overrides or ())
-    data = load_search_data(loaded.data)
+    data = load_search_data(loaded.data, survey_test=True)
     facts = dict(coverage(loaded, data))
     if time:
         with err.status("measuring three networks …"):
             facts["time"] = search_time(loaded, data)
     print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
+    for text in data.warnings:
+        warn(text)
 
 
 @app.command(epilog="Example: nas search configs/digits.yaml --set search.trials=64 --run long")
@@ -102,7 +104,7 @@ def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | No
     )
     try:
         with live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet):
-            return folder, verb(loaded, folder, report, report_supernet)
+            return folder, verb(loaded, folder, report, report_supernet, warn)
     except (KeyboardInterrupt, Terminated):
         err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
         raise

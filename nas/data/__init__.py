@@ -1,7 +1,15 @@
 """Data sets as uint8 tensors: training, validation (held out of training) and test."""
 
 from nas.data.augmentation import Augmentation, augment
-from nas.data.datasets import DataSettings, SearchData, load_search_data, load_test_data
+from nas.data.datasets import (
+    SearchData,
+    absent_classes,
+    at_root,
+    check_same_classes,
+    load_search_data,
+    load_test_data,
+)
+from nas.data.settings import DataSettings
 from nas.data.sources import DATASETS
 from nas.data.split import Split
 
@@ -11,7 +19,10 @@ __all__ = [
     "DataSettings",
     "SearchData",
     "Split",
+    "absent_classes",
+    "at_root",
     "augment",
+    "check_same_classes",
     "load_search_data",
     "load_test_data",
 ]

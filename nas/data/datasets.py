@@ -1,18 +1,20 @@
 """What a search may see (train and validation) and what only the final evaluation may see (test)."""
 
+import dataclasses
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from pathlib import Path
+from typing import cast
 
 import torch
-from pydantic import Field
 
-from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Part, Raw, Source, Svhn
+from nas.data.raw import Part, Raw, Survey
+from nas.data.settings import DataSettings, Source
+from nas.data.sources import DATASETS
 from nas.data.split import Split, stratified_subset
-from nas.errors import DataError
-
-DataSettings = Annotated[Digits | Cifar10 | Svhn | ImageFolder, Field(discriminator="name")]
+from nas.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,12 @@ class SearchData:
     """Mean of the training pixels in [0, 1], per channel."""
     std: tuple[float, ...]
     """Standard deviation of the training pixels, per channel."""
+    warnings: tuple[str, ...] = ()
+    """What was left out, and what looks wrong with the images."""
+    test_counts: Mapping[str, int] | None = None
+    """Test images of each class; None where they were not asked for, or only loading them would tell."""
+    settings: DataSettings | None = None
+    """Settings with what they left open (classes, range) filled in: test images are read alike without these."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -50,40 +58,92 @@ class SearchData:
 
     def to(self, device: torch.device) -> "SearchData":
         """Same data on `device`."""
-        train, validation = self.train.to(device), self.validation.to(device)
-        return SearchData(self.name, self.class_names, train, validation, self.mean, self.std)
+        return dataclasses.replace(self, train=self.train.to(device), validation=self.validation.to(device))
 
 
-def load_search_data(settings: Source) -> SearchData:
+def load_search_data(settings: Source, *, survey_test: bool = False) -> SearchData:
     """Training and validation images on the CPU; the split depends on `settings` alone.
 
-    Raises DataError where the data set is missing or too small to be split.
+    With `survey_test` also looks at the test part, without decoding any of it, so that what is wrong with it is found
+    before any training. Raises DataError where the data set is missing or too small to be split.
     """
-    train, class_names = _load(settings, "train")
-    held_out = round(len(train) * settings.validation_fraction)
-    validation, train = stratified_subset(train, held_out, settings.split_seed, "validation")
-    for part, split in (("training", train), ("validation", validation)):
-        missing = set(range(len(class_names))) - set(split.labels.tolist())
-        if missing:
-            raise DataError(
-                f"{len(train) + held_out} training images leave no {part} image of class "
-                f"{class_names[min(missing)]!r}; raise data.limit or change data.validation_fraction"
-            )
+    raw = _load(settings, "train")
+    held_out = round(len(raw.split) * settings.validation_fraction)
+    validation, train = stratified_subset(raw.split, held_out, settings.split_seed, "validation")
+    _check_classes(raw, train, validation, settings)
     mean, std = _pixel_statistics(train.images)
-    return SearchData(_name(settings), class_names, train, validation, mean, std)
+    test = DATASETS[_name(settings)].survey(settings, raw.class_names) if survey_test else Survey()
+    return SearchData(
+        _name(settings), raw.class_names, train, validation, mean, std,
+        warnings=(*raw.warnings, *test.warnings), test_counts=test.counts,
+        settings=cast(DataSettings, raw.settings or settings),
+    )  # fmt: skip
 
 
-def load_test_data(settings: Source) -> Split:
-    """Test images on the CPU, every prefix stratified. For the evaluation of a retrained network only."""
-    return _load(settings, "test").split
+def _check_classes(raw: Raw, train: Split, validation: Split, settings: Source) -> None:
+    """Raises DataError where a class has no image to train on, or none to validate on."""
+    for part, split in (("training", train), ("validation", validation)):
+        missing = set(range(len(raw.class_names))) - set(split.labels.tolist())
+        if missing:
+            label = min(missing)
+            count = int((raw.split.labels == label).sum())
+            images = "raise data.limit" if settings.limit is not None else "add images of it"
+            raise DataError(
+                f"{len(raw.split)} training images leave no {part} image of class {raw.class_names[label]!r} (it has "
+                f"{count}); {images} or change data.validation_fraction"
+            )
+
+
+def load_test_data(settings: Source, class_names: Sequence[str] | None = None) -> Split:
+    """Test images on the CPU, every prefix stratified. For the evaluation of a retrained network only.
+
+    With `class_names`, those of a trained network in label order: an image folder then needs no `train`. Raises
+    DataError, with the difference, where the data set has other classes.
+    """
+    if class_names is None:
+        return _load(settings, "test").split
+    if hasattr(settings, "classes"):
+        settings = settings.model_copy(update={"classes": tuple(class_names)})
+    raw = _load(settings, "test")
+    check_same_classes(raw.class_names, class_names)
+    return raw.split
+
+
+def check_same_classes(found: Sequence[str], trained: Sequence[str]) -> None:
+    """Raises DataError, with the difference, where the classes of the data are not those of a training."""
+    if tuple(found) == tuple(trained):
+        return
+    new, gone = sorted(set(found) - set(trained)), sorted(set(trained) - set(found))
+    parts = [f"has {', '.join(new)}"] if new else []
+    parts += [f"lacks {', '.join(gone)}"] if gone else []
+    difference = " and ".join(parts) or "has them in another order"
+    raise DataError(
+        f"the data set does not have the classes of the training: it {difference}; restore the data or name "
+        f"another place"
+    )
+
+
+def absent_classes(split: Split, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Classes of which `split` has no image."""
+    present = set(split.labels.tolist())
+    return tuple(name for label, name in enumerate(class_names) if label not in present)
+
+
+def at_root(settings: DataSettings, root: Path | None) -> DataSettings:
+    """`settings` with the data set in the folder `root`; unchanged for None. Raises UsageError for embedded data."""
+    if root is None:
+        return settings
+    if not hasattr(settings, "root"):
+        raise UsageError(f"--data {root}: the data set {_name(settings)} is embedded and has no folder")
+    return settings.model_copy(update={"root": root})
 
 
 def _load(settings: Source, part: Part) -> Raw:
-    raw = DATASETS[_name(settings)].load(settings, part)
+    raw: Raw = DATASETS[_name(settings)].load(settings, part)
     limit = settings.limit if part == "train" else settings.test_limit
     count = len(raw.split) if limit is None else limit
     subset, _ = stratified_subset(raw.split, count, settings.split_seed, f"limit/{part}")
-    return Raw(subset, raw.class_names)
+    return raw._replace(split=subset)
 
 
 def _name(settings: Source) -> str:

@@ -128,6 +128,7 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "data",
         f"{data['train']:,} training, {data['validation']:,} validation, {data['classes']} classes, {shape}",
     )
+    yield "images per class", _per_class_text(data["images_per_class"])
     yield "genotypes", f"{facts['genotypes']:,} in {len(facts['choices'])} choices"
     for name, (low, high) in facts["costs"].items():
         is_bytes = name.endswith("_bytes")
@@ -149,6 +150,21 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "time" in facts:
         yield "time", _time_text(facts["time"])
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
+
+
+def _per_class_text(classes: Mapping[str, Mapping[str, int | None]]) -> str:
+    """Training (validation included) and, where known, test images of each class; of many classes, the extremes."""
+    known = all(counts["test"] is not None for counts in classes.values())
+
+    def text(name: str) -> str:
+        counts = classes[name]
+        return f"{name} {counts['train']:,}" + (f" / {counts['test']:,}" if known else "")
+
+    heading = "training / test: " if known else "training: "
+    if len(classes) <= 20:
+        return heading + ", ".join(map(text, classes))
+    ordered = sorted(classes, key=lambda name: (classes[name]["train"], classes[name]["test"] or 0))
+    return f"{heading}fewest {text(ordered[0])}, most {text(ordered[-1])}"
 
 
 def time_table(time: Mapping[str, Any]) -> WholeTable:

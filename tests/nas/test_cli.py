@@ -32,7 +32,10 @@ def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> 
     facts = json.loads(ended.out)
     assert ended.code == 0
     assert facts["genotypes"] == 16
-    assert facts["data"] == {"train": 160, "validation": 40, "classes": 10, "input_shape": [1, 8, 8]}
+    assert facts["data"] == {
+        "train": 160, "validation": 40, "classes": 10, "input_shape": [1, 8, 8], "warnings": [],
+        "images_per_class": {str(digit): {"train": 20, "test": None} for digit in range(10)},
+    }  # fmt: skip
     assert facts["costs"]["params"][0] < facts["costs"]["params"][1]
     assert facts["within_budget"] == 1.0
     table = nas(capsys, "check", "tiny.yaml")
