@@ -1,5 +1,6 @@
 """The whole attack ladder and every check on one network: of this project, or anybody's."""
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -13,9 +14,9 @@ import torch
 from torch import nn
 
 from nas.attacks import AutoAttack, Pgd, Transfer
-from nas.checkpoint import load_checkpoint
+from nas.checkpoint import images_to_score, load_checkpoint
 from nas.config import RunConfig
-from nas.data import DataSettings, Split, load_search_data, load_test_data
+from nas.data import DataSettings, Split
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, score
 from nas.records import Evaluation
@@ -106,22 +107,19 @@ def audit(
     ladder = subject.evaluation.ladder
     final = (*ladder.final, AutoAttack()) if autoattack else ladder.final
     ladder = ladder.model_copy(update={"trust_images": trust_images, "final": final})
-    settings = subject.evaluation.model_copy(
-        update={"ladder": ladder, "max_images": images or subject.evaluation.max_images}
-    )
-    split = _images(subject.data, split_name).to(device)
+    settings = subject.evaluation.model_copy(update={"ladder": ladder})
+    limit, setting = (images, "--images") if images else (settings.final_images, "evaluation.final_images")
+    split, cut = images_to_score(subject.data, split_name, limit, setting)
+    split = split.to(device)
     sources = [load_checkpoint(folder).network.to(device) for folder in transfer_from]
     network = subject.network.to(device)
     _check_fits(network, split, subject.name)
-    return score(
+    found = score(
         network, split, subject.threat, settings,
         make_generator(subject.seed, "audit", split_name, device=device), split_name=split_name, fidelity="final",
         transfers=tuple(Transfer(source, Pgd()) for source in sources),
     ).evaluation  # fmt: skip
-
-
-def _images(settings: DataSettings, split_name: str) -> Split:
-    return load_test_data(settings) if split_name == "test" else load_search_data(settings).validation
+    return dataclasses.replace(found, warnings=(*found.warnings, *cut))
 
 
 @torch.no_grad()

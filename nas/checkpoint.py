@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nas.attacks import ATTACKS, AttackSettings
-from nas.data import DataSettings, load_search_data, load_test_data
+from nas.data import DataSettings, Split, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, evaluate
 from nas.files import write_json
@@ -99,14 +99,31 @@ def evaluate_checkpoint(
     settings = checkpoint.evaluation
     if attack is not None:
         settings = settings.model_copy(update={"attack": attack})
-    is_test = split_name == "test"
-    split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
+    split, cut = images_to_score(checkpoint.data, split_name, settings.final_images)
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
     fidelity: Fidelity = "final" if attack is None else "attack"
-    return evaluate(
+    found = evaluate(
         network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
     )
+    return dataclasses.replace(found, warnings=(*found.warnings, *cut))
+
+
+def images_to_score(
+    data: DataSettings, split_name: str, limit: int | None, setting: str = "evaluation.final_images"
+) -> tuple[Split, tuple[str, ...]]:
+    """The first `limit` (None: all) "test" or "validation" images, and a warning for each setting that leaves some out.
+
+    `setting` is the name of `limit`.
+    """
+    is_test = split_name == "test"
+    split = load_test_data(data) if is_test else load_search_data(data).validation
+    cut = []
+    if is_test and data.test_limit == len(split):
+        cut.append(f"not the whole test set: data.test_limit keeps only {len(split)} test images")
+    if limit is not None and limit < len(split):
+        cut.append(f"only {limit} of {len(split)} {split_name} images were scored ({setting})")
+    return split[:limit], tuple(cut)
 
 
 def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> AttackSettings | None:

@@ -52,6 +52,7 @@ MAY_CHANGE = (
     "search.max_failures",
     "search.reference_point",
     "evaluation.ladder.final",
+    "evaluation.final_images",
     "evaluation.seeds",
     "sweep.seeds",
     "retrain",

@@ -68,10 +68,9 @@ def score(
     are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
     it was handed over in.
     """
-    chosen = split[: settings.max_images] if settings.max_images else split
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
-    with evaluation_mode(network), _full_precision(chosen.images.device):
-        return _Scoring(network, view_of(network), chosen, threat, settings, generator).run(
+    with evaluation_mode(network), _full_precision(split.images.device):
+        return _Scoring(network, view_of(network), split, threat, settings, generator).run(
             fidelity, before, transfers, split_name, training
         )
 
