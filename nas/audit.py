@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from nas.attacks import AutoAttack, Pgd, Transfer
-from nas.checkpoint import images_to_score, load_checkpoint
+from nas.checkpoint import first_images, load_checkpoint
 from nas.config import RunConfig
-from nas.data import DataSettings, Split
+from nas.data import DataSettings, Split, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings, score
 from nas.records import Evaluation
@@ -109,7 +109,7 @@ def audit(
     ladder = ladder.model_copy(update={"trust_images": trust_images, "final": final})
     settings = subject.evaluation.model_copy(update={"ladder": ladder})
     limit, setting = (images, "--images") if images else (settings.final_images, "evaluation.final_images")
-    split, cut = images_to_score(subject.data, split_name, limit, setting)
+    split, cut = first_images(_images(subject.data, split_name), split_name, subject.data, limit, setting)
     split = split.to(device)
     sources = [load_checkpoint(folder).network.to(device) for folder in transfer_from]
     network = subject.network.to(device)
@@ -120,6 +120,10 @@ def audit(
         transfers=tuple(Transfer(source, Pgd()) for source in sources),
     ).evaluation  # fmt: skip
     return dataclasses.replace(found, warnings=(*found.warnings, *cut))
+
+
+def _images(settings: DataSettings, split_name: str) -> Split:
+    return load_test_data(settings) if split_name == "test" else load_search_data(settings).validation
 
 
 @torch.no_grad()

@@ -99,7 +99,9 @@ def evaluate_checkpoint(
     settings = checkpoint.evaluation
     if attack is not None:
         settings = settings.model_copy(update={"attack": attack})
-    split, cut = images_to_score(checkpoint.data, split_name, settings.final_images)
+    is_test = split_name == "test"
+    split = load_test_data(checkpoint.data) if is_test else load_search_data(checkpoint.data).validation
+    split, cut = first_images(split, split_name, checkpoint.data, settings.final_images)
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
     fidelity: Fidelity = "final" if attack is None else "attack"
@@ -109,17 +111,15 @@ def evaluate_checkpoint(
     return dataclasses.replace(found, warnings=(*found.warnings, *cut))
 
 
-def images_to_score(
-    data: DataSettings, split_name: str, limit: int | None, setting: str = "evaluation.final_images"
+def first_images(
+    split: Split, split_name: str, data: DataSettings, limit: int | None, setting: str = "evaluation.final_images"
 ) -> tuple[Split, tuple[str, ...]]:
-    """The first `limit` (None: all) "test" or "validation" images, and a warning for each setting that leaves some out.
+    """First `limit` (None: all) images of `split`, and a warning for each setting that leaves some out.
 
     `setting` is the name of `limit`.
     """
-    is_test = split_name == "test"
-    split = load_test_data(data) if is_test else load_search_data(data).validation
     cut = []
-    if is_test and data.test_limit == len(split):
+    if split_name == "test" and data.test_limit == len(split):
         cut.append(f"not the whole test set: data.test_limit keeps only {len(split)} test images")
     if limit is not None and limit < len(split):
         cut.append(f"only {limit} of {len(split)} {split_name} images were scored ({setting})")

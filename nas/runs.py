@@ -226,9 +226,13 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], r
 def _work_of(crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report) -> str:
     if config.search.storage_env is not None:
         Database(config.search.storage_env, "").url()  # or it is refused
-    if (folder / "config.yaml").exists():
-        _check_same(config, open_run(folder).config, folder)
+    begun = open_run(folder).config if (folder / "config.yaml").exists() else None
+    if begun is not None:
+        config = config.continuing(begun)
+        _check_same(config, begun, folder)
     data = load_search_data(config.data)
+    if begun is None:
+        config = config.above_chance(data)
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
@@ -308,12 +312,12 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
     where it is missing.
     """
     spec = space.spec(space.largest())
-    chance = math.log(space.num_classes)
+    uniform = math.log(space.num_classes)
     worst = {
         "robust_accuracy": 0.0,
         "natural_accuracy": 0.0,
-        "instability": chance,
-        "instability_scaled": chance / config.threat.epsilon,
+        "instability": uniform,
+        "instability_scaled": uniform / config.threat.epsilon,
         "lipschitz_bound_log10": 1.1 * lipschitz_bound_log10(spec),
     }
     for name, largest in dataclasses.asdict(count_costs(spec, config.deployment)).items():

@@ -24,6 +24,8 @@ class Metric:
     """Ideal value; hypervolumes are shares of the box between it and the reference point."""
     read: Callable[[TrialRecord], float]
     """Raises ValueError for a trial without an evaluation, where one is needed."""
+    is_sensitivity: bool = False
+    """Whether it says how far outputs move with the image: least of all in a network that has learned nothing."""
 
     def loss(self, value: float) -> float:
         """`value` turned so that less is better."""
@@ -48,7 +50,7 @@ def _score(name: str, direction: Direction, unit: str, title: str, best: float) 
         value = getattr(_evaluated(record), name)
         return inf if value is None else float(value)  # None: a bound that could not be proved
 
-    return Metric(name, direction, unit, title, best, read)
+    return Metric(name, direction, unit, title, best, read, name.startswith(("instability", "lipschitz")))
 
 
 def _evaluated(record: TrialRecord) -> Evaluation:

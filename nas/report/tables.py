@@ -42,6 +42,8 @@ def front_table(front: ParetoFront, title: str, width: int = 200) -> Table:
 COLUMNS = {
     "robust_accuracy": "robust",
     "natural_accuracy": "natural",
+    "balanced_robust_accuracy": "balanced robust",
+    "balanced_natural_accuracy": "balanced natural",
     "instability": "instability",
     "lipschitz_bound_log10": "log10 bound",
     "lipschitz_empirical": "Lipschitz",
@@ -53,8 +55,11 @@ COLUMNS = {
 
 
 def columns_for(front: ParetoFront) -> list[str]:
-    """Metrics to show for a front: the usual ones, and its objectives."""
-    return list(dict.fromkeys([*COLUMNS, *(objective.name for objective in front.objectives)]))
+    """Metrics to show for a front: the usual ones, and its objectives; balanced ones where classes are uneven."""
+    evaluations = [record.evaluation for record in front.records if record.evaluation]
+    is_uneven = any(evaluation.balanced_robust_accuracy is not None for evaluation in evaluations)
+    usual = [name for name in COLUMNS if is_uneven or not name.startswith("balanced_")]
+    return list(dict.fromkeys([*usual, *(objective.name for objective in front.objectives)]))
 
 
 def cell(name: str, record: TrialRecord) -> str:
@@ -74,6 +79,16 @@ def cell(name: str, record: TrialRecord) -> str:
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
     """Different warnings of the trials, in order of appearance."""
     return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
+
+
+def tie_notes(front: ParetoFront) -> list[str]:
+    """Warning of a front whose members robust accuracy does not tell apart; none where it does or is no objective."""
+    if not front.is_tied or all(objective.name != "robust_accuracy" for objective in front.objectives):
+        return []
+    return [
+        f"all {len(front.records)} members tie in robust accuracy (their 95 % intervals overlap), so on which is more "
+        f"robust nothing learned yet: raise training.epochs or data.limit"
+    ]
 
 
 def genotype_text(values: Mapping[str, Any]) -> str:
@@ -152,6 +167,8 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{100 * facts['within_budget']:.0f} % of {facts['sampled']:,} random genotypes",
     )
     yield "objectives", ", ".join(f"{name} ({way})" for name, way in facts["objectives"].items())
+    if facts["constraints"]:
+        yield "constraints", ", ".join(facts["constraints"])
     yield (
         "reference point",
         ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),
