@@ -112,6 +112,7 @@ def audit(
     split, cut = first_images(_images(subject.data, split_name), split_name, subject.data, limit, setting)
     split = split.to(device)
     sources = [load_checkpoint(folder).network.to(device) for folder in transfer_from]
+    subject.threat.check_fits(split.images.shape[1:])
     network = subject.network.to(device)
     _check_fits(network, split, subject.name)
     found = score(

@@ -23,7 +23,7 @@ from nas.machine import DEVICE_PATTERN
 from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.settings import Settings
-from nas.threat import ThreatModel
+from nas.threat import ThreatModel, out_of_box
 from nas.training import Training
 from nas.training.supernet.settings import SupernetTraining
 from search_spaces.mobilenet_tiny import MobileNetTiny
@@ -131,6 +131,27 @@ class RunConfig(Settings):
         wanted = {*self.objectives, *(condition.metric.name for condition in self.parsed_constraints)}
         if "lipschitz_maximised" in wanted and not self.evaluation.lipschitz_steps:
             raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
+        return self
+
+    @field_validator("search")
+    @classmethod
+    def _possible_reference_point(cls, value: SearchSettings) -> SearchSettings:
+        for name, worst in value.reference_point.items():
+            try:
+                metric(name).check(worst)
+            except UsageError as error:
+                raise ValueError(f"reference_point: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _steps_stay_in_the_box(self) -> "RunConfig":
+        ladder = self.evaluation.ladder
+        scoring = (self.evaluation.attack, ladder.screen, *ladder.front, *ladder.final, self.retrain.validation_attack)
+        training = (self.training.attack, self.retrain.attack, self.supernet.attack)
+        for attack in (*training, *scoring):
+            step_size = getattr(attack, "step_size", None) or 0.0
+            if self.threat.norm == "linf" and step_size > 1:
+                raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
         return self
 
     @model_validator(mode="after")

@@ -283,6 +283,7 @@ def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes
 
 def make_problem(config: RunConfig, data: SearchData) -> Problem:
     """What the engine searches, from the config and the shape of the data."""
+    config.threat.check_fits(data.input_shape)
     space = make_space(config, data.input_shape, data.num_classes)
     return Problem(
         space=space,
