@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks import AutoAttack, Pgd, Transfer
-from nas.checkpoint import Checkpoint, check_shape, images_of, load_checkpoint, with_gaps
+from nas.checkpoint import Checkpoint, check_shape, first_images, images_of, load_checkpoint, with_gaps
 from nas.config import RunConfig
 from nas.data import DataSettings, Split, at_root, check_same_classes, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
@@ -140,10 +140,11 @@ def audit(
     ladder = subject.evaluation.ladder
     final = (*ladder.final, AutoAttack()) if autoattack else ladder.final
     ladder = ladder.model_copy(update={"trust_images": trust_images, "final": final})
-    settings = subject.evaluation.model_copy(
-        update={"ladder": ladder, "max_images": images or subject.evaluation.max_images}
-    )
-    split = _images(subject, split_name).to(device)
+    settings = subject.evaluation.model_copy(update={"ladder": ladder})
+    limit, setting = (images, "--images") if images else (settings.final_images, "evaluation.final_images")
+    split, cut = first_images(_images(subject, split_name), split_name, subject.data, limit, setting)
+    split = split.to(device)
+    subject.threat.check_fits(split.images.shape[1:])
     sources = {str(folder): _source(folder, subject, split).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
     for name, one in {**sources, subject.name: network}.items():
@@ -159,6 +160,7 @@ def audit(
         if not isinstance(network, Foreign):
             raise
         raise UsageError(f"the attack on {subject.name} failed: {_told(error)}") from error
+    found = dataclasses.replace(found, warnings=(*found.warnings, *cut))
     return with_gaps(found, split, subject.trained.class_names) if subject.trained else found
 
 

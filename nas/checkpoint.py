@@ -134,13 +134,29 @@ def evaluate_checkpoint(
         settings = settings.model_copy(update={"attack": attack})
     fidelity: Fidelity = "final" if attack is None else "attack"
     check_attacks(settings.ladder, settings.attack, len(checkpoint.class_names), (fidelity,))
-    split = images_of(checkpoint, split_name)
+    split, cut = first_images(images_of(checkpoint, split_name), split_name, checkpoint.data, settings.final_images)
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
     found = evaluate(
         network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
     )
+    found = dataclasses.replace(found, warnings=(*found.warnings, *cut))
     return with_gaps(found, split, checkpoint.class_names)
+
+
+def first_images(
+    split: Split, split_name: str, data: DataSettings, limit: int | None, setting: str = "evaluation.final_images"
+) -> tuple[Split, tuple[str, ...]]:
+    """First `limit` (None: all) images of `split`, and a warning for each setting that leaves some out.
+
+    `setting` is the name of `limit`.
+    """
+    cut = []
+    if split_name == "test" and data.test_limit == len(split):
+        cut.append(f"not the whole test set: data.test_limit keeps only {len(split)} test images")
+    if limit is not None and limit < len(split):
+        cut.append(f"only {limit} of {len(split)} {split_name} images were scored ({setting})")
+    return split[:limit], tuple(cut)
 
 
 def with_gaps(evaluation: Evaluation, split: Split, class_names: Sequence[str]) -> Evaluation:

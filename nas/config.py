@@ -16,14 +16,14 @@ from ruamel.yaml.error import YAMLError
 
 from nas.attacks import AttackSettings, Pgd
 from nas.budgets import COSTS, Budget, Deployment
-from nas.data import DataSettings
+from nas.data import DataSettings, SearchData
 from nas.errors import ConfigError, UsageError
 from nas.evaluation import EvaluationSettings
 from nas.machine import DEVICE_PATTERN
 from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.settings import Settings
-from nas.threat import ThreatModel
+from nas.threat import ThreatModel, out_of_box
 from nas.training import Training
 from nas.training.supernet.settings import SupernetTraining
 from search_spaces.mobilenet_tiny import MobileNetTiny
@@ -35,6 +35,11 @@ SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, Field(discriminator="name"
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called."""
+
+
+LEARNED, ODDS = "natural_accuracy", 1.5
+"""What must lie above chance by default, and by which factor of the odds at least: 0.143 with ten even classes, 0.6
+with two."""
 
 
 class Retraining(Training):
@@ -85,7 +90,8 @@ class RunConfig(Settings):
     )  # fmt: skip
     """Metrics to optimise, each in its own direction."""
     constraints: tuple[str, ...] = ()
-    """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`."""
+    """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`. Where instability or a
+    Lipschitz constant is an objective, natural accuracy must be above chance unless one of them is on it."""
     budget: Budget = Budget()
     """Limits on costs; a genotype beyond them is rejected untrained."""
     deployment: Deployment = Deployment()
@@ -127,6 +133,27 @@ class RunConfig(Settings):
             raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
         return self
 
+    @field_validator("search")
+    @classmethod
+    def _possible_reference_point(cls, value: SearchSettings) -> SearchSettings:
+        for name, worst in value.reference_point.items():
+            try:
+                metric(name).check(worst)
+            except UsageError as error:
+                raise ValueError(f"reference_point: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _steps_stay_in_the_box(self) -> "RunConfig":
+        ladder = self.evaluation.ladder
+        scoring = (self.evaluation.attack, ladder.screen, *ladder.front, *ladder.final, self.retrain.validation_attack)
+        training = (self.training.attack, self.retrain.attack, self.supernet.attack)
+        for attack in (*training, *scoring):
+            step_size = getattr(attack, "step_size", None) or 0.0
+            if self.threat.norm == "linf" and step_size > 1:
+                raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
+        return self
+
     @model_validator(mode="after")
     def _inner_attacks_reach_the_border(self) -> "RunConfig":
         for name, training in (("training", self.training), ("retrain", self.retrain), ("supernet", self.supernet)):
@@ -161,6 +188,35 @@ class RunConfig(Settings):
                 f"{self.training.epochs}"
             )
         return self
+
+    def above_chance(self, data: SearchData) -> "RunConfig":
+        """Config with natural accuracy held above chance wherever a network that has learned nothing would do well.
+
+        An untrained network has the least instability and slope, so where one of them is an objective and no constraint
+        is on natural accuracy, natural_accuracy >= a is added. Chance c is the share of the largest class among the
+        images that a search scores on; a is the larger of two: a / (1 − a) = ODDS · c / (1 − c), and the least
+        accuracy on so many images whose 95 % interval lies above c, though not more than halfway from c to 1.
+        """
+        from nas.evaluation import chance_of, wilson_interval
+
+        if not self._needs_learned:
+            return self
+        labels = data.validation.labels[: self.evaluation.max_images]
+        chance, count = chance_of(labels), len(labels)
+        surely = next((right / count for right in range(count) if wilson_interval(right, count).low > chance), 1.0)
+        limit = max(ODDS * chance / (1 + (ODDS - 1) * chance), min(surely, (1 + chance) / 2))
+        return self.model_copy(update={"constraints": (*self.constraints, f"{LEARNED} >= {limit:.4g}")})
+
+    def continuing(self, begun: "RunConfig") -> "RunConfig":
+        """Config with the constraint that `begun`, the same but for it, got by `above_chance`."""
+        *own, last = begun.constraints or ("",)
+        is_same = self._needs_learned and tuple(own) == self.constraints and last.startswith(LEARNED)
+        return self.model_copy(update={"constraints": begun.constraints}) if is_same else self
+
+    @property
+    def _needs_learned(self) -> bool:
+        constrained = {condition.metric.name for condition in self.parsed_constraints}
+        return LEARNED not in constrained and any(objective.is_sensitivity for objective in self.parsed_objectives)
 
     @property
     def parsed_objectives(self) -> tuple[Metric, ...]:

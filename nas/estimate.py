@@ -27,6 +27,7 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     any, how many of them are anchors, and how many exceed the budget. Raises ConfigError as
     `nas.search.start.starts_of`.
     """
+    config = config.above_chance(data)
     problem = make_problem(config, data)
     check_budget(problem)
     check_needs(config, problem.space)
@@ -56,6 +57,7 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
         "within_budget": len(within) / sample_size,
         "sampled": sample_size,
         "objectives": {o.name: o.direction for o in problem.objectives},
+        "constraints": list(config.constraints),
         "reference_point": dict(zip((o.name for o in problem.objectives), problem.reference_point, strict=True)),
         "trials": config.search.trials,
         "begins_with": {

@@ -14,6 +14,7 @@ from nas.files import read_json
 from nas.pareto import Member, Metric, ParetoFront, Trainings, is_derived, members_by_wilson, members_of
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
+from nas.report.tables import tie_notes
 from nas.runs import Run
 from nas.trial import RESULT, images_path, trial_folder
 
@@ -60,7 +61,7 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
     records, objectives = front.records, front.objectives
     found = [trainings_of(run, record) for record in records]
     values = [_values(record, own, objectives) for record, own in zip(records, found, strict=True)]
-    notes = [*_ladder_notes(records), *_seed_notes(run, records, found), *_derived_notes(objectives)]
+    notes = [*_ladder_notes(records), *_seed_notes(run, records, found), *_derived_notes(objectives), *tie_notes(front)]
     try:
         images = [_images(run, record, own) for record, own in zip(records, found, strict=True)]
     except CheckpointError as error:

@@ -135,6 +135,12 @@ class Evaluation:
     """Highest rung of the attack ladder behind robust accuracy."""
     ladder: tuple[Rung, ...] = ()
     """Every attack that was made, in order."""
+    chance: float | None = None
+    """Accuracy of always answering with the most frequent class of these images; None in records of older versions."""
+    balanced_natural_accuracy: float | None = None
+    """Mean over the classes of each one's natural accuracy; None where all classes have about as many images."""
+    balanced_robust_accuracy: float | None = None
+    """Mean over the classes of each one's robust accuracy; None likewise."""
     checks: tuple[Check, ...] = ()
     """Verdicts on whether the robust accuracy may be believed; a stronger rung asks more questions."""
 

@@ -54,6 +54,7 @@ MAY_CHANGE = (
     "search.max_failures",
     "search.reference_point",
     "evaluation.ladder.final",
+    "evaluation.final_images",
     "evaluation.seeds",
     "sweep.seeds",
     "retrain",
@@ -236,11 +237,15 @@ def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], r
 def _work_of(
     crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn
 ) -> str:
-    if (folder / "config.yaml").exists():
-        _check_same(config, open_run(folder).config, folder)
+    begun = open_run(folder).config if (folder / "config.yaml").exists() else None
+    if begun is not None:
+        config = config.continuing(begun)
+        _check_same(config, begun, folder)
     data = load_search_data(config.data, survey_test=True)
     for text in data.warnings:
         warn(text)
+    if begun is None:
+        config = config.above_chance(data)
     run = Run(folder, config)
     problem = make_problem(config, data)
     check_budget(problem)
@@ -291,6 +296,7 @@ def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes
 
 def make_problem(config: RunConfig, data: SearchData) -> Problem:
     """What the engine searches, from the config and the shape of the data."""
+    config.threat.check_fits(data.input_shape)
     space = make_space(config, data.input_shape, data.num_classes)
     return Problem(
         space=space,
@@ -320,12 +326,12 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
     where it is missing.
     """
     spec = space.spec(space.largest())
-    chance = math.log(space.num_classes)
+    uniform = math.log(space.num_classes)
     worst = {
         "robust_accuracy": 0.0,
         "natural_accuracy": 0.0,
-        "instability": chance,
-        "instability_scaled": chance / config.threat.epsilon,
+        "instability": uniform,
+        "instability_scaled": uniform / config.threat.epsilon,
         "lipschitz_bound_log10": 1.1 * lipschitz_bound_log10(spec),
     }
     for name, largest in dataclasses.asdict(count_costs(spec, config.deployment)).items():

@@ -6,10 +6,12 @@ Letters: N images, C channels, H × W pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
+from nas.errors import UsageError
 from nas.settings import Ratio, Settings
 
 if TYPE_CHECKING:
@@ -22,8 +24,21 @@ class ThreatModel(Settings):
 
     norm: Literal["linf", "l2"] = "linf"
     """Norm of the perturbation over all pixels of an image."""
-    epsilon: Ratio = Field(gt=0, le=1e3)
-    """Radius in pixel units (1 = black to white); may be written 8/255."""
+    epsilon: Ratio = Field(gt=0)
+    """Radius in pixel units (1 = black to white); may be written 8/255. At most the diameter of [0, 1] in this norm."""
+
+    @field_validator("epsilon")
+    @classmethod
+    def _inside_the_box(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "linf" and value > 1:
+            raise ValueError(out_of_box(value))
+        return value
+
+    def check_fits(self, input_shape: Sequence[int]) -> None:
+        """Raises UsageError where epsilon exceeds the diameter of all images of `input_shape` (C, H, W)."""
+        diameter = 1.0 if self.norm == "linf" else math.prod(input_shape) ** 0.5
+        if self.epsilon > diameter:
+            raise UsageError(f"threat.epsilon: {out_of_box(self.epsilon, diameter)} [{self.norm}]")
 
     def __str__(self) -> str:
         return f"{self.norm} ε = {self.epsilon:.4g}"
@@ -61,6 +76,12 @@ class ThreatModel(Settings):
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Norm of each perturbation, shape (N,)."""
         return _norms(x_adv - x, math.inf if self.norm == "linf" else 2).flatten()
+
+
+def out_of_box(value: float, diameter: float = 1.0) -> str:
+    """What is wrong with a radius or step of `value`, longer than any two images are apart; in words."""
+    hint = f"; did you mean {value:g}/255?" if value / 255 <= diameter else ""
+    return f"{value:g} is more than the largest distance of two images, {diameter:.4g} (pixels lie in 0 to 1{hint})"
 
 
 _TINY = 2.0**-126

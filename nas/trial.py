@@ -160,12 +160,12 @@ class TrialPlan:
         )  # fmt: skip
 
     def _score(self, network: Network, data: SearchData, candidate: Candidate, before: Scored | None = None) -> Scored:
-        """Scores on the validation images, with the same noise each time."""
+        """Scores on the validation images that a search uses, with the same noise each time."""
         fidelity, device = candidate.fidelity, torch.device(self.device)
         generator = make_generator(candidate.seed, "evaluation", fidelity, device=device)
         return score(
-            network, data.validation, self.threat, self.evaluation, generator, split_name="validation",
-            fidelity=fidelity, before=before,
+            network, data.validation[: self.evaluation.max_images], self.threat, self.evaluation, generator,
+            split_name="validation", fidelity=fidelity, before=before,
         )  # fmt: skip
 
 

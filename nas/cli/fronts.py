@@ -35,6 +35,7 @@ def front(
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_html, front_png
     from nas.report.rows import csv_text, front_row, member_row
+    from nas.report.tables import tie_notes
     from nas.runs import open_run
 
     opened = open_run(run)
@@ -48,7 +49,7 @@ def front(
         err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     title = f"Pareto front of {run.name}"
     sure = sure_front(opened, found) if intervals else None
-    members, notes = (sure.members, sure.notes) if sure else ((), ())
+    members, notes = (sure.members, sure.notes) if sure else ((), tie_notes(found))
     if png:
         write(png, front_png(found, records, title, picked, members))
     if html:

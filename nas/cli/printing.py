@@ -52,7 +52,7 @@ def print_front(
 ) -> None:
     """Prints the front of `run` for `objectives`, with its warnings, its protocol and its size."""
     from nas.report.evaluations import protocols_of
-    from nas.report.tables import front_table, warnings_of
+    from nas.report.tables import front_table, tie_notes, warnings_of
 
     objectives = objectives or run.config.parsed_objectives
     records = run.records if records is None else records
@@ -60,14 +60,19 @@ def print_front(
     if not found.records:
         states = Counter(record.state.value for record in run.records)
         finished = ", ".join(f"{count} {state}" for state, count in states.items()) or "none finished yet"
-        limits = f" and {', '.join(conditions)}" if conditions else ""
-        out.print(f"the front is empty: no trial is complete and within every limit{limits} (trials: {finished})")
+        limits = ", ".join([*run.config.constraints, *conditions])
+        within = f"every limit{f', {limits}' if limits else ''}"
+        out.print(f"the front is empty: no trial is complete and within {within} (trials: {finished})", soft_wrap=True)
+        for text in warnings_of(records):
+            out.print(f"[yellow]{text}[/yellow]", soft_wrap=True)
         return
     budgeted = [name for name, limit in run.config.budget.model_dump().items() if limit is not None]
     see = f"`nas front {run.folder} --format csv`"
     out.print(front_table(found, f"Pareto front of {run.folder.name}", budgeted, see))
     for index, text in enumerate(warnings_of(found.records), 1):
         out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
+    for text in tie_notes(found):
+        out.print(f"[yellow]warning: {text}[/yellow]", soft_wrap=True)
     for text in [*protocols_of(found.records), WEIGHTS[run.config.search.evaluator]]:
         if text:
             out.print(text, style="dim", soft_wrap=True)

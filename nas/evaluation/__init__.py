@@ -2,6 +2,7 @@
 
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import CertifiedBound, certified_lipschitz
+from nas.evaluation.classes import chance_of
 from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.ladder import Ladder, check_attacks
 from nas.evaluation.lipschitz import lipschitz_bound_log10
@@ -16,6 +17,7 @@ __all__ = [
     "Ladder",
     "Scored",
     "certified_lipschitz",
+    "chance_of",
     "check_attacks",
     "evaluate",
     "finite_mean",

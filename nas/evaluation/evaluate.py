@@ -14,6 +14,7 @@ from nas.attacks import Attack, AttackResult, Transfer, View, evaluation_mode, v
 from nas.data import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
+from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
@@ -68,10 +69,9 @@ def score(
     are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
     it was handed over in.
     """
-    chosen = split[: settings.max_images] if settings.max_images else split
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
-    with evaluation_mode(network), _full_precision(chosen.images.device):
-        return _Scoring(network, view_of(network), chosen, threat, settings, generator).run(
+    with evaluation_mode(network), _full_precision(split.images.device):
+        return _Scoring(network, view_of(network), split, threat, settings, generator).run(
             fidelity, before, transfers, split_name, training
         )
 
@@ -124,7 +124,7 @@ class _Scoring:
         is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
         asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
         checks = _merged(before, [ask(probe) for ask in asked.values()])
-        return Scored(self._evaluation(images, primary, fidelity, checks, split_name, logits.shape[1], before), images)
+        return Scored(self._evaluation(images, primary, fidelity, checks, split_name, before), images)
 
     def _attacked(self, attack: Attack, before: ImageScores | None) -> ImageScores:
         """Scores of all images under `attack`, whose last iterates give instability and slopes."""
@@ -197,10 +197,9 @@ class _Scoring:
         fidelity: Fidelity,
         checks: tuple[Check, ...],
         split_name: str,
-        num_classes: int,
         before: Scored | None,
     ) -> Evaluation:
-        count = len(images.natural)
+        count, labels = len(images.natural), self.split.labels.cpu()
         natural, robust = int(images.natural.sum()), int(images.robust.sum())
         doubts = [check.words for check in checks if not check.passed]
         spec = getattr(self.network, "spec", None)
@@ -222,9 +221,12 @@ class _Scoring:
             lipschitz_empirical_scaled=finite_mean(images.lipschitz_scaled),
             attack=attack.describe(self.threat),
             threat=self.threat.model_dump(),
-            warnings=(*doubts, *_warnings(images, num_classes)),
+            warnings=(*doubts, *_warnings(images, chance_of(labels), fidelity)),
             fidelity=fidelity,
             ladder=tuple(self.rungs),
+            chance=chance_of(labels),
+            balanced_natural_accuracy=balanced_accuracy(images.natural, labels),
+            balanced_robust_accuracy=balanced_accuracy(images.robust, labels),
             checks=checks,
         )
 
@@ -248,7 +250,7 @@ def _certified(network: nn.Module) -> float | None:
         return None
 
 
-def _warnings(images: ImageScores, num_classes: int) -> list[str]:
+def _warnings(images: ImageScores, chance: float, fidelity: Fidelity) -> list[str]:
     """Reasons to doubt the scores that leave robust accuracy alone."""
     count = len(images.natural)
     warnings = []
@@ -258,8 +260,14 @@ def _warnings(images: ImageScores, num_classes: int) -> list[str]:
             f"the attack behind instability and the empirical Lipschitz constant breaks {missed} of {count} images "
             f"fewer than the ladder: a stronger one would raise them"
         )
-    if images.natural.double().mean() <= 1.5 / num_classes:
-        warnings.append("natural accuracy is near chance: the network has hardly learned")
+    for name, correct in (("natural", images.natural), ("robust", images.robust)):
+        if wilson_interval(int(correct.sum()), count).low <= chance:
+            part = "retrain" if fidelity == "final" else "training"
+            warnings.append(
+                f"{name} accuracy is near chance, {chance:.3f} (always the most frequent class): nothing learned yet: "
+                f"raise {part}.epochs or data.limit"
+            )
+            break  # robust accuracy is no higher
     if count < 100:
         warnings.append(f"only {count} images: the intervals are wide")
     return warnings

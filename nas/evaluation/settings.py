@@ -17,7 +17,9 @@ class EvaluationSettings(Settings):
     batch_size: int = Field(256, ge=1, le=65_536)
     """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
     max_images: int | None = Field(None, ge=10)
-    """Score on the first so many images only (the splits are shuffled within classes); all when left out."""
+    """A search scores on the first so many validation images only (shuffled within classes); all when left out."""
+    final_images: int | None = Field(None, ge=10)
+    """A retrained network is scored on the first so many images only; all when left out. A warning says so."""
     lipschitz_steps: int = Field(0, ge=0, le=10_000)
     """Steps that ascend the ratio of eq. 6 itself, for `lipschitz_maximised`; 0: not measured."""
     lipschitz_restarts: int = Field(1, ge=0, le=100)

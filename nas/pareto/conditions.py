@@ -35,7 +35,7 @@ class Condition:
 def parse_condition(text: str) -> Condition:
     """Condition written as METRIC <= NUMBER or METRIC >= NUMBER and nothing else.
 
-    Raises UsageError for anything else.
+    Raises UsageError for anything else, and for a number that the metric cannot be.
     """
     match = _PATTERN.fullmatch(text)
     try:
@@ -46,4 +46,9 @@ def parse_condition(text: str) -> Condition:
         raise UsageError(
             f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100000"
         ) from None
-    return Condition(metric(name), "<=" if comparison == "<=" else ">=", limit)
+    chosen = metric(name)
+    try:
+        chosen.check(limit)
+    except UsageError as error:
+        raise UsageError(f"condition {text.strip()!r}: {error}") from None
+    return Condition(chosen, "<=" if comparison == "<=" else ">=", limit)

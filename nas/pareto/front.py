@@ -24,6 +24,12 @@ class ParetoFront:
         """Metric values turned so that less is better, shape (P, M)."""
         return losses(self.records, self.objectives)
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether there are several members and the 95 % intervals of their robust accuracies all overlap."""
+        found = [record.evaluation.robust_interval for record in self.records if record.evaluation]
+        return len(found) > 1 and max(one.low for one in found) <= min(one.high for one in found)
+
 
 def losses(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> Array:
     """Metric values of evaluated trials, turned so that less is better, shape (P, M)."""

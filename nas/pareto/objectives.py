@@ -24,10 +24,26 @@ class Metric:
     """Ideal value, finite; hypervolumes are shares of the box between it and the reference point."""
     read: Callable[[TrialRecord], float]
     """Raises ValueError for a trial without an evaluation, where one is needed."""
+    is_sensitivity: bool = False
+    """Whether it says how far outputs move with the image: least of all in a network that has learned nothing."""
+    low: float = 0.0
+    """Least value that it can have."""
+    high: float = inf
+    """Largest value that it can have."""
 
     def loss(self, value: float) -> float:
         """`value` turned so that less is better."""
         return value if self.direction == "minimize" else -value
+
+    def check(self, value: float) -> None:
+        """Raises UsageError where `value` is none that this metric can have."""
+        if isfinite(value) and self.low <= value <= self.high:
+            return
+        bounds = f"{self.low:g} to {self.high:g}" if isfinite(self.high) else f"{self.low:g} or more"
+        allowed = bounds if isfinite(self.low) else "any finite number"
+        is_percent = self.unit == "fraction" and self.high < value <= 100
+        hint = f"; did you mean {value / 100:g}?" if is_percent else ""
+        raise UsageError(f"{self.name} cannot be {value:g} (allowed: {allowed}{hint})")
 
 
 def metric(name: str) -> Metric:
@@ -48,7 +64,9 @@ def _score(name: str, direction: Direction, unit: str, title: str, best: float) 
         value = getattr(_evaluated(record), name)
         return inf if value is None else float(value)  # None: a bound that could not be proved
 
-    return Metric(name, direction, unit, title, best, read)
+    low = -inf if unit.startswith("log10") else 0.0
+    high = 1.0 if unit == "fraction" else inf
+    return Metric(name, direction, unit, title, best, read, name.startswith(("instability", "lipschitz")), low, high)
 
 
 def _evaluated(record: TrialRecord) -> Evaluation:

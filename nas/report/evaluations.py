@@ -40,6 +40,9 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
         value: float = getattr(evaluation, f"{name}_accuracy")
         interval: Interval = getattr(evaluation, f"{name}_interval")
         table.add_row(f"{name} accuracy", f"{value:.4f}", f"95 % interval {interval.low:.4f} – {interval.high:.4f}")
+        if (balanced := getattr(evaluation, f"balanced_{name}_accuracy")) is not None:
+            largest = f"the largest class alone has {evaluation.chance:.4f} of the images"
+            table.add_row("  balanced", f"{balanced:.4f}", f"mean over the classes; {largest}")
     scores = (
         ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
         ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
@@ -148,8 +151,9 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
     warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.warnings) or "<li>none</li>"
     natural = (
         f"natural accuracy {evaluation.natural_accuracy:.4f} ({evaluation.natural_interval.low:.4f} – "
-        f"{evaluation.natural_interval.high:.4f}), instability {evaluation.instability:.4g} nats, empirical Lipschitz "
-        f"constant {evaluation.lipschitz_empirical:.4g} (l2 / l2)"
+        f"{evaluation.natural_interval.high:.4f}){_balanced(evaluation)}, instability "
+        f"{evaluation.instability:.4g} nats, empirical Lipschitz constant {evaluation.lipschitz_empirical:.4g} "
+        f"(l2 / l2)"
     )
     title = escape(f"Audit of {subject}")
     return (
@@ -164,6 +168,12 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         f"<h2>Checks</h2><table><tr><th>check</th><th>verdict</th><th>found</th><th>figures</th></tr>{checks}</table>"
         f"<h2>Warnings</h2><ul>{warned}</ul></body></html>"
     )
+
+
+def _balanced(evaluation: Evaluation) -> str:
+    """Accuracies as means over uneven classes; nothing where the classes are even."""
+    natural, robust = evaluation.balanced_natural_accuracy, evaluation.balanced_robust_accuracy
+    return "" if natural is None else f", mean over the classes {natural:.4f} (robust: {robust:.4f})"
 
 
 def _rows(rows: Iterable[Sequence[object]]) -> str:

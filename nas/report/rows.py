@@ -25,7 +25,8 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
 
 
 EVALUATION_FIELDS = (
-    "natural_accuracy", "natural_interval", "robust_accuracy", "robust_interval", "instability",
+    "natural_accuracy", "natural_interval", "robust_accuracy", "robust_interval", "chance",
+    "balanced_natural_accuracy", "balanced_robust_accuracy", "instability",
     "instability_scaled", "lipschitz_bound_log10", "lipschitz_certified_log10", "lipschitz_empirical",
     "lipschitz_empirical_scaled", "lipschitz_maximised", "split", "num_images", "fidelity", "attack", "threat",
     "warnings", "ladder", "checks",

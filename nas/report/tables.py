@@ -42,6 +42,8 @@ def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), se
 COLUMNS = {
     "robust_accuracy": "robust",
     "natural_accuracy": "natural",
+    "balanced_robust_accuracy": "balanced robust",
+    "balanced_natural_accuracy": "balanced natural",
     "params": "params",
     "macs": "MACs",
     "weight_bytes": "weights",
@@ -79,6 +81,16 @@ def cell(name: str, record: TrialRecord) -> str:
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
     """Different warnings of the trials, in order of appearance."""
     return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
+
+
+def tie_notes(front: ParetoFront) -> list[str]:
+    """Warning of a front whose members robust accuracy does not tell apart; none where it does or is no objective."""
+    if not front.is_tied or all(objective.name != "robust_accuracy" for objective in front.objectives):
+        return []
+    return [
+        f"all {len(front.records)} members tie in robust accuracy (their 95 % intervals overlap), so on which is more "
+        f"robust nothing learned yet: raise training.epochs or data.limit"
+    ]
 
 
 def genotype_text(values: Mapping[str, Any]) -> str:
@@ -138,6 +150,8 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{100 * facts['within_budget']:.0f} % of {facts['sampled']:,} random genotypes",
     )
     yield "objectives", ", ".join(f"{name} ({way})" for name, way in facts["objectives"].items())
+    if facts["constraints"]:
+        yield "constraints", ", ".join(facts["constraints"])
     yield (
         "reference point",
         ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),

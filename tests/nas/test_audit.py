@@ -186,6 +186,8 @@ def test_the_page_has_the_verdict_the_ladder_and_every_check(here: Path, capsys:
         for name in ("logits", "converged", "black_box", "large_epsilon", "apgd", "square"):
             assert name in text
     assert "20 validation images" in printed
+    for text in (printed, page):
+        assert "only 20 of 40 validation images were scored (--images)" in text
     assert page.startswith("<!doctype html>")
 
 

@@ -72,6 +72,42 @@ def test_an_evaluation_repeats_its_numbers_exactly(folder: Path, checkpoint: Che
     assert first.attack["steps"] == 2
 
 
+def limited(checkpoint: Checkpoint, test_limit: int | None = None, **limits: int) -> Checkpoint:
+    evaluation = checkpoint.evaluation.model_copy(update={"attack": Fgsm(), **limits})
+    data = checkpoint.data.model_copy(update={"test_limit": test_limit})
+    return dataclasses.replace(checkpoint, data=data, evaluation=evaluation)
+
+
+@pytest.mark.parametrize("attack", [None, Fgsm()])
+def test_max_images_of_the_search_does_not_cut_the_test_set(checkpoint: Checkpoint, attack: Fgsm | None) -> None:
+    found = evaluate_checkpoint(limited(checkpoint, max_images=10), split_name="test", attack=attack, device=CPU)
+    assert found.num_images == 359
+    assert not any("test images" in warning or "test set" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("test_limit", "limits", "count", "words"),
+    [
+        (None, {"final_images": 30}, 30, ["only 30 of 359 test images were scored (evaluation.final_images)"]),
+        (None, {"final_images": 1000}, 359, []),
+        (40, {}, 40, ["not the whole test set: data.test_limit keeps only 40 test images"]),
+        (5000, {}, 359, []),
+        (40, {"final_images": 10}, 10, [
+            "not the whole test set: data.test_limit keeps only 40 test images",
+            "only 10 of 40 test images were scored (evaluation.final_images)",
+        ]),
+    ],
+)  # fmt: skip
+def test_a_cut_test_set_is_a_warning(
+    checkpoint: Checkpoint, test_limit: int | None, limits: dict[str, int], count: int, words: list[str]
+) -> None:
+    found = evaluate_checkpoint(
+        limited(checkpoint, test_limit, **limits), split_name="test", attack=Fgsm(), device=CPU
+    )  # fmt: skip
+    assert found.num_images == count
+    assert [warning for warning in found.warnings if "test " in warning] == words
+
+
 def test_another_attack_replaces_the_checkpoints_own(checkpoint: Checkpoint) -> None:
     own = evaluate_checkpoint(checkpoint, split_name="test", attack=None, device=CPU)
     other = evaluate_checkpoint(checkpoint, split_name="test", attack=Pgd(steps=30), device=CPU)

@@ -113,6 +113,23 @@ def test_wrong_types_and_impossible_values_are_refused(refusal: Refusal, field: 
     assert len(message.splitlines()) == 1, message
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("threat.epsilon", "8", "threat.epsilon: 8 is more than the largest distance of two images, 1"),
+        ("training.attack.step_size", "2", "step_size of an attack: 2 is more than"),
+        ("evaluation.attack.step_size", "2", "did you mean 2/255?"),
+        ("constraints", "[natural_accuracy >= 90]", "did you mean 0.9?"),
+        ("constraints", "[natural_accuracy >= 1e999]", "natural_accuracy cannot be inf (allowed: 0 to 1)"),
+        ("search.reference_point", "{robust_accuracy: 60}", "did you mean 0.6?"),
+    ],
+)
+def test_values_outside_a_quantitys_range_are_refused(refusal: Refusal, field: str, value: str, words: str) -> None:
+    message = refusal(TINY, f"{field}={value}")
+    assert words in message
+    assert len(message.splitlines()) == 1, message
+
+
 def test_a_missing_field_is_said_to_be_required(refusal: Refusal) -> None:
     message = refusal(MINIMAL.replace("threat: {epsilon: 8/255}", "threat: {norm: linf}"))
     assert message == "tiny.yaml:4: threat.epsilon: is required"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nas.errors import UsageError
 from nas.threat import ThreatModel
 from tests.builders import generator
 
@@ -23,10 +24,21 @@ def test_epsilon_may_be_written_as_a_ratio(written: str | float, value: float) -
     assert ThreatModel(epsilon=written).epsilon == value
 
 
-@pytest.mark.parametrize("wrong", [0, -0.1, "8/0", "eight", float("nan"), float("inf"), 2e3])
+@pytest.mark.parametrize("wrong", [0, -0.1, "8/0", "eight", float("nan"), float("inf"), 1.01])
 def test_impossible_radii_are_refused(wrong: object) -> None:
     with pytest.raises(ValidationError, match="epsilon"):
         ThreatModel(epsilon=wrong)
+
+
+def test_a_radius_beyond_the_diameter_of_the_images_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"8 is more than .* two images, 1 .*did you mean 8/255\?"):
+        ThreatModel(epsilon=8)
+    with pytest.raises(ValidationError, match=r"2000 is more .* 0 to 1\)"):
+        ThreatModel(epsilon=2000)
+    ThreatModel(epsilon=1).check_fits((1, 8, 8))
+    ThreatModel(norm="l2", epsilon=8).check_fits((1, 8, 8))
+    with pytest.raises(UsageError, match=r"8\.5 is more than .* two images, 8 .*did you mean 8\.5/255\?"):
+        ThreatModel(norm="l2", epsilon=8.5).check_fits((1, 8, 8))
 
 
 def test_unknown_norms_and_keys_are_refused() -> None:
@@ -94,7 +106,7 @@ def test_l2_projection_shortens_the_perturbation_to_epsilon() -> None:
     torch.testing.assert_close(projected, torch.tensor([0.56, 0.42]))
 
 
-@given(st.sampled_from(NORMS), st.integers(0, 10_000), st.floats(0.01, 3), st.sampled_from([0.001, 0.1, 1.0, 50.0]))
+@given(st.sampled_from(NORMS), st.integers(0, 10_000), st.floats(0.01, 1), st.sampled_from([0.001, 0.1, 1.0, 50.0]))
 def test_projection_lands_in_ball_and_box_and_leaves_inner_points_alone(
     norm: str, seed: int, epsilon: float, scale: float
 ) -> None:

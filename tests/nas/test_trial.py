@@ -22,7 +22,7 @@ from nas.threat import ThreatModel
 from nas.training.checkpoint import load_weights
 from nas.trial import TrialPlan
 from search_spaces.network import build_network
-from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_space
+from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_images, tiny_space
 
 CANDIDATE = Candidate(3, tiny_space().largest(), 77)
 
@@ -57,6 +57,16 @@ def test_a_trial_leaves_its_log_its_weights_and_its_evaluation(plan: TrialPlan) 
     epochs = [json.loads(line)["epoch"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert epochs == [1, 2]
     assert 0 < outcome.scoring_seconds < outcome.seconds
+
+
+def test_a_search_scores_on_the_first_max_images_of_the_validation_images(plan: TrialPlan) -> None:
+    data = dataclasses.replace(plan.data, validation=tiny_images(30, seed=1))
+    cut = dataclasses.replace(plan, data=data, evaluation=EvaluationSettings(attack=Pgd(steps=2), max_images=10))
+    assert plan.data.validation.images.equal(data.validation.images[:10])
+    ours, whole = cut(CANDIDATE).evaluation, plan(dataclasses.replace(CANDIDATE, number=4)).evaluation
+    assert ours is not None
+    assert ours.num_images == 10
+    assert ours == whole
 
 
 def test_a_candidate_climbs_the_ladder_without_another_training(

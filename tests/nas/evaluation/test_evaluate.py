@@ -95,10 +95,9 @@ def test_a_network_of_unknown_layers_or_broken_weights_has_no_certificate() -> N
     assert score(broken, tiny_images(10), threat, attack=Fgsm()).lipschitz_certified_log10 is None
 
 
-def test_max_images_takes_the_first_ones() -> None:
+def test_all_images_that_are_handed_over_are_scored() -> None:
     split, threat = tiny_images(40), ThreatModel(epsilon=0.05)
-    network = tiny_network()
-    assert score(network, split, threat, max_images=20) == score(network, split[:20], threat)
+    assert score(tiny_network(), split, threat, max_images=20, final_images=10).num_images == 40
 
 
 @pytest.mark.parametrize("attack", [Pgd(steps=3), Fgsm()], ids=["pgd", "fgsm"])

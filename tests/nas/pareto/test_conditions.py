@@ -50,6 +50,29 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("natural_accuracy >= 90", r"natural_accuracy cannot be 90 \(allowed: 0 to 1; did you mean 0\.9\?\)"),
+        ("robust_accuracy <= -0.1", r"robust_accuracy cannot be -0\.1 \(allowed: 0 to 1\)"),
+        ("robust_accuracy >= 101", r"cannot be 101 \(allowed: 0 to 1\)"),
+        ("natural_accuracy >= 1e999", r"'natural_accuracy >= 1e999': natural_accuracy cannot be inf"),
+        ("params <= 1e999", r"params cannot be inf \(allowed: 0 or more\)"),
+        ("params <= -5", r"params cannot be -5 \(allowed: 0 or more\)"),
+        ("instability <= -1", r"instability cannot be -1 \(allowed: 0 or more\)"),
+        ("lipschitz_certified_log10 <= -1e999", r"cannot be -inf \(allowed: any finite number\)"),
+    ],
+)
+def test_a_limit_that_the_metric_cannot_have_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize("text", ["natural_accuracy >= 1", "robust_accuracy >= 0", "params >= 0", "macs <= 1e12"])
+def test_the_ends_of_a_range_are_allowed(text: str) -> None:
+    assert parse_condition(text)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("params<=1000", 0.0),

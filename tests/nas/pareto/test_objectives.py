@@ -11,7 +11,7 @@ from tests.builders import trial
 
 NOT_SCORES = {
     "split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings", "fidelity", "ladder",
-    "checks",
+    "checks", "chance", "balanced_natural_accuracy", "balanced_robust_accuracy",
 }  # fmt: skip
 
 
