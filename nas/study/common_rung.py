@@ -13,8 +13,8 @@ from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.data.facts import read_facts
 from nas.errors import UsageError
-from nas.files import read_json
 from nas.records import Evaluation, Fidelity, Rung, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
 def check_same_images(runs: Mapping[str, Path]) -> None:
     """Raises UsageError, with the difference, where run folders were made on other images than the first one."""
     (first, folder), *others = runs.items()
-    facts = read_json(folder / "data.json")
+    facts = read_facts(folder / "data.json")
     for name, other in others:
-        found = read_json(other / "data.json")
+        found = read_facts(other / "data.json")
         differing = [key for key in facts if key in found and facts[key] != found[key]]
         if differing:
             parts = "; ".join(f"{key} {_brief(facts[key])} against {_brief(found[key])}" for key in differing)
