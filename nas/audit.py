@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from nas.checkpoint import Checkpoint, check_shape, first_images, images_of, loa
 from nas.config import RunConfig
 from nas.data import DataSettings, Split, at_root, check_same_classes, load_search_data, load_test_data
 from nas.errors import CheckpointError, UsageError
-from nas.evaluation import EvaluationSettings, check_attacks, score
+from nas.evaluation import AttackReport, Course, EvaluationSettings, check_attacks, score
 from nas.records import Evaluation
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
@@ -130,12 +130,14 @@ def audit(
     trust_images: int = 256,
     autoattack: bool = False,
     transfer_from: Sequence[Path] = (),
+    report: Callable[[AttackReport], None] = lambda _: None,
 ) -> Evaluation:
     """Everything that this project can say against the robustness of `subject`.
 
     The ladder's last rung (and AutoAttack's reference implementation where `autoattack` asks for it, and adversarial
     images of the checkpoints `transfer_from`), then every check on `trust_images` images. At most `images` images.
-    Raises UsageError where a network does not fit the images, or fails under attack.
+    `report` gets every attack as it begins and ends. Raises UsageError where a network does not fit the images, or
+    fails under attack.
     """
     ladder = subject.evaluation.ladder
     final = (*ladder.final, AutoAttack()) if autoattack else ladder.final
@@ -154,7 +156,7 @@ def audit(
         found = score(
             network, split, subject.threat, settings,
             make_generator(subject.seed, "audit", split_name, device=device), split_name=split_name, fidelity="final",
-            transfers=tuple(Transfer(source, Pgd()) for source in sources.values()),
+            transfers=tuple(Transfer(source, Pgd()) for source in sources.values()), course=Course(report),
         ).evaluation  # fmt: skip
     except RuntimeError as error:  # autograd's, about what their code does to its gradients
         if not isinstance(network, Foreign):

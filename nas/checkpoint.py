@@ -1,8 +1,9 @@
 """A finished network on disk: model.safetensors, genotype.json, evaluation.json. Enough to evaluate it anywhere."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.attacks import ATTACKS, AttackSettings
 from nas.data import DataSettings, Split, absent_classes, check_same_classes, load_search_data, load_test_data
 from nas.errors import CheckpointError, DataError, UsageError
-from nas.evaluation import EvaluationSettings, check_attacks, evaluate
+from nas.evaluation import AttackReport, Course, EvaluationSettings, check_attacks, evaluate
 from nas.files import write_json
 from nas.records import Evaluation, Fidelity
 from nas.seeding import make_generator
@@ -123,11 +124,19 @@ def check_shape(checkpoint: Checkpoint, split: Split) -> None:
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, *, split_name: str, attack: AttackSettings | None, device: torch.device
+    checkpoint: Checkpoint,
+    *,
+    split_name: str,
+    attack: AttackSettings | None,
+    device: torch.device,
+    report: Callable[[AttackReport], None] = lambda _: None,
+    kept: Path | None = None,
 ) -> Evaluation:
     """Scores on the "test" or "validation" images: the ladder's last rung, or one other attack alone.
 
-    The same checkpoint gives the same numbers every time (on one device type).
+    The same checkpoint gives the same numbers every time (on one device type). `report` gets every attack as it begins
+    and ends. What each has given is written to the file `kept`; where it is there already, the same scoring goes on
+    from it. The caller removes it.
     """
     settings = checkpoint.evaluation
     if attack is not None:
@@ -137,11 +146,24 @@ def evaluate_checkpoint(
     split, cut = first_images(images_of(checkpoint, split_name), split_name, checkpoint.data, settings.final_images)
     network = checkpoint.network.to(device)
     generator = make_generator(checkpoint.seed, "evaluation", split_name, device=device)
+    name = "" if kept is None else _scoring_name(checkpoint, settings, split, split_name, device)
     found = evaluate(
-        network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity
-    )
+        network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity,
+        course=Course(report, kept, name),
+    )  # fmt: skip
     found = dataclasses.replace(found, warnings=(*found.warnings, *cut))
     return with_gaps(found, split, checkpoint.class_names)
+
+
+def _scoring_name(
+    checkpoint: Checkpoint, settings: EvaluationSettings, split: Split, split_name: str, device: torch.device
+) -> str:
+    """Names all that a scoring depends on: weights, images, attacks, threat, seed."""
+    facts = [settings.model_dump(mode="json"), checkpoint.threat.model_dump(mode="json"), checkpoint.seed, split_name]
+    digest = hashlib.sha256(json.dumps([*facts, device.type]).encode())
+    for tensor in (*checkpoint.network.state_dict().values(), split.images, split.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def first_images(

@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 
-from nas.bench import Workload, worker_pool
+from nas.bench import Workload, engine_speed, worker_pool
+from nas.budgets import count_costs
 from nas.config import RunConfig
 from nas.crew import workers_and_threads
 from nas.data import SearchData
-from nas.machine import resolve_device
+from nas.data.sources import ImageFolder
+from nas.evaluation import scoring_passes
+from nas.evaluation.ladder import attacks_of
+from nas.machine import available_cores, claim_threads, resolve_device
 from nas.needs import check_needs
 from nas.records import Costs
 from nas.runs import check_budget, front_in, make_problem
@@ -116,6 +120,58 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         "device": str(resolve_device(config.device)),
         "networks": measured,
     }
+
+
+def retraining_time(
+    config: RunConfig,
+    data: SearchData,
+    spec: NetworkSpec | None = None,
+    epochs: int | None = None,
+    standing: float = 1.0,
+) -> dict[str, Any]:
+    """Seconds of a retraining and of its final evaluation, JSON-ready, measured in this process with all cores.
+
+    `spec` is the network (None: one of middle size), `epochs` those to come (None: all), `standing` the share of the
+    test images that the attacks after the first will meet. Sets torch's number of threads to the cores.
+    """
+    claim_threads(available_cores())
+    spec = spec or _typical(config, data)[1][0]
+    retrain, settings, epochs = config.retrain, config.evaluation, config.retrain.epochs if epochs is None else epochs
+    own = config.model_copy(update={"training": retrain})
+    speed = engine_speed(_workload(own, len(data.train), spec, count_costs(spec, config.deployment).macs))()
+    trained = sum(step_sizes(len(data.train), retrain.batch_size))  # in an epoch
+    classes = spec.num_classes
+    a_pass = 1 / (speed["scoring"] * (settings.attack.passes(classes) + 1))
+    validations = -(-epochs // retrain.validate_every) * len(data.validation)
+    tested = _test_images(config)
+    first, others = attacks_of(settings.ladder, settings.attack, "final", classes)
+    assert first is not None, "the final rung begins with the evaluation's own attack"
+    passes = scoring_passes(
+        (first, *others), settings, classes, tested, round(standing * tested), has_first=True,
+        deep=settings.ladder.trust_images > 0,
+    )  # fmt: skip
+    return {
+        "training_seconds": epochs * trained / speed["training"]
+        + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass,
+        "evaluation_seconds": passes * a_pass,
+        "epochs": epochs,
+        "attacks": 1 + len(others),
+        "test_images": tested,
+        "standing": standing,
+    }
+
+
+TEST_IMAGES = {"digits": 359, "cifar10": 10_000, "svhn": 26_032}
+
+
+def _test_images(config: RunConfig) -> int:
+    """Images that the final evaluation scores, counted without reading them."""
+    data, limit = config.data, config.evaluation.final_images
+    if isinstance(data, ImageFolder):
+        count = sum(path.is_file() for path in (data.root / "test").glob("*/*"))
+    else:
+        count = TEST_IMAGES[data.name]
+    return min(count, data.test_limit or count, limit or count)
 
 
 def _typical(config: RunConfig, data: SearchData) -> list[tuple[NetworkSpec, int]]:

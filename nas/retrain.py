@@ -12,7 +12,7 @@ import torch
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
 from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError, UsageError
-from nas.evaluation import EvaluationSettings, evaluate
+from nas.evaluation import AttackReport, EvaluationSettings, evaluate
 from nas.files import exclusive, read_json, write_atomic, write_json
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.needs import check_attacks_of
@@ -43,16 +43,24 @@ class CurvePoint:
 
 
 def retrain(
-    run: Run, picked: Pick, report: Callable[[CurvePoint, int], None], inherited: bool = False
+    run: Run,
+    picked: Pick,
+    report: Callable[[CurvePoint, int], None],
+    inherited: bool = False,
+    *,
+    foresee: Callable[[SearchData, int], None] = lambda *_: None,
+    report_attack: Callable[[AttackReport], None] = lambda _: None,
 ) -> tuple[Path, Evaluation]:
     """Folder of the network that `picked` became, and its evaluation on the test set.
 
     Trains with the run's `retrain` settings, from random weights or, if `inherited`, from its part of the run's
     supernet; keeps the weights of the best validated robust accuracy, then evaluates these once on the test images.
     Everything goes to RUN/retrained/NUMBER (or NUMBER-inherited): model.safetensors, genotype.json, evaluation.json,
-    curve.csv, curve.png. The state is saved after every epoch, so a killed retraining goes on from there; a finished
-    one is only read. `report` gets every epoch and the total. Sets torch's number of threads to the cores. Raises
-    UsageError where weights are to be inherited and the run has no supernet.
+    curve.csv, curve.png. The state is saved after every epoch, and so is what each attack of the evaluation gave: a
+    killed retraining goes on from there; a finished one is only read. `foresee` gets the data and the epochs to come
+    before the first of them, `report` every epoch and the total, `report_attack` every attack as it begins and ends.
+    Sets torch's number of threads to the cores. Raises UsageError where weights are to be inherited and the run has no
+    supernet.
     """
     folder = run.folder / "retrained" / f"{picked.record.number:05d}{'-inherited' if inherited else ''}"
     if inherited and not has_supernet(run.folder):
@@ -72,16 +80,20 @@ def retrain(
         network = _new_network(run, picked, data, seed)
         if supernet is not None:
             copied(supernet, network)
-        curve = _train(run, picked, data, network.to(device), seed, folder, report)
+        curve = _train(run, picked, data, network.to(device), seed, folder, report, foresee)
         checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
-        evaluation = evaluate_checkpoint(checkpoint, split_name="test", attack=None, device=device)
+        evaluation = evaluate_checkpoint(
+            checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING
+        )
         write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
-        for leftover in (_STATE, _BEST, _CURVE):
+        for leftover in (_STATE, _BEST, _CURVE, _SCORING):
             (folder / leftover).unlink(missing_ok=True)
         return folder, evaluation
 
 
 _STATE, _BEST, _CURVE = "state.safetensors", "best.safetensors", "curve.json"
+_SCORING = "scoring.safetensors"
+"""What the attacks of the final evaluation gave so far."""
 
 
 def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network:
@@ -97,6 +109,7 @@ def _train(
     seed: int,
     folder: Path,
     report: Callable[[CurvePoint, int], None],
+    foresee: Callable[[SearchData, int], None],
 ) -> list[CurvePoint]:
     """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
     settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
@@ -108,6 +121,7 @@ def _train(
         remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
         stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
         curve = stored[: state.epoch]
+    foresee(data, settings.epochs - state.epoch)
     while state.epoch < settings.epochs:
         log = train_epoch(state, data.train, settings, threat)
         point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)

@@ -47,6 +47,9 @@ class Attack(Protocol):
     def reach(self, threat: ThreatModel) -> float:
         """How far its points can lie from where it starts, in units of the ball's diameter; below 1 it is too weak."""
 
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward; about."""
+
 
 class Progress:
     """Best points so far of an attack in several rounds, each on the images that still stand."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LossName = Literal["cross_entropy", "margin", "dlr"]
 """Losses that need no target class (nas/attacks/losses.py)."""
+FORWARD = 1 / 3
+"""A pass forward alone, in passes forward and backward."""
 
 
 class Pgd(Settings):
@@ -55,6 +57,10 @@ class Pgd(Settings):
         """Longest way the steps of one restart can go, in units of the ball's diameter."""
         return self.steps * self.step_size_for(threat) / (2 * threat.epsilon)
 
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        return self.restarts * (self.steps + FORWARD)
+
     def step_size_for(self, threat: ThreatModel) -> float:
         """Length of a step in pixel units."""
         return threat.epsilon * max(1 / 4, 2.5 / self.steps) if self.step_size is None else self.step_size
@@ -80,6 +86,10 @@ class Fgsm(Settings):
     def reach(self, threat: ThreatModel) -> float:
         """Always 1: the step goes from the centre to the border."""
         return 1.0
+
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        return 1 + FORWARD
 
 
 class Apgd(Settings):
@@ -115,6 +125,11 @@ class Apgd(Settings):
         """Always 1: the first step is as long as the ball is wide."""
         return 1.0
 
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        targets = min(self.targets, num_classes - 1) if self.loss == "targeted_dlr" else 1
+        return targets * self.restarts * self.steps + FORWARD
+
 
 class Square(Settings):
     """Random search for the largest margin on images that still stand; a query is one forward pass of an image."""
@@ -143,6 +158,10 @@ class Square(Settings):
         """Always 1: squares lie on the border of the ball and cross it at once."""
         return 1.0
 
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        return self.restarts * self.queries * FORWARD
+
 
 class Noise(Settings):
     """Random points of the ball, one after the other, on images that still stand. Forward passes only."""
@@ -167,6 +186,10 @@ class Noise(Settings):
     def reach(self, threat: ThreatModel) -> float:
         """Always 1: any point of the ball can be drawn."""
         return 1.0
+
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        return self.draws * FORWARD
 
 
 class AutoAttack(Settings):
@@ -196,6 +219,11 @@ class AutoAttack(Settings):
     def reach(self, threat: ThreatModel) -> float:
         """Always 1: the first step of APGD is as long as the ball is wide."""
         return 1.0
+
+    def passes(self, num_classes: int) -> float:
+        """Work on one image that stands to the end, in passes forward and backward."""
+        targets = min(9, num_classes - 1)  # of APGD-T and of FAB-T, whose steps look at two points
+        return (1 + 3 * targets) * self.steps + self.queries * FORWARD
 
 
 ATTACKS: dict[str, type[Pgd | Fgsm | Apgd | Square | Noise | AutoAttack]] = {

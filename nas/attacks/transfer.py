@@ -46,3 +46,7 @@ class Transfer:
     def reach(self, threat: ThreatModel) -> float:
         """That of `attack`."""
         return self.attack.reach(threat)
+
+    def passes(self, num_classes: int) -> float:
+        """Those of `attack`."""
+        return self.attack.passes(num_classes)

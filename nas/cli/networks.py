@@ -35,11 +35,13 @@ def retrain(
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
     from nas.config import load_config
-    from nas.data import at_root
+    from nas.data import SearchData, at_root
+    from nas.estimate import retraining_time
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
     from nas.report.evaluations import evaluation_view
-    from nas.report.live import retraining_progress
+    from nas.report.live import attack_lines, retraining_progress
+    from nas.report.tables import retraining_text
     from nas.retrain import retrain as run_retrain
     from nas.runs import Run, open_run
 
@@ -54,8 +56,17 @@ def retrain(
     err.print(f"retraining trial {picked.record.number} ({picked.reason})", soft_wrap=True)
     for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
         err.print(f"[yellow]warning of trial {picked.record.number}: {warning}[/yellow]", soft_wrap=True)
+
+    def foresee(data: SearchData, epochs: int) -> None:
+        record = picked.record
+        standing = record.evaluation.robust_accuracy if record.evaluation else 1.0
+        found = retraining_time(opened.config, data, opened.space.spec(record.genotype), epochs, standing)
+        err.print(retraining_text(found), soft_wrap=True, highlight=False)
+
     with retraining_progress(err) as report:
-        folder, evaluation = run_retrain(opened, picked, report, inherited=start is Start.INHERITED)
+        folder, evaluation = run_retrain(
+            opened, picked, report, inherited=start is Start.INHERITED, foresee=foresee, report_attack=attack_lines(err)
+        )
     if format is PlainFormat.JSON:
         return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
                             "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip
@@ -92,6 +103,7 @@ def evaluate(
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import evaluation_view
+    from nas.report.live import attack_lines
 
     loaded = load_checkpoint(checkpoint)
     loaded = dataclasses.replace(loaded, data=at_root(loaded.data, data))
@@ -99,7 +111,9 @@ def evaluate(
     changed = other_attack(loaded.evaluation.attack, attack, {k: v for k, v in changes.items() if v is not None})
     claim_threads(available_cores())
     with err.status(f"evaluating on the {split.value} images …"):
-        found = evaluate_checkpoint(loaded, split_name=split.value, attack=changed, device=resolve_device(device))
+        found = evaluate_checkpoint(
+            loaded, split_name=split.value, attack=changed, device=resolve_device(device), report=attack_lines(err)
+        )
     print_json(to_json(found)) if format is PlainFormat.JSON else out.print(evaluation_view(found))
 
 
@@ -132,6 +146,7 @@ def audit(
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import audit_html, audit_view
+    from nas.report.live import attack_lines
 
     with redirect_stdout(sys.stderr):  # their code may print, and our result alone belongs on stdout
         if ":" in subject and not Path(subject).exists():
@@ -150,7 +165,7 @@ def audit(
     with redirect_stdout(sys.stderr), err.status(f"auditing {chosen.name} on the {split.value} images …"):
         found = run_audit(
             chosen, split_name=split.value, device=resolve_device(device), images=images, autoattack=autoattack,
-            transfer_from=transfer_from or (),
+            transfer_from=transfer_from or (), report=attack_lines(err),
         )  # fmt: skip
     if html:
         write(html, audit_html(found, chosen.name).encode())

@@ -28,7 +28,7 @@ def check(
         start_server("nas.bench")  # imports beside ours, on another core
     from nas.config import load_config
     from nas.data import load_search_data
-    from nas.estimate import coverage, search_time
+    from nas.estimate import coverage, retraining_time, search_time
     from nas.report.tables import coverage_table
 
     loaded = load_config(config, overrides or ())
@@ -37,6 +37,7 @@ def check(
     if time:
         with err.status("measuring three networks …"):
             facts["time"] = search_time(loaded, data)
+            facts["retraining"] = retraining_time(loaded, data)
     print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
     for text in data.warnings:
         warn(text)

@@ -3,6 +3,7 @@
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import CertifiedBound, certified_lipschitz
 from nas.evaluation.classes import chance_of
+from nas.evaluation.course import AttackReport, Course, scoring_passes
 from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.ladder import Ladder, check_attacks
 from nas.evaluation.lipschitz import lipschitz_bound_log10
@@ -11,7 +12,9 @@ from nas.evaluation.settings import EvaluationSettings
 
 __all__ = [
     "IMAGE_SCORES",
+    "AttackReport",
     "CertifiedBound",
+    "Course",
     "EvaluationSettings",
     "ImageScores",
     "Ladder",
@@ -25,5 +28,6 @@ __all__ = [
     "load_scores",
     "save_scores",
     "score",
+    "scoring_passes",
     "wilson_interval",
 ]

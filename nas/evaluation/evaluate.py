@@ -3,9 +3,10 @@
 Letters: N images, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from nas.data import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
+from nas.evaluation.course import Course, Made, scoring_passes
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
@@ -46,9 +48,12 @@ def evaluate(
     *,
     split_name: str,
     fidelity: Fidelity = "attack",
+    course: Course | None = None,
 ) -> Evaluation:
     """Scores of `network` after one rung of the attack ladder; see `score`."""
-    return score(network, split, threat, settings, generator, split_name=split_name, fidelity=fidelity).evaluation
+    return score(
+        network, split, threat, settings, generator, split_name=split_name, fidelity=fidelity, course=course
+    ).evaluation
 
 
 def score(
@@ -62,18 +67,19 @@ def score(
     fidelity: Fidelity = "attack",
     before: Scored | None = None,
     transfers: tuple[Transfer, ...] = (),
+    course: Course | None = None,
 ) -> Scored:
     """Scores of `network` in eval mode and float32 on the images of `split`, after the rung `fidelity`.
 
     `before` is what the same network reached on the same images on a lower rung: its attacks count, too. `transfers`
     are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
-    it was handed over in.
+    it was handed over in. `course` gets a report of every attack; those whose results it has kept are not made again,
+    and what comes after is the same bit for bit.
     """
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
     with evaluation_mode(network), _full_precision(split.images.device):
-        return _Scoring(network, view_of(network), split, threat, settings, generator).run(
-            fidelity, before, transfers, split_name, training
-        )
+        scoring = _Scoring(network, view_of(network), split, threat, settings, generator, course or Course())
+        return scoring.run(fidelity, before, transfers, split_name, training)
 
 
 class _Scoring:
@@ -87,9 +93,10 @@ class _Scoring:
         threat: ThreatModel,
         settings: EvaluationSettings,
         generator: torch.Generator,
+        course: Course,
     ) -> None:
         self.network, self.view, self.split, self.threat = network, view, split, threat
-        self.settings, self.generator = settings, generator
+        self.settings, self.generator, self.course = settings, generator, course
         self.rungs: list[Rung] = []
         self.excess, self.outside = -threat.epsilon, -1.0  # nothing moved yet
 
@@ -109,22 +116,44 @@ class _Scoring:
             first = self.settings.attack
         if before is not None:
             self.rungs += before.evaluation.ladder
-        images = before.images if before else None
-        if first is not None:
-            images = self._attacked(first, images)
-        assert images is not None, "either the rung has an attack of its own or there is a rung below"
-        for attack in (*others, *transfers):
-            images = self._climbed(attack, images)
+        is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
+        images = self._made(first, (*others, *transfers), before.images if before else None, logits.shape[1], is_deep)
         primary = first or self.settings.attack
         probe = Probe(
             self.network, self.view, training, x, y, logits.float(), images, (primary, *others, *transfers),
             self.threat, tuple(self.rungs), self.excess, self.outside, self.generator,
             steps=20 if fidelity == "final" else 10,
         )  # fmt: skip
-        is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
         asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
         checks = _merged(before, [ask(probe) for ask in asked.values()])
         return Scored(self._evaluation(images, primary, fidelity, checks, split_name, before), images)
+
+    def _made(
+        self, first: Attack | None, others: Sequence[Attack], images: ImageScores | None, num_classes: int, deep: bool
+    ) -> ImageScores:
+        """Scores of all images after every attack, those that the course has kept left out."""
+        attacks, known = [*filter(None, (first,)), *others], len(self.rungs)
+        if (kept := self.course.resumed()) is not None:
+            images, self.rungs, self.excess, self.outside = kept.images, [*kept.rungs], kept.excess, kept.outside
+            self.generator.set_state(kept.random_state)
+        count = len(self.split)
+        for index in range(len(self.rungs) - known, len(attacks)):
+            attack, is_first = attacks[index], index == 0 and first is not None
+            standing = int(images.robust.sum()) if images is not None else count
+            work = partial(scoring_passes, settings=self.settings, num_classes=num_classes, count=count, deep=deep)
+            before = work(attacks[index:], standing=standing, has_first=is_first)
+            self.course.begin(attack.describe(self.threat), before)
+            if is_first:
+                images = self._attacked(attack, images)
+            else:
+                assert images is not None, "either the rung has an attack of its own or there is a rung below"
+                images = self._climbed(attack, images)
+            passes = before - work(attacks[index + 1 :], standing=standing, has_first=False)
+            left = work(attacks[index + 1 :], standing=int(images.robust.sum()), has_first=False)
+            made = Made(images, tuple(self.rungs), self.excess, self.outside, self.generator.get_state())
+            self.course.end(made, passes, left)
+        assert images is not None, "either the rung has an attack of its own or there is a rung below"
+        return images
 
     def _attacked(self, attack: Attack, before: ImageScores | None) -> ImageScores:
         """Scores of all images under `attack`, whose last iterates give instability and slopes."""

@@ -10,10 +10,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.report.tables import progress_line, progress_view, waiting_view
+from nas.report.tables import duration_text, progress_line, progress_view, waiting_view
 from nas.search.problem import Progress as SearchProgress
 
 if TYPE_CHECKING:
+    from nas.evaluation import AttackReport
     from nas.retrain import CurvePoint
     from nas.training.supernet import SupernetLog
 
@@ -95,6 +96,22 @@ def _log_supernet(console: Console, log: "SupernetLog", total: int) -> None:
         text = f"largest {log.loss_largest:.3f}, smallest {log.loss_smallest:.3f}"
         text += "" if log.loss_random is None else f", random {log.loss_random:.3f}"
         console.print(f"supernet epoch {log.epoch}/{total}: loss of the {text}", soft_wrap=True, highlight=False)
+
+
+def attack_lines(console: Console) -> "Callable[[AttackReport], None]":
+    """Receiver of the attacks of a scoring: a line as each begins and as it ends, with the time that is left."""
+    from nas.report.evaluations import attack_text
+
+    def update(report: "AttackReport") -> None:
+        name, rung = attack_text(report.attack, brief=True), report.rung
+        left = "" if report.seconds_left is None else f"; about {duration_text(report.seconds_left)} left"
+        if rung is None:
+            text = f"attacking with {name} …{left}"
+        else:
+            text = f"{name}: {rung.broken} of {rung.num_images} images broken, robust {rung.robust_accuracy:.3f}{left}"
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    return update
 
 
 @contextmanager

@@ -163,6 +163,7 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
     if "time" in facts:
         yield "time", _time_text(facts["time"])
+        yield "retraining", retraining_text(facts["retraining"])
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
 
 
@@ -200,6 +201,16 @@ def _time_text(time: Mapping[str, Any]) -> str:
     return (
         f"about {duration_text(time['search_seconds'])}: {first}{time['candidates_per_hour']:,.0f} candidates an hour "
         f"({hands}; {bytes_text(time['memory_bytes'])} of memory)"
+    )
+
+
+def retraining_text(time: Mapping[str, Any]) -> str:
+    """How long a retraining and its final evaluation take."""
+    about = "about" if time["standing"] < 1 else "at most"
+    attacks = f"{time['attacks']} attacks on {time['test_images']:,} test images"
+    return (
+        f"about {duration_text(time['training_seconds'])} for {time['epochs']} epochs, then {about} "
+        f"{duration_text(time['evaluation_seconds'])} for {attacks}"
     )
 
 

@@ -134,7 +134,11 @@ def test_retrain_leaves_a_network_and_its_evaluation(retrained: Path, capsys: Ca
 def test_evaluate_repeats_the_numbers_of_retrain(retrained: Path, capsys: Capture) -> None:
     repeated = nas(capsys, "evaluate", retrained, "--format", "json")
     assert json.loads(repeated.out) == json.loads((retrained / "evaluation.json").read_text())
-    assert "95 % interval" in nas(capsys, "evaluate", retrained).out
+    again = nas(capsys, "evaluate", retrained)
+    assert "95 % interval" in again.out
+    assert [line.split(" ")[2] for line in again.err.splitlines() if line.startswith("attacking with")] == [
+        "pgd", "apgd", "square",
+    ]  # fmt: skip
 
 
 def test_evaluate_attacks_otherwise_when_asked(retrained: Path, capsys: Capture) -> None:

@@ -12,7 +12,7 @@ from nas import estimate
 from nas.bench import Speed, Workload, _engine_once
 from nas.config import load_config
 from nas.data import load_search_data
-from nas.estimate import coverage, search_time
+from nas.estimate import coverage, retraining_time, search_time
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -43,6 +43,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Workload], Spe
             yield measured
 
         monkeypatch.setattr(estimate, "worker_pool", pool)
+        monkeypatch.setattr(estimate, "engine_speed", lambda workload: lambda: measure(workload))
         return seen
 
     return use
@@ -117,13 +118,46 @@ def test_a_real_measurement_has_the_same_keys(tmp_path: Path, pools: Callable[..
     assert found["seconds_per_candidate"] == pytest.approx(mean)
 
 
+def test_the_time_of_a_retraining_follows_from_the_speeds_and_its_attacks(
+    tmp_path: Path, pools: Callable[..., list[Workload]]
+) -> None:
+    pools(_fixed)
+    overrides = ("retrain.epochs=6", "retrain.validate_every=4", "evaluation.final_images=50")
+    config = load_config(write_config(tmp_path), overrides)  # 160 images to train on, 40 to validate, 100 to test
+    found = retraining_time(config, load_search_data(config.data), standing=0.5)
+    a_pass = 1 / (400 * (2 + 1 / 3 + 1))
+    first, apgd, square, checks = 50 * (2 + 1 / 3 + 1), 25 * (2 * 4 + 1 / 3), 25 * 20 / 3, 200 * 20
+    assert found["training_seconds"] == pytest.approx(6 * 160 / 100 + 2 * 40 * (2 + 1 / 3 + 1) * a_pass)
+    assert found["evaluation_seconds"] == pytest.approx((first + apgd + square + checks) * a_pass)
+    assert (found["epochs"], found["attacks"], found["test_images"]) == (6, 3, 50)
+    resumed = retraining_time(config, load_search_data(config.data), epochs=0)
+    assert resumed["training_seconds"] == 0 < found["evaluation_seconds"] < resumed["evaluation_seconds"]
+
+
+@pytest.mark.parametrize(("changes", "count"), [
+    ("data={name: digits}", 359), ("data={name: cifar10}", 10_000), ("data={name: svhn, test_limit: 100}", 100),
+    ("data={name: image_folder, root: .}", 3),
+])  # fmt: skip
+def test_test_images_are_counted_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: str, count: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / "test" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "test" / name).write_bytes(b"no image")
+    assert estimate._test_images(load_config(write_config(tmp_path), (changes,))) == count
+
+
 def test_check_measures_unless_told_not_to(here: Path, capsys: Capture, pools: Callable[..., list[Workload]]) -> None:
     measured = pools(_fixed)
     plain = nas(capsys, "check", "tiny.yaml", "--no-time", "--format", "json")
     assert (plain.code, measured) == (0, [])
     timed = nas(capsys, "check", "tiny.yaml", "--time", "--format", "json")
-    time = json.loads(timed.out).pop("time")
-    assert json.loads(timed.out) == {**json.loads(plain.out), "time": time}
+    time, retraining = json.loads(timed.out)["time"], json.loads(timed.out)["retraining"]
+    assert json.loads(timed.out) == {**json.loads(plain.out), "time": time, "retraining": retraining}
+    assert "for 2 epochs, then at most 0:04 for 3 attacks on 100 test images" in " ".join(
+        nas(capsys, "check", "tiny.yaml").out.split()
+    )
     assert time["candidates_per_hour"] == pytest.approx(3600 / 1.7)
     assert "candidates an hour" not in nas(capsys, "check", "tiny.yaml", "--no-time").out
     assert "2,118 candidates an hour" in nas(capsys, "check", "tiny.yaml").out

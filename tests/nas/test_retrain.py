@@ -15,7 +15,7 @@ from nas.config import Retraining, RunConfig
 from nas.data import load_search_data
 from nas.data.sources import Digits
 from nas.errors import CheckpointError, RunLocked
-from nas.evaluation import EvaluationSettings
+from nas.evaluation import AttackReport, EvaluationSettings
 from nas.files import exclusive
 from nas.pareto import Pick
 from nas.records import Costs, TrialRecord, TrialState, to_json
@@ -148,6 +148,36 @@ def test_killed_at_any_step_and_resumed_it_ends_with_the_same_files(
             retrain(run, picked(run), quiet)
     folder, _ = retrain(run, picked(run), quiet)
     assert results(folder) == results(whole)
+
+
+def test_killed_after_any_attack_of_the_final_evaluation_it_repeats_none_and_ends_with_the_same_files(
+    tmp_path: Path, whole: Path
+) -> None:
+    run, begun, folder = make_run(tmp_path / "run"), [], tmp_path / "run" / "retrained" / "00005"
+
+    def report(found: AttackReport) -> None:
+        if found.rung is None:
+            begun.append(found.attack["name"])
+        elif found.attack["name"] != "square":
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            retrain(run, picked(run), quiet, report_attack=report)
+        assert not (folder / "evaluation.json").exists()
+    retrain(run, picked(run), quiet, report_attack=report)
+    assert begun == ["pgd", "apgd", "square"]
+    assert results(folder) == results(whole)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_what_is_to_come_is_foreseen_before_the_first_epoch(tmp_path: Path) -> None:
+    run, seen = make_run(tmp_path / "run"), []
+    with pytest.raises(KeyboardInterrupt):
+        retrain(run, picked(run), kill_after(3), foresee=lambda data, epochs: seen.append((len(data.train), epochs)))
+    with pytest.raises(KeyboardInterrupt):
+        retrain(run, picked(run), kill_after(4), foresee=lambda data, epochs: seen.append((len(data.train), epochs)))
+    assert seen == [(48, 4), (48, 1)]
 
 
 def test_a_finished_retraining_is_only_read(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

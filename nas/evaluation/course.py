@@ -1,0 +1,132 @@
+"""How far the attacks of a scoring have come: what is left to do, and results on disk from which a killed one goes on.
+
+Work is counted in passes: one image, forward and backward through the network.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from nas.attacks import Attack
+from nas.evaluation.scores import FIELDS, ImageScores
+from nas.evaluation.settings import EvaluationSettings
+from nas.files import write_atomic
+from nas.records import Rung, from_json, to_json
+
+CHECK_PASSES = 200
+"""Of the deep checks for each image of theirs, about (nas/evaluation/trust)."""
+
+
+@dataclass(frozen=True)
+class AttackReport:
+    """An attack of a scoring that begins, or has ended."""
+
+    attack: Mapping[str, Any]
+    """Description of the attack."""
+    rung: Rung | None
+    """What it gave; None where it begins."""
+    seconds_left: float | None
+    """Of the whole scoring, about, from the speed of the attacks so far; None before the first has ended."""
+
+
+Report = Callable[[AttackReport], None]
+
+
+def ignore(report: AttackReport) -> None:
+    """Receives reports that nobody wants."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A scoring after some of its attacks: all that the others depend on."""
+
+    images: ImageScores
+    rungs: tuple[Rung, ...]
+    excess: float
+    outside: float
+    random_state: Tensor
+    """Of the generator."""
+
+
+@dataclass
+class Course:
+    """The attacks of one scoring: reports each, and keeps what it gave in a file where there is a `path`."""
+
+    report: Report = ignore
+    path: Path | None = None
+    """File of the results so far; the caller removes it."""
+    name: str = ""
+    """Names the scoring; results of another one are not gone on with."""
+    passes: float = field(default=0.0, init=False)
+    """Made by this process."""
+    seconds: float = field(default=0.0, init=False)
+    """That they took."""
+    _began: float = field(default=0.0, init=False)
+
+    def begin(self, attack: Mapping[str, Any], passes_left: float) -> None:
+        """Reports that `attack` begins, with `passes_left` to the end of the scoring."""
+        self._began = perf_counter()
+        self.report(AttackReport(attack, None, self._seconds(passes_left)))
+
+    def end(self, made: Made, passes: float, passes_left: float) -> None:
+        """Keeps and reports what an attack of so many `passes` has `made`, with `passes_left` to the end."""
+        self.seconds += perf_counter() - self._began
+        self.passes += passes
+        if self.path is not None:
+            tensors = {key: getattr(made.images, key).contiguous() for key in FIELDS}
+            facts = {"name": self.name, "rungs": [to_json(rung) for rung in made.rungs],
+                     "excess": made.excess, "outside": made.outside}  # fmt: skip
+            tensors["random_state"] = made.random_state
+            write_atomic(self.path, safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
+        self.report(AttackReport(made.rungs[-1].attack, made.rungs[-1], self._seconds(passes_left)))
+
+    def resumed(self) -> Made | None:
+        """What this scoring has made so far; None where nothing (whole) of it is in the file."""
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(self.path, "pt") as file:
+                facts = json.loads(file.metadata()["facts"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
+            if facts["name"] != self.name:
+                return None
+            state = tensors.pop("random_state")
+            rungs = tuple(from_json(Rung, rung) for rung in facts["rungs"])
+            return Made(ImageScores(**tensors), rungs, facts["excess"], facts["outside"], state)
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+            return None  # attacked again
+
+    def _seconds(self, passes: float) -> float | None:
+        return passes * self.seconds / self.passes if self.passes else None
+
+
+def scoring_passes(
+    attacks: Sequence[Attack],
+    settings: EvaluationSettings,
+    num_classes: int,
+    count: int,
+    standing: int,
+    *,
+    has_first: bool,
+    deep: bool,
+) -> float:
+    """Passes of `attacks` in turn, and of the deep checks where `deep`; at most, as images fall on the way.
+
+    Attacks meet `standing` images; where the rung's first one is among them (`has_first`), that one meets all `count`,
+    and instability and slopes are measured where it ends.
+    """
+    passes = CHECK_PASSES * min(settings.ladder.trust_images, count) if deep else 0.0
+    for index, attack in enumerate(attacks):
+        if has_first and index == 0:
+            slopes = settings.lipschitz_steps * (1 + settings.lipschitz_restarts)
+            passes += count * (attack.passes(num_classes) + 1 + slopes)
+        else:
+            passes += standing * attack.passes(num_classes)
+    return passes
