@@ -37,11 +37,6 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called."""
 
 
-LEARNED, ODDS = "natural_accuracy", 1.5
-"""What must lie above chance by default, and by which factor of the odds at least: 0.143 with ten even classes, 0.6
-with two."""
-
-
 class Retraining(Training):
     """Long training of a picked network; what is not set is taken from `training`."""
 
@@ -190,33 +185,19 @@ class RunConfig(Settings):
         return self
 
     def above_chance(self, data: SearchData) -> "RunConfig":
-        """Config with natural accuracy held above chance wherever a network that has learned nothing would do well.
+        """Config with the constraint that keeps untrained networks off the front (nas/evaluation/learned.py)."""
+        from nas.evaluation.learned import above_chance
 
-        An untrained network has the least instability and slope, so where one of them is an objective and no constraint
-        is on natural accuracy, natural_accuracy >= a is added. Chance c is the share of the largest class among the
-        images that a search scores on; a is the larger of two: a / (1 − a) = ODDS · c / (1 − c), and the least
-        accuracy on so many images whose 95 % interval lies above c, though not more than halfway from c to 1.
-        """
-        from nas.evaluation import chance_of, wilson_interval
-
-        if not self._needs_learned:
-            return self
         labels = data.validation.labels[: self.evaluation.max_images]
-        chance, count = chance_of(labels), len(labels)
-        surely = next((right / count for right in range(count) if wilson_interval(right, count).low > chance), 1.0)
-        limit = max(ODDS * chance / (1 + (ODDS - 1) * chance), min(surely, (1 + chance) / 2))
-        return self.model_copy(update={"constraints": (*self.constraints, f"{LEARNED} >= {limit:.4g}")})
+        return self.model_copy(update={"constraints": above_chance(self.constraints, self.parsed_objectives, labels)})
 
     def continuing(self, begun: "RunConfig") -> "RunConfig":
         """Config with the constraint that `begun`, the same but for it, got by `above_chance`."""
-        *own, last = begun.constraints or ("",)
-        is_same = self._needs_learned and tuple(own) == self.constraints and last.startswith(LEARNED)
-        return self.model_copy(update={"constraints": begun.constraints}) if is_same else self
+        from nas.evaluation.learned import as_begun
 
-    @property
-    def _needs_learned(self) -> bool:
-        constrained = {condition.metric.name for condition in self.parsed_constraints}
-        return LEARNED not in constrained and any(objective.is_sensitivity for objective in self.parsed_objectives)
+        return self.model_copy(
+            update={"constraints": as_begun(self.constraints, self.parsed_objectives, begun.constraints)}
+        )
 
     @property
     def parsed_objectives(self) -> tuple[Metric, ...]:
