@@ -18,7 +18,7 @@ from nas.budgets import COSTS
 from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
-from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
+from nas.report.tables import COLUMNS, columns_for, genotype_text, number_in, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -265,10 +265,10 @@ def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: Paret
 
 
 def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
-    from nas.pareto import METRICS
-
-    values = [METRICS[name].read(record) for name in columns]
-    shown = [f"{value:,.0f}" if name in COSTS else f"{value:.3f}" for name, value in zip(columns, values, strict=True)]
+    values = {name: number_in(name, record) for name in columns}
+    shown = [
+        "–" if value is None else f"{value:,.0f}" if name in COSTS else f"{value:.3f}" for name, value in values.items()
+    ]
     return [str(record.number), *shown, genotype_text(record.genotype.values)]
 
 

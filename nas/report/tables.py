@@ -74,8 +74,13 @@ def cell(name: str, record: TrialRecord) -> str:
         return bytes_text(getattr(record.costs, name))
     if hasattr(record.costs, name):
         return f"{getattr(record.costs, name):,}"
-    value = number_of(METRICS[name], record)
+    value = number_in(name, record)
     return "–" if value is None else f"{value:.3g}"
+
+
+def number_in(name: str, record: TrialRecord) -> float | None:
+    """Value of a column: of a metric, or an accuracy over uneven classes; None where it was not measured."""
+    return number_of(METRICS[name], record) if name in METRICS else getattr(record.evaluation, name, None)
 
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
