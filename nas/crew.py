@@ -75,7 +75,7 @@ def crew_of(config: RunConfig, warn: Warn = lambda _: None) -> Iterator[Crew]:
             claim_threads(threads)
             return InProcess(plan)
         timeout = config.search.trial_timeout
-        return Processes(plan, workers=workers, threads=threads, timeout=timeout, device=device)
+        return Processes(plan, workers=workers, threads=threads, timeout=timeout, device=device, warn=warn)
 
     yield Crew(workers, threads, device, hire)
 

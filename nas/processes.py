@@ -7,9 +7,12 @@ no thread or GPU state is ever forked. Where there is no such server (Windows), 
 
 import multiprocessing
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
+
+from nas.errors import UsageError
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -17,9 +20,25 @@ METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 def start_server(module: str) -> None:
     """Starts the server in the background, to import `module`; does nothing where it runs or is not needed."""
     if METHOD == "forkserver":
+        multiprocessing.set_forkserver_preload([module])
+        ensure_server()
+
+
+def ensure_server() -> None:
+    """Starts the server where it does not run and is needed. Raises UsageError where its socket cannot be made."""
+    if METHOD != "forkserver":
+        return
+    try:
         with ctrl_c_blocked():
-            multiprocessing.set_forkserver_preload([module])
             forkserver.ensure_running()
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        folder = tempfile.gettempdir()
+        raise UsageError(
+            f"the folder for temporary files, {folder}, has a path of {len(folder)} characters, and sockets of the "
+            f"system allow about 70 there; set TMPDIR to a shorter one, such as /tmp"
+        ) from error
 
 
 @contextmanager

@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
 
 SAME_FLOOR: dict[tuple[str, str], str] = {
     ("nas.files", "nas.errors"): "a folder that is locked is an error the user meets",
+    ("nas.processes", "nas.errors"): "a server that cannot start is an error the user meets",
     ("nas.search.study", "nas.pareto"): "a study is created with the directions of the objectives",
     ("nas.needs", "nas.config"): "a config says what is needed",
     ("nas.runs", "nas.crew"): "the search of a run needs workers",

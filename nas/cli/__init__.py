@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C, 141 what read
 SIGTERM. Heavy imports happen inside the verbs, so that --help is instant.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -33,13 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(error, BrokenPipeError) and nobody_reads():
             sys.exit(141)
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror or error}; what was finished before is kept", 1)
+        _fail(f"{place}{error.strerror or error}{_limit_behind(error)}; what was finished before is kept", 1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # a mistake of ours: show where
             raise
         _fail(f"{error.format_message()} (see --help)", 2)
+
+
+def _limit_behind(error: OSError) -> str:
+    """The system's limit that `error` comes from, with what to do; empty where it is none."""
+    if error.errno != errno.EFBIG:
+        return ""
+    import resource
+
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return f" (files may have {allowed:,} bytes here; raise the limit with ulimit -f)"
 
 
 def _fail(message: str, code: int) -> None:

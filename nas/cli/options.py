@@ -68,9 +68,9 @@ def print_json(data: Any) -> None:
 
 def warn(text: str) -> None:
     """Prints a warning on stderr."""
-    from rich.markup import escape
+    from rich.text import Text
 
-    err.print(f"[yellow]warning: {escape(text)}[/yellow]", soft_wrap=True, highlight=False)
+    err.print(Text(f"warning: {text}", "yellow"), soft_wrap=True)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -16,8 +16,9 @@ from pebble import ProcessExpired, ProcessPool
 
 from nas.errors import SearchStopped
 from nas.machine import claim_memory, claim_threads
-from nas.processes import METHOD, ctrl_c_blocked
+from nas.processes import METHOD, ctrl_c_blocked, ensure_server
 from nas.records import Candidate, Outcome
+from nas.search.passing import passable
 
 Evaluate = Callable[[Candidate], Outcome]
 """Trains and scores a candidate; a candidate's own failure is an Outcome with an error, not an exception."""
@@ -71,12 +72,21 @@ class InProcess:
 class Processes:
     """`workers` processes of `threads` threads each; a worker that dies or hangs is replaced.
 
-    `evaluate` is pickled to each worker once; tensors in it are shared, not copied.
+    `evaluate` is pickled to each worker once; tensors in it are shared, or copied where shared memory cannot hold them,
+    which `warn` gets in words.
     """
 
     def __init__(
-        self, evaluate: Evaluate, *, workers: int, threads: int, timeout: float | None, device: str = "cpu"
-    ) -> None:
+        self, evaluate: Evaluate, *, workers: int, threads: int, timeout: float | None, device: str = "cpu",
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        ensure_server()
+        evaluate, reason = passable(evaluate)
+        if reason:
+            warn(
+                f"the data do not fit into shared memory ({reason}): each of the {workers} workers gets a copy of its "
+                f"own"
+            )
         self.capacity = workers
         self._timeout = timeout
         self._started: dict[Future[Outcome], tuple[Candidate, float]] = {}

@@ -1,6 +1,7 @@
 """The verbs: exit codes, what goes to stdout, and one clear message for every mistake."""
 
 import csv
+import errno
 import io
 import json
 import re
@@ -32,10 +33,11 @@ def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> 
     facts = json.loads(ended.out)
     assert ended.code == 0
     assert facts["genotypes"] == 16
+    each = facts["data"].pop("images_per_class")
     assert facts["data"] == {
         "train": 160, "validation": 40, "classes": 10, "input_shape": [1, 8, 8], "warnings": [],
-        "images_per_class": {str(digit): {"train": 20, "test": None} for digit in range(10)},
     }  # fmt: skip
+    assert sum(counts["train"] for counts in each.values()) == 200
     assert facts["costs"]["params"][0] < facts["costs"]["params"][1]
     assert facts["within_budget"] == 1.0
     table = nas(capsys, "check", "tiny.yaml")
@@ -248,3 +250,14 @@ def test_a_study_that_is_cut_is_read_up_to_there_and_a_corrupt_one_is_refused(co
 def test_a_place_that_cannot_be_written_is_named(here: Path, capsys: Capture) -> None:
     _refused(nas(capsys, "front", RUN, "--png", "tiny.yaml/front.png"), 1, "tiny.yaml")
     _refused(nas(capsys, "front", RUN, "--png", "/proc/front.png"), 1, "/proc")
+
+
+def test_a_limit_on_the_size_of_files_is_named(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EFBIG, "File too large", "weights")
+
+    monkeypatch.setattr("nas.config.load_config", refuse)
+    ended = nas(capsys, "check", "tiny.yaml", "--no-time")
+    assert ended.code == 1
+    assert "weights: File too large (files may have" in ended.message
+    assert "ulimit -f" in ended.message

@@ -63,11 +63,11 @@ def test_check_of_data_whose_test_part_is_unknown_prints_the_training_images(tmp
 
 def test_a_search_prints_what_check_prints(here: Path, capsys: Capture) -> None:
     Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(here / "images" / "train" / "cat" / "black.png")
-    (here / "images" / "train" / "dog" / "a.heic").write_bytes(b"no image")
+    (here / "images" / "train" / "dog" / "[a] v2.heic").write_bytes(b"no image")
     checked = nas(capsys, "check", "tiny.yaml", "--no-time").err
     searched = nas(capsys, "search", "tiny.yaml", "--set", "search.trials=1", "--set", "budget.params=1")
     assert searched.code == 2, "the budget is empty: the warnings come before"
-    for words in ("a.heic", "cat/black.png"):
+    for words in ("dog/[a] v2.heic", "cat/black.png"):
         assert words in checked
         assert words in searched.err
 
