@@ -28,7 +28,7 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     """What a search of `config` would cover, JSON-ready (see `nas check`).
 
     `begins_with` is for a run that is created now: how many architectures are proposed before the sampler proposes
-    any, how many of them are anchors, and how many exceed the budget. Raises ConfigError as
+    any, how many of them are anchors, and what exceeds the budget. Raises ConfigError as
     `nas.search.start.starts_of`.
     """
     config = config.above_chance(data)
@@ -68,6 +68,10 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
             "architectures": len(first),
             "anchors": len(anchors),
             "over_budget": sum(not problem.budget.allows(problem.costs(genotype)) for genotype in first),
+            "anchors_over_budget": [
+                name for name, genotype in zip(("smallest", "largest"), anchors, strict=False)
+                if not problem.budget.allows(problem.costs(genotype))
+            ],
         },
         "workers": workers,
         "threads_per_worker": threads,

@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
+from nas.config import differences
 from nas.data import SearchData, load_search_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import AttackReport, EvaluationSettings, evaluate
@@ -47,6 +49,7 @@ def retrain(
     picked: Pick,
     report: Callable[[CurvePoint, int], None],
     inherited: bool = False,
+    name: str = "",
     *,
     foresee: Callable[[SearchData, int], None] = lambda *_: None,
     report_attack: Callable[[AttackReport], None] = lambda _: None,
@@ -55,14 +58,15 @@ def retrain(
 
     Trains with the run's `retrain` settings, from random weights or, if `inherited`, from its part of the run's
     supernet; keeps the weights of the best validated robust accuracy, then evaluates these once on the test images.
-    Everything goes to RUN/retrained/NUMBER (or NUMBER-inherited): model.safetensors, genotype.json, evaluation.json,
-    curve.csv, curve.png. The state is saved after every epoch, and so is what each attack of the evaluation gave: a
-    killed retraining goes on from there; a finished one is only read. `foresee` gets the data and the epochs to come
-    before the first of them, `report` every epoch and the total, `report_attack` every attack as it begins and ends.
-    Sets torch's number of threads to the cores. Raises UsageError where weights are to be inherited and the run has no
-    supernet.
+    Everything goes to RUN/retrained/NUMBER (or NUMBER-inherited; with a `name`, NUMBER-NAME): model.safetensors,
+    genotype.json, evaluation.json, curve.csv, curve.png. The state is saved after every epoch, and so is what each
+    attack of the evaluation gave: a killed retraining goes on from there; a finished one is only read. `foresee` gets
+    the data and the epochs to come before the first of them, `report` every epoch and the total, `report_attack` every
+    attack as it begins and ends. Sets torch's number of threads to the cores. Raises UsageError where weights are to be
+    inherited and the run has no supernet, and CheckpointError where the folder holds a retraining with other settings.
     """
-    folder = run.folder / "retrained" / f"{picked.record.number:05d}{'-inherited' if inherited else ''}"
+    kind = f"{'-inherited' if inherited else ''}{f'-{name}' if name else ''}"
+    folder = run.folder / "retrained" / f"{picked.record.number:05d}{kind}"
     if inherited and not has_supernet(run.folder):
         raise UsageError(f"{run.folder} has no supernet to inherit weights from; retrain --from scratch")
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,12 +90,12 @@ def retrain(
             checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING
         )
         write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
-        for leftover in (_STATE, _BEST, _CURVE, _SCORING):
+        for leftover in (_STATE, _BEST, _CURVE, _SETTINGS, _SCORING):
             (folder / leftover).unlink(missing_ok=True)
         return folder, evaluation
 
 
-_STATE, _BEST, _CURVE = "state.safetensors", "best.safetensors", "curve.json"
+_STATE, _BEST, _CURVE, _SETTINGS = "state.safetensors", "best.safetensors", "curve.json", "settings.json"
 _SCORING = "scoring.safetensors"
 """What the attacks of the final evaluation gave so far."""
 
@@ -116,7 +120,11 @@ def _train(
     state = start_training(network, settings, make_generator(seed, "training", device=device))
     curve: list[CurvePoint] = []
     fingerprint = _fingerprint(run, picked, data)
-    if (folder / _STATE).exists():
+    if not (folder / _STATE).exists():
+        write_json(folder / _SETTINGS, _settings(run))
+    else:
+        if (folder / _SETTINGS).exists():
+            _check_settings(run, read_json(folder / _SETTINGS, dict, "remove it; the training goes on"), folder)
         load_training(folder / _STATE, state, fingerprint)
         remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
         stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
@@ -197,16 +205,27 @@ def _finish(
 def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluation:
     """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
     try:
-        found = json.loads((folder / DESCRIPTION).read_bytes())["fingerprint"]
+        described = json.loads((folder / DESCRIPTION).read_bytes())
+        found, settings = described["fingerprint"], {"retrain": described["training"], **described}
         evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
     if found != _fingerprint(run, picked, data):
-        raise CheckpointError(
-            f"{folder} was retrained with other settings (retrain.* has changed since); move or remove it to "
-            f"retrain trial {picked.record.number} again"
-        )
+        _check_settings(run, settings, folder)
+        raise CheckpointError(f"{folder} is of other images, another network or another search.seed; {_KEEP_BOTH}")
     return evaluation
+
+
+_KEEP_BOTH = "--name NAME retrains into a folder of its own; or move the folder away"
+
+
+def _check_settings(run: Run, stored: Mapping[str, Any], folder: Path) -> None:
+    """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`."""
+    ours = _settings(run)
+    theirs = {part: {name: stored[part][name] for name in stored[part] if name in ours[part]} for part in ours}
+    if changed := differences(ours, theirs):
+        fields = "; ".join(f"{field} was {json.dumps(old)}, is {json.dumps(new)}" for field, new, old in changed)
+        raise CheckpointError(f"{folder} was retrained with other settings ({fields}); {_KEEP_BOTH}")
 
 
 def _seed(run: Run, picked: Pick) -> int:
@@ -215,11 +234,15 @@ def _seed(run: Run, picked: Pick) -> int:
 
 def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
-    config = run.config
-    parts = (config.data, config.threat, config.retrain)
-    shown = [part.model_dump(mode="json", exclude={"root", "download"}) for part in parts]
+    shown = _settings(run).values()
     text = json.dumps([picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settings(run: Run) -> dict[str, dict[str, Any]]:
+    """Settings that a retraining depends on, by their part of the config."""
+    parts = {"data": run.config.data, "threat": run.config.threat, "retrain": run.config.retrain}
+    return {name: part.model_dump(mode="json", exclude={"root", "download"}) for name, part in parts.items()}
 
 
 def _csv(curve: list[CurvePoint]) -> str:

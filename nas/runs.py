@@ -375,8 +375,10 @@ def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
     if changed:
         lines = [f"  {field}: the run has {_brief(old)}, the config has {_brief(new)}" for field, new, old in changed]
         raise RunMismatch(
-            f"{folder} was made with another config:\n" + "\n".join(lines) + "\nuse --run NAME for a new run, "
-            f"or make the fields equal (free to change: {', '.join(MAY_CHANGE)})"
+            f"{folder} was made with another config:\n" + "\n".join(lines) + f"\nto see its trials by other objectives "
+            f"or limits: nas front {folder} --objectives … --where …; to search anew from its front: --run NAME --set "
+            f"'search.start_from.runs=[{folder}]'; or use --run NAME alone, or make the fields equal (free to change: "
+            f"{', '.join(MAY_CHANGE)})"
         )
 
 

@@ -45,9 +45,9 @@ def screen(output: str, width: int = 80) -> list[str]:
 class Terminal:
     """What is printed on a pseudo-terminal of 80 columns, and the keys that are pressed there."""
 
-    def __init__(self, master: int, process: Process):
+    def __init__(self, master: int, slave: int, process: Process):
         self.process = process
-        self._master = master
+        self._master, self._slave = master, slave
         self._output = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -69,6 +69,7 @@ class Terminal:
     def ended(self) -> tuple[int, list[str]]:
         """Exit code, and what is left on the screen."""
         code = self.process.wait(60)
+        os.close(self._slave)  # kept open till now: reading fails where no process has the terminal open
         self._reader.join(5)
         return code, self.lines
 
@@ -87,7 +88,6 @@ def nas_in_terminal(folder: Path, *arguments: str) -> Iterator[Terminal]:
     )
     try:
         with python_process(folder, "-c", code, *arguments) as process:
-            os.close(slave)
-            yield Terminal(master, process)
+            yield Terminal(master, slave, process)
     finally:
         os.close(master)

@@ -4,7 +4,8 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from nas.runs import Run, open_run
 from nas.search.study import is_trained, read_records
 from tests.left_behind import Left, flaws, look, violations
 from tests.running import nas_process, wait_for
+from tests.terminal import Terminal, nas_in_terminal
 from tests.tiny_run import call, nas, write_config
 
 TRIALS = 9
@@ -72,6 +74,27 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: _Story) -> None:
     assert out == ""
     assert "the same command goes on from there" in " ".join(err.split())
     assert "Traceback" not in err
+
+
+ENDS: dict[str, Callable[[Terminal], object]] = {
+    "three times Ctrl-C": lambda terminal: [terminal.press("\x03") or time.sleep(0.2) for _ in range(3)],
+    "SIGTERM to all its processes": lambda terminal: os.killpg(terminal.process.pid, signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_search_in_a_terminal_ends_in_order(tmp_path: Path, end: str) -> None:
+    write_config(tmp_path)
+    endless = ("training.epochs=100000", "search.executor=processes", "search.workers=auto")
+    settings = [word for text in endless for word in ("--set", text)]
+    with nas_in_terminal(tmp_path, "search", "tiny.yaml", *settings) as terminal:
+        wait_for(lambda: "trial 0 epoch " in "".join(terminal.lines), terminal.process, pause=0.1, limit=120)
+        ENDS[end](terminal)
+        code, lines = terminal.ended()
+    left = " ".join(lines).replace("^C", "").split()
+    assert code == (130 if "Ctrl-C" in end else 143)
+    assert " ".join(left) == "stopped; everything finished is kept in runs/tiny, the same command goes on from there"
+    assert not (tmp_path / RUN / "trials" / "00000" / "error.txt").exists(), "no candidate is blamed"
 
 
 def test_every_start_is_logged(story: _Story) -> None:

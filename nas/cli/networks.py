@@ -1,6 +1,7 @@
 """Verbs about one network: retrain, evaluate, audit."""
 
 import dataclasses
+import re
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -29,12 +30,13 @@ def retrain(
     start: Annotated[
         Start, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
     ] = Start.SCRATCH,
+    name: Annotated[str, typer.Option(help="Keep it beside other retrainings of the trial, in NUMBER-NAME.")] = "",
     data: DataRoot = None,
     overrides: Overrides = None,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
-    from nas.config import load_config
+    from nas.config import NAME_PATTERN, load_config
     from nas.data import SearchData, at_root
     from nas.estimate import retraining_time
     from nas.pareto import pick as pick_rule
@@ -45,6 +47,8 @@ def retrain(
     from nas.retrain import retrain as run_retrain
     from nas.runs import Run, open_run
 
+    if name and not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"--name {name}: a plain name (letters, digits, . _ -), not a path")
     opened = open_run(run)
     if overrides:
         beyond = [text for text in overrides if not text.startswith(("retrain.", "device="))]
@@ -65,8 +69,9 @@ def retrain(
 
     with retraining_progress(err) as report:
         folder, evaluation = run_retrain(
-            opened, picked, report, inherited=start is Start.INHERITED, foresee=foresee, report_attack=attack_lines(err)
-        )
+            opened, picked, report, inherited=start is Start.INHERITED, name=name, foresee=foresee,
+            report_attack=attack_lines(err),
+        )  # fmt: skip
     if format is PlainFormat.JSON:
         return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
                             "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip

@@ -53,7 +53,8 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
         ("", evaluation.lipschitz_maximised, "eq. 6, the ratio itself maximised, l2 / l2"),
     )
     for name, score, unit in scores:
-        table.add_row(name, "none" if score is None else f"{score:.4g}", unit)
+        if score is not None:
+            table.add_row(name, f"{score:.4g}", unit)
     parts: list[RenderableType] = [table]
     if len(evaluation.ladder) > 1:
         parts.append(ladder_table(evaluation))
@@ -80,7 +81,7 @@ def ladder_table(evaluation: Evaluation) -> WholeTable:
     for heading in ("attack", "attacked", "broken", "robust accuracy", "95 % interval"):
         table.add_column(heading, justify="left" if heading == "attack" else "right")
     natural, interval = evaluation.natural_accuracy, evaluation.natural_interval
-    table.add_row("none", "", "", f"{natural:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+    table.add_row("clean images", "", "", f"{natural:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
     for rung in evaluation.ladder:
         between = f"{rung.robust_interval.low:.4f} – {rung.robust_interval.high:.4f}"
         name = attack_text(rung.attack, brief=True)
@@ -105,10 +106,12 @@ def checks_table(evaluation: Evaluation) -> WholeTable:
 def trust_text(evaluation: Evaluation) -> str:
     """How many checks were made, and which failed."""
     if not evaluation.checks:
-        return "not checked: scored by a version without checks of trust"
+        return "not checked: scored by a version without sanity checks of the attacks"
     failed = ", ".join(check.name for check in evaluation.failed_checks)
-    made = f"{len(evaluation.checks)} checks of trust after the rung “{evaluation.fidelity}”"
-    return f"{made}: failed {failed}" if failed else f"{made}: all passed"
+    made = f"{len(evaluation.checks)} sanity checks of the attacks"
+    if failed:
+        return f"{len(evaluation.failed_checks)} of {made} failed: {failed}"
+    return f"all {made} passed (this says nothing about accuracy)"
 
 
 def verdict_text(evaluation: Evaluation) -> str:
@@ -125,7 +128,9 @@ def verdict_text(evaluation: Evaluation) -> str:
     if failed:
         return f"NOT TO BE TRUSTED: {stated}; failed: {', '.join(failed)}"
     noted = f"; {len(evaluation.warnings)} other warnings" if evaluation.warnings else ""
-    return f"NO REASON FOR DOUBT FOUND: {stated}; all {len(evaluation.checks)} checks passed{noted}"
+    return (
+        f"NO REASON FOR DOUBT FOUND: {stated}; all {len(evaluation.checks)} sanity checks of the attacks passed{noted}"
+    )
 
 
 def audit_view(evaluation: Evaluation, subject: str) -> RenderableType:
@@ -148,7 +153,7 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         (c.name, "passed" if c.passed else "FAILED", c.words, _figures(c.figures)) for c in evaluation.checks
     )
     colour = "#b3261e" if evaluation.failed_checks else "#1b7a3d"
-    warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.warnings) or "<li>none</li>"
+    warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.warnings)
     natural = (
         f"natural accuracy {evaluation.natural_accuracy:.4f} ({evaluation.natural_interval.low:.4f} – "
         f"{evaluation.natural_interval.high:.4f}){_balanced(evaluation)}, instability "
@@ -166,7 +171,7 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         f"<h2>Attacks</h2><table><tr><th>attack</th><th>attacked</th><th>broken</th><th>robust accuracy</th>"
         f"<th>95 % interval</th></tr>{rungs}</table>"
         f"<h2>Checks</h2><table><tr><th>check</th><th>verdict</th><th>found</th><th>figures</th></tr>{checks}</table>"
-        f"<h2>Warnings</h2><ul>{warned}</ul></body></html>"
+        f"{f'<h2>Warnings</h2><ul>{warned}</ul>' if warned else ''}</body></html>"
     )
 
 

@@ -1,14 +1,14 @@
 """Progress of long work on a terminal (live) or in a log (a line at a time)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from nas.report.tables import duration_text, progress_line, progress_view, waiting_view
 from nas.search.problem import Progress as SearchProgress
@@ -116,23 +116,27 @@ def attack_lines(console: Console) -> "Callable[[AttackReport], None]":
 
 @contextmanager
 def retraining_progress(console: Console) -> Iterator["Callable[[CurvePoint, int], None]"]:
-    """Receiver of a retraining's epochs: a bar on a terminal, one line per validation elsewhere."""
+    """Receiver of a retraining's epochs: a bar and the clock on a terminal, one line per validation elsewhere."""
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
-        BarColumn(),
+        BarColumn(bar_width=10),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=None)
+    bar = Progress(*columns)
+    task = bar.add_task("", total=None)
 
-        def update(point: "CurvePoint", total: int) -> None:
-            text = f"loss {point.loss:.3f}"
-            if point.robust_accuracy is not None:
-                text += f", validation robust {point.robust_accuracy:.3f}, natural {point.natural_accuracy:.3f}"
-                if not console.is_terminal:
-                    console.print(f"epoch {point.epoch}/{total}: {text}", soft_wrap=True, highlight=False)
-            bar.update(task, completed=point.epoch, total=total, description=text)
+    def update(point: "CurvePoint", total: int) -> None:
+        text = f"loss {point.loss:.3f}"
+        if point.robust_accuracy is not None:
+            text += f", robust {point.robust_accuracy:.3f}, natural {point.natural_accuracy:.3f}"
+            if not console.is_terminal:
+                console.print(f"epoch {point.epoch}/{total}: {text} (validation)", soft_wrap=True, highlight=False)
+        bar.update(task, completed=point.epoch, total=total, description=text)
 
+    # The empty line takes what a terminal echoes, as under the panel of a search.
+    live = Live(Group(bar, ""), console=console, refresh_per_second=4, transient=True)
+    with live if console.is_terminal else nullcontext():
         yield update

@@ -162,14 +162,27 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),
     )
     hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
-    first = facts["begins_with"]
-    over = f"; {first['over_budget']} over the budget will be rejected" if first["over_budget"] else ""
-    yield "begins with", f"{first['anchors']} anchors, {first['architectures'] - first['anchors']} of start_from{over}"
+    if facts["begins_with"]["architectures"]:
+        yield "first trials", _first_text(facts["begins_with"])
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
     if "time" in facts:
         yield "time", _time_text(facts["time"])
         yield "retraining", retraining_text(facts["retraining"])
     yield "disk", f"about {bytes_text(facts['disk_bytes'])}"
+
+
+def _first_text(first: Mapping[str, Any]) -> str:
+    """What is proposed before the sampler proposes anything, and what of it is not trained."""
+    over: Sequence[str] = first["anchors_over_budget"]
+    parts = []
+    if first["anchors"]:
+        skipped = "both are" if len(over) == 2 else f"the {over[0]} is" if over else ""
+        named = " and ".join(("the smallest", "the largest")[: first["anchors"]])
+        parts.append(f"{named} network" + (f" ({skipped} over budget and skipped)" if over else ""))
+    if listed := first["architectures"] - first["anchors"]:
+        skipped = f" ({more} over budget and skipped)" if (more := first["over_budget"] - len(over)) else ""
+        parts.append(f"{listed} of search.start_from{skipped}")
+    return ", then ".join(parts)
 
 
 def _per_class_text(classes: Mapping[str, Mapping[str, int | None]]) -> str:

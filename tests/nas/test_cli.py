@@ -162,7 +162,9 @@ def test_evaluate_refuses_what_it_cannot_do(retrained: Path, capsys: Capture, op
 
 
 def test_a_retraining_with_other_settings_is_not_mixed_with_the_finished_one(retrained: Path, capsys: Capture) -> None:
-    _refused(nas(capsys, "retrain", RUN, "--pick", "0", "--set", "retrain.epochs=3"), 1, "other settings")
+    other = ["retrain", RUN, "--pick", "0", "--set", "retrain.epochs=3"]
+    _refused(nas(capsys, *other), 1, "other settings (retrain.epochs was 2, is 3); --name NAME")
+    _refused(nas(capsys, *other, "--name", "../x"), 2, "--name ../x")
 
 
 def test_damaged_weights_are_refused(retrained: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -220,6 +222,12 @@ def _refused(ended: Ended, code: int, *named: str) -> None:
 )
 def test_a_mistake_gets_one_message(here: Path, capsys: Capture, arguments: list[str], code: int, named: str) -> None:
     _refused(nas(capsys, *arguments), code, named)
+
+
+def test_a_changed_config_is_refused_with_what_the_run_can_answer_without_it(here: Path, capsys: Capture) -> None:
+    refused = nas(capsys, "search", "tiny.yaml", "--set", "budget.params=1000")
+    ways = "nas front runs/tiny --objectives … --where …", "'search.start_from.runs=[runs/tiny]'", "--run NAME"
+    _refused(refused, 2, "budget.params: the run has null, the config has 1000", *ways)
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/tmp/nas_absolute", "a/b"])

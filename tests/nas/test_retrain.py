@@ -195,7 +195,7 @@ def test_a_finished_retraining_is_only_read(whole: Path, monkeypatch: pytest.Mon
 
 def test_a_finished_retraining_with_other_settings_is_refused(whole: Path) -> None:
     run = make_run(whole.parent.parent, learning_rate=0.06)
-    with pytest.raises(CheckpointError, match=r"other settings.*trial 5 again"):
+    with pytest.raises(CheckpointError, match=r"other settings \(retrain.learning_rate was .*, is 0.06\); --name NAME"):
         retrain(run, picked(run), quiet)
 
 
@@ -204,7 +204,7 @@ def test_a_half_done_retraining_with_other_settings_is_refused(tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         retrain(run, picked(run), kill_after(1))
     other = make_run(tmp_path / "run", beta=1.0)
-    with pytest.raises(CheckpointError, match="another training"):
+    with pytest.raises(CheckpointError, match=r"other settings \(retrain.beta was .*, is 1.0\); --name NAME"):
         retrain(other, picked(other), quiet)
 
 
@@ -253,3 +253,18 @@ def test_losses_of_the_curve_are_finite(whole: Path) -> None:
     import pandas as pd
 
     assert all(math.isfinite(value) for value in pd.read_csv(whole / "curve.csv").loss)
+
+
+def test_two_retrainings_of_a_trial_stand_side_by_side(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Begun(Exception):
+        pass
+
+    def begin(*_: object) -> None:
+        raise Begun
+
+    monkeypatch.setattr(nas.retrain, "train_epoch", begin)
+    run = make_run(whole.parent.parent, learning_rate=0.06)
+    with pytest.raises(Begun):
+        retrain(run, picked(run), quiet, name="slow")
+    assert (whole.parent / f"{whole.name}-slow" / "settings.json").exists()
+    assert not (whole / "settings.json").exists(), "a finished one is described by genotype.json"

@@ -202,14 +202,23 @@ def test_check_counts_what_a_search_begins_with(here: Path, capsys: pytest.Captu
         assert ended.code == 0, ended.err
         return ended.out
 
-    assert json.loads(check())["begins_with"] == {"architectures": 2, "anchors": 2, "over_budget": 0}
+    assert json.loads(check())["begins_with"] == {
+        "architectures": 2,
+        "anchors": 2,
+        "over_budget": 0,
+        "anchors_over_budget": [],
+    }
     front = {record.genotype.key for record in open_run(TINY).front().records}
     found = json.loads(check(FROM[1], "search.anchors=false"))["begins_with"]
-    assert found == {"architectures": len(front), "anchors": 0, "over_budget": 0}
+    assert found == {"architectures": len(front), "anchors": 0, "over_budget": 0, "anchors_over_budget": []}
     costs = [record.costs.params for record in open_run(TINY).records]
     budget = f"budget.params={min(costs)}"
-    assert json.loads(check(budget))["begins_with"] == {"architectures": 2, "anchors": 2, "over_budget": 1}
-    assert "2 anchors, 1 of start_from; 2 over the budget will be rejected" in check(budget, FROM[0], form="table")
+    tight = json.loads(check(budget))["begins_with"]
+    assert (tight["architectures"], tight["over_budget"], tight["anchors_over_budget"]) == (2, 1, ["largest"])
+    table = check(budget, FROM[0], form="table")
+    assert "the smallest and the largest network (the largest is over budget and skipped)" in table
+    assert "then 1 of search.start_from (1 over budget and skipped)" in table
+    assert "first trials" not in check("search.anchors=false", form="table"), "there are none"
     refused = nas(capsys, "check", "tiny.yaml", "--no-time", "--set", "search.start_from.runs=[runs/none]")
     assert (refused.code, "no run in runs/none" in refused.message) == (2, True)
 

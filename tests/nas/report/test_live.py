@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nas.report.live import SearchView, live_progress
+from nas.report.live import SearchView, live_progress, retraining_progress
+from nas.retrain import CurvePoint
 from nas.search.problem import Progress
 from nas.trial import epochs_trained
 from tests.terminal import screen
@@ -81,6 +82,20 @@ def test_no_border_remains_where_the_terminal_echoes_ctrl_c(presses: int) -> Non
         report(PROGRESS)
         printed.print(end="")
         printed.file.write("^C" * presses)
+    assert "".join(shown(printed)) == ""
+
+
+def test_a_retraining_fits_80_columns_and_leaves_nothing() -> None:
+    printed = console(80)
+    point = CurvePoint(123, 1.2345, 0.5, 0.1, natural_accuracy=0.71234, robust_accuracy=0.61234)
+    with retraining_progress(printed) as report:
+        report(point, 200)
+        printed.print(end="")
+        text = shown(printed)[0]
+        printed.file.write("^C" * 3)
+    assert "epoch 123/200" in text
+    assert "0:00:00" in text, "the time that has passed"
+    assert "loss 1.234, robust 0.612, natural 0.712" in text
     assert "".join(shown(printed)) == ""
 
 
