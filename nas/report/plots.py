@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.budgets import COSTS
-from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, is_non_dominated, losses
+from nas.pareto import ACCURACIES, METRICS, Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
-from nas.report.tables import COLUMNS, columns_for, genotype_text, warnings_of
+from nas.report.names import column_name
+from nas.report.tables import cell, columns_for, genotype_text, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -244,7 +245,7 @@ def _parallel(front: ParetoFront) -> Any:
 
 def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
     columns = columns_for(front)
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *(COLUMNS.get(c, c) for c in columns), "genotype"))
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *map(column_name, columns), "genotype"))
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
     )
@@ -265,17 +266,20 @@ def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: Paret
 
 
 def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
-    from nas.pareto import METRICS
+    return [str(record.number), *(_cell(name, record) for name in columns), genotype_text(record.genotype.values)]
 
-    values = [METRICS[name].read(record) for name in columns]
-    shown = [f"{value:,.0f}" if name in COSTS else f"{value:.3f}" for name, value in zip(columns, values, strict=True)]
-    return [str(record.number), *shown, genotype_text(record.genotype.values)]
+
+def _cell(name: str, record: TrialRecord) -> str:
+    if name not in METRICS:
+        return cell(name, record)
+    value = METRICS[name].read(record)
+    return f"{value:,.0f}" if name in COSTS else f"{value:.3f}"
 
 
 def _hover(record: TrialRecord) -> str:
     names = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
     shown = zip(names, _cells(record, names)[1:], strict=False)
-    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{name} {value}" for name, value in shown),
+    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{column_name(name)} {value}" for name, value in shown),
                         genotype_text(record.genotype.values)])  # fmt: skip
 
 
