@@ -10,6 +10,7 @@ from rich.text import Text
 
 from nas.evaluation import CertifiedBound
 from nas.records import Evaluation, Interval, TrialRecord
+from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 
 
@@ -44,17 +45,18 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
             largest = f"the largest class alone has {evaluation.chance:.4f} of the images"
             table.add_row("  balanced", f"{balanced:.4f}", f"mean over the classes; {largest}")
     scores = (
-        ("instability", evaluation.instability, "nats: KL of the clean and the adversarial prediction"),
-        ("", evaluation.instability_scaled, "on the scale of Mousavi 2023: KL / ‖x − x̂‖_inf"),
-        ("Lipschitz, closed form", evaluation.lipschitz_bound_log10, "log10 of eq. 5, of the architecture only"),
-        ("Lipschitz, certified", evaluation.lipschitz_certified_log10, "log10 of a proved upper bound, l2 / l2"),
-        ("Lipschitz, empirical", evaluation.lipschitz_empirical, "eq. 6, l2 of logits / l2 of pixels"),
-        ("", evaluation.lipschitz_empirical_scaled, "on the scale of Mousavi 2023: l1 / l_inf"),
-        ("", evaluation.lipschitz_maximised, "eq. 6, the ratio itself maximised, l2 / l2"),
+        ("instability", "nats: KL of the clean and the adversarial prediction"),
+        ("instability_scaled", "as in the tables of Mousavi 2023: KL / ‖x − x̂‖_inf"),
+        ("lipschitz_bound_log10", "closed form, eq. 5, of the architecture only"),
+        ("lipschitz_certified_log10", "a proved upper bound, l2 / l2"),
+        ("lipschitz_empirical", "eq. 6, l2 of logits / l2 of pixels"),
+        ("lipschitz_empirical_scaled", "as in the tables of Mousavi 2023: l1 / l_inf"),
+        ("lipschitz_maximised", "eq. 6, the ratio itself maximised, l2 / l2"),
     )
-    for name, score, unit in scores:
+    for name, unit in scores:
+        score: float | None = getattr(evaluation, name)
         if score is not None:
-            table.add_row(name, f"{score:.4g}", unit)
+            table.add_row(column_name(name), f"{score:.4g}", unit)
     parts: list[RenderableType] = [table]
     if len(evaluation.ladder) > 1:
         parts.append(ladder_table(evaluation))

@@ -7,7 +7,8 @@ import numpy as np
 from nas.budgets import COSTS
 from nas.pareto import Member, Metric
 from nas.records import Evaluation
-from nas.report.tables import COLUMNS, cell
+from nas.report.names import column_name
+from nas.report.tables import cell
 from nas.report.whole_table import WholeTable
 
 
@@ -22,8 +23,8 @@ def intervals_table(members: Sequence[Member], objectives: Sequence[Metric], tit
     table.add_column("seeds", justify="right")
     for objective in objectives:
         arrow = "↓" if objective.direction == "minimize" else "↑"
-        table.add_column(f"{COLUMNS.get(objective.name, objective.name)} {arrow}", justify="right", no_wrap=True)
-    table.add_column(f"rank by {COLUMNS.get(objectives[0].name, objectives[0].name)}", justify="right")
+        table.add_column(f"{column_name(objective.name)} {arrow}", justify="right", no_wrap=True)
+    table.add_column(f"rank by {column_name(objectives[0].name)}", justify="right")
     table.add_column("dominated", justify="right", no_wrap=True)
     for member in members:
         cells = [_cell(member, objective) for objective in objectives]
@@ -72,7 +73,7 @@ def seeds_table(trainings: Mapping[int, Evaluation]) -> WholeTable:
     columns = {name: [getattr(evaluation, name) for evaluation in trainings.values()] for name in SEED_COLUMNS}
     columns = {name: values for name, values in columns.items() if None not in values}
     for name in columns:
-        table.add_column(COLUMNS.get(name, "log10 certified"), justify="right")
+        table.add_column(column_name(name), justify="right")
     for row, repeat in enumerate(trainings):
         label = f"{repeat}, the search's own" if repeat == 0 else str(repeat)
         table.add_row(label, *(f"{values[row]:.4g}" for values in columns.values()))

@@ -18,7 +18,8 @@ from nas.budgets import COSTS
 from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, is_non_dominated, losses
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
-from nas.report.tables import COLUMNS, columns_for, genotype_text, number_in, warnings_of
+from nas.report.names import column_name
+from nas.report.tables import columns_for, genotype_text, number_in, warnings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -244,7 +245,7 @@ def _parallel(front: ParetoFront) -> Any:
 
 def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
     columns = columns_for(front)
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *(COLUMNS.get(c, c) for c in columns), "genotype"))
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *map(column_name, columns), "genotype"))
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
     )
@@ -275,7 +276,7 @@ def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
 def _hover(record: TrialRecord) -> str:
     names = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
     shown = zip(names, _cells(record, names)[1:], strict=False)
-    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{name} {value}" for name, value in shown),
+    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{column_name(name)} {value}" for name, value in shown),
                         genotype_text(record.genotype.values)])  # fmt: skip
 
 

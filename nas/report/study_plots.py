@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import UsageError
+from nas.report.names import column_name
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR, figure_of, png_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def agreement_png(rows: Sequence[dict[str, Any]], safe: float, title: str, note:
     for axes, name in zip(grid.flat, names, strict=False):
         _agreement_panel(axes, [row for row in rows if row["metric"] == name])
         axes.axhline(safe, color=PICK_COLOUR, linewidth=0.9, linestyle="--", label=f"unsafe if surely below {safe:g}")
-        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_title(column_name(name), fontsize=10)
         axes.set_xlabel("epoch", fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in figure.axes[len(names) :]:

@@ -6,23 +6,23 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 
-HEADINGS = {
-    "macs": "MACs", "params": "params", "natural_accuracy": "natural", "robust_accuracy": "robust",
-    "instability_scaled": "instability", "lipschitz_empirical_scaled": "Lipschitz, empirical",
-}  # fmt: skip
+PAPERS = ("macs", "params", "natural_accuracy", "robust_accuracy", "instability_scaled", "lipschitz_empirical_scaled")
+"""Columns of the paper's table."""
 
 
 def paper_table(rows: Sequence[Mapping[str, Any]], source: str) -> RenderableType:
     """Networks with the paper's columns; below a value, the printed one and the difference."""
     table = WholeTable()
-    for heading in ("network", "seeds", *HEADINGS.values()):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name in ("network", "seeds", *PAPERS):
+        table.add_column(column_name(name), justify="left" if name == "network" else "right")
     for row in rows:
-        table.add_row(row["network"], str(row["seeds"]), *(_cell(row, name) for name in HEADINGS))
+        table.add_row(row["network"], str(row["seeds"]), *(_cell(row, name) for name in PAPERS))
     notes = [
-        "mean ± standard deviation over seeds; instability is KL / l_inf, Lipschitz l1 / l_inf: the paper's scales"
+        "mean ± standard deviation over seeds; paper's scale: instability is KL / l_inf, Lipschitz l1 / l_inf (others: "
+        "nats, l2 / l2)"
     ]
     if any("macs_paper" in row for row in rows):
         notes.append(f"grey: printed value and difference; {source}")
@@ -32,12 +32,10 @@ def paper_table(rows: Sequence[Mapping[str, Any]], source: str) -> RenderableTyp
 def paper_markdown(rows: Sequence[Mapping[str, Any]], source: str) -> str:
     """The same as a Markdown table."""
     printed = any("macs_paper" in row for row in rows)
-    head = ["network", "seeds", *HEADINGS.values()]
+    head = ["network", "seeds", *map(column_name, PAPERS)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
-        cells = [
-            _value(row, name) + (f" ({_printed(row, name)})" if f"{name}_paper" in row else "") for name in HEADINGS
-        ]
+        cells = [_value(row, name) + (f" ({_printed(row, name)})" if f"{name}_paper" in row else "") for name in PAPERS]
         lines.append(f"| {' | '.join([row['network'], str(row['seeds']), *cells])} |")
     note = f"\n\nIn brackets: printed value and difference. {source}" if printed else ""
     return "\n".join(lines) + note + "\n"
@@ -103,7 +101,7 @@ def _agreement_table(title: str, rows: Sequence[Mapping[str, Any]]) -> WholeTabl
         table.add_column(heading, justify="left" if heading == "candidates" else "right")
     names = list(dict.fromkeys(row["metric"] for row in rows))
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(column_name(name), justify="right")
     for epochs, sample in dict.fromkeys((row["epochs"], row["sample"]) for row in rows):
         same = {row["metric"]: row for row in rows if (row["epochs"], row["sample"]) == (epochs, sample)}
         label = "survivors (biased)" if sample == "survivors" else sample
@@ -118,9 +116,9 @@ def _taus(title: str, effects: Mapping[str, Mapping[str, Any]]) -> WholeTable:
     table.add_column("")
     names = list(dict.fromkeys(name for row in effects.values() for name in row))
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(column_name(name), justify="right")
     for factor, row in effects.items():
-        table.add_row(factor, *(_tau(row.get(name)) for name in names))
+        table.add_row(column_name(factor), *(_tau(row.get(name)) for name in names))
     return table
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from nas.budgets import Deployment, count_costs
 from nas.pareto import METRICS, ParetoFront, number_of
 from nas.records import Interval, TrialRecord
+from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
@@ -28,7 +29,7 @@ def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), se
     table = WholeTable(title, kept=1 + len({*arrows, *budgeted}), see=see)
     table.add_column("trial", justify="right")
     for name in columns:
-        table.add_column(f"{COLUMNS.get(name, name.replace('_', ' '))}{arrows.get(name, '')}", justify="right")
+        table.add_column(f"{column_name(name)}{arrows.get(name, '')}", justify="right")
     table.add_column("genotype", no_wrap=True)
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
     for record in front.records:
@@ -39,19 +40,20 @@ def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), se
     return table
 
 
-COLUMNS = {
-    "robust_accuracy": "robust",
-    "natural_accuracy": "natural",
-    "balanced_robust_accuracy": "balanced robust",
-    "balanced_natural_accuracy": "balanced natural",
-    "params": "params",
-    "macs": "MACs",
-    "weight_bytes": "weights",
-    "peak_activation_bytes": "peak RAM",
-    "instability": "instability",
-    "lipschitz_bound_log10": "log10 bound",
-    "lipschitz_empirical": "Lipschitz",
-}
+COLUMNS = (
+    "robust_accuracy",
+    "natural_accuracy",
+    "balanced_robust_accuracy",
+    "balanced_natural_accuracy",
+    "params",
+    "macs",
+    "weight_bytes",
+    "peak_activation_bytes",
+    "instability",
+    "lipschitz_bound_log10",
+    "lipschitz_empirical",
+)
+"""Metrics that a front shows where there is room."""
 
 
 def columns_for(front: ParetoFront, budgeted: Sequence[str] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.data.facts import read_facts
-from nas.errors import UsageError
+from nas.errors import CheckpointError, UsageError
 from nas.records import Evaluation, Fidelity, Rung, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -91,13 +91,15 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     """Evaluation of a trained trial as if no other than `attacks`, which it has met, had been made.
 
     Where its last iterates come from another attack and their scores image by image are not in `folder` (of all
-    trials), the scores in LAST_ITERATE are NaN. Raises UsageError where robust accuracy itself needs that file.
+    trials), the scores in LAST_ITERATE are NaN; balanced robust accuracy is None, as no rung of the ladder has it.
+    Raises UsageError where robust accuracy itself needs that file.
     """
     evaluation = evaluation_of(record)
     made, own = _made(evaluation), _key(evaluation.attack)
     if attacks == made:
         return evaluation
-    alone = replace(evaluation, warnings=(), checks=(), fidelity="attack" if own in attacks else "screen")
+    fidelity: Fidelity = "attack" if own in attacks else "screen"
+    alone = replace(evaluation, warnings=(), checks=(), fidelity=fidelity, balanced_robust_accuracy=None)
     if made[: len(attacks)] != attacks:
         rung = _rung_alone(evaluation, _images(record, folder, evaluation.fidelity), record, folder)
         return _cut(alone, (rung,))
@@ -210,14 +212,12 @@ def _rung_alone(evaluation: Evaluation, images: "ImageScores | None", record: Tr
 
 def _images(record: TrialRecord, folder: Path, fidelity: Fidelity) -> "ImageScores | None":
     """Scores image by image after a rung; None where they are missing, damaged or of another evaluation."""
-    import safetensors
-
     from nas.evaluation import load_scores
     from nas.trial import images_path, trial_folder
 
     try:
         images = load_scores(images_path(trial_folder(folder, record.number), fidelity))
-    except (OSError, TypeError, safetensors.SafetensorError):
+    except CheckpointError:
         return None
     return images if len(images.robust) == evaluation_of(record).num_images else None
 

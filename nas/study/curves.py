@@ -6,15 +6,14 @@ from typing import Any
 
 from nas.errors import UsageError
 from nas.files import read_json_lines
+from nas.pareto import METRICS
 from nas.records import Evaluation, TrialRecord, from_json
 from nas.study.groups import groups_of
 from nas.trial import CURVE, trial_folder
 
-CURVES = (
-    ("natural_accuracy", "natural accuracy"),
-    ("robust_accuracy", "robust accuracy"),
-    ("instability_scaled", "perturbation instability (KL / l_inf)"),
-    ("lipschitz_empirical_scaled", "empirical Lipschitz (l1 / l_inf)"),
+CURVES = tuple(
+    (name, METRICS[name].title)
+    for name in ("natural_accuracy", "robust_accuracy", "instability_scaled", "lipschitz_empirical_scaled")
 )
 """Panels: the paper's figures 2 and 3, and 4."""
 NOT_TRACKED = "no trial was scored after every epoch; train with --set training.track_every_epoch=true"

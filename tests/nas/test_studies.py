@@ -118,7 +118,7 @@ def test_the_table_in_every_format(swept: Path, capsys: Capture) -> None:
     assert {line.count("|") for line in markdown} == {len(COLUMNS) + 3}
     assert len(markdown) == 2 + 3
     printed = nas(capsys, "table", RUN)
-    assert (printed.code, "instability is KL / l_inf" in printed.out) == (0, True)
+    assert (printed.code, "instability is KL / l_inf" in " ".join(printed.out.split())) == (0, True)
     for row in rows:
         assert row["network"] in printed.out
         assert f"{row['params']:,.0f}" in printed.out

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from nas.budgets import Deployment
 from nas.cli.options import out
 from nas.pareto import METRICS, ParetoFront, front_of
+from nas.report.plots import front_html
 from nas.report.tables import block_table, front_table
 from nas.report.whole_table import WholeTable
 from tests.builders import trial
@@ -49,11 +50,10 @@ def test_a_front_shows_its_objectives_then_the_budgeted_costs_and_names_what_is_
     heading = text.splitlines()[2]
     assert heading.index("robust") < heading.index("params") < heading.index("MACs")
     note = " ".join(text.partition("left out at 80 columns: ")[2].split())
-    assert note.startswith(
-        "weights, peak RAM, instability, log10 bound, Lipschitz, genotype; a terminal of 148 columns"
-    )
+    names = "weights, peak RAM, instability, Lipschitz bound (log10), empirical Lipschitz, genotype"
+    assert note.startswith(f"{names}; a terminal of 170 columns")
     assert note.endswith("so does `nas front runs/x`")
-    everything = printed(front_table(front("robust_accuracy", "params"), "Pareto front", ["macs"]), 148)
+    everything = printed(front_table(front("robust_accuracy", "params"), "Pareto front", ["macs"]), 170)
     assert "left out" not in everything
     assert "W 0.5  E 2" in everything
 
@@ -61,8 +61,17 @@ def test_a_front_shows_its_objectives_then_the_budgeted_costs_and_names_what_is_
 def test_a_score_that_was_measured_for_no_trial_has_no_column() -> None:
     found = front_of([trial(0, lipschitz_bound_log10=None)], (METRICS["robust_accuracy"],))  # type: ignore[arg-type]
     text = printed(front_table(found, "Pareto front"), 200)
-    assert "log10 bound" not in text
+    assert "Lipschitz bound" not in text
     assert "none" not in text
+
+
+def test_balanced_accuracies_of_uneven_classes_are_shown_in_tables_and_pages() -> None:
+    uneven = trial(0, balanced_robust_accuracy=0.234, balanced_natural_accuracy=0.567)
+    found = front_of([uneven], (METRICS["robust_accuracy"], METRICS["params"]))
+    for text in (printed(front_table(found, "front"), 220), front_html(found, [uneven], "front", [], None)):
+        assert "balanced robust" in text
+        assert "0.234" in text
+        assert "0.567" in text
 
 
 @at_each_width

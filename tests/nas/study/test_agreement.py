@@ -27,6 +27,7 @@ from nas.study.agreement import (
     safety,
     samples_of,
 )
+from nas.study.curves import READ
 from nas.trial import CURVE, images_path, trial_folder
 from tests.builders import evaluation, trial
 
@@ -103,13 +104,13 @@ def test_the_metrics_are_those_that_training_tells_and_that_vary() -> None:
 
 
 def test_tracked_epochs_are_rungs_and_halting_sees_its_own(tmp_path: Path) -> None:
-    records = [passed(n, -n, n) for n in range(6)]
+    records, same = [passed(n, -n, n) for n in range(6)], {**dict.fromkeys(READ, 0.5), "split": "x"}
     for record in records:
         path = trial_folder(tmp_path, record.number) / CURVE
         path.parent.mkdir()
         n = record.number  # the epochs after a kill are written again: the later ones count
         curve = [(1, n), (2, 99 - n), (3, 7.0), (2, -n), (3, n % 3), (4, n)]
-        path.write_text("".join(json.dumps({"epoch": e, "robust_accuracy": v, "split": "x"}) + "\n" for e, v in curve))
+        path.write_text("".join(json.dumps({**same, "epoch": e, "robust_accuracy": v}) + "\n" for e, v in curve))
     found = {one.epochs: one.tau for one in rung_agreement(samples_of(records, 0), tmp_path, ROBUST)}
     assert found == {1: pytest.approx(-1), 2: pytest.approx(-1), 3: pytest.approx(9 / (15 * 12) ** 0.5 - 3 / 180**0.5)}
     assert found.keys() == {1, 2, 3}, "the last epoch is the end"

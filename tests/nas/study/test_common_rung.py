@@ -66,8 +66,13 @@ def scores(records: Sequence[TrialRecord], name: str = "robust_accuracy") -> lis
 
 def test_a_search_is_judged_by_the_attack_that_every_candidate_met(tmp_path: Path) -> None:
     write_images(tmp_path, 1, "screen", 0.5, instability=0.04)
-    common = at_common_rung([(tmp_path, [screened(0), on_front(1)])], needed=("instability",))
+    front = on_front(1)
+    front = dataclasses.replace(
+        front, evaluation=dataclasses.replace(evaluation_of(front), balanced_robust_accuracy=0.2)
+    )
+    common = at_common_rung([(tmp_path, [screened(0), front])], needed=("instability",))
     (records,) = common.runs
+    assert evaluation_of(records[1]).balanced_robust_accuracy is None, "of four attacks"
     assert scores(records) == pytest.approx([SWEPT[0] + 0.05, SWEPT[1] + 0.05])
     assert scores(records, "instability") == pytest.approx([0.05, 0.04])
     assert scores(records, "lipschitz_empirical_scaled")[1] == pytest.approx(0.8)

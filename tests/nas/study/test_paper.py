@@ -1,11 +1,19 @@
 """The table of Mousavi 2023: printed numbers, ours beside them, and differences that add up."""
 
+from io import StringIO
 from statistics import mean, stdev
 
 import pytest
+from rich.console import Console, RenderableType
 
 from nas.budgets import Deployment, count_costs
-from nas.report.study_tables import paper_markdown, paper_table
+from nas.pareto import METRICS, front_of
+from nas.records import TrialRecord
+from nas.report.evaluations import evaluation_view
+from nas.report.intervals import seeds_table
+from nas.report.names import column_name
+from nas.report.study_tables import agreement_tables, paper_markdown, paper_table
+from nas.report.tables import front_table
 from nas.study import table_rows
 from nas.study.paper import COLUMNS, PAPER
 from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, mobilenet_tiny, preset
@@ -73,7 +81,7 @@ def test_another_network_has_no_printed_values(
     space = mobilenet_tiny(settings, shape, classes)
     (row,) = table_rows([record_of(space, space.smallest())], shape, classes)
     assert not [name for name in row if name.endswith(("_paper", "_difference"))]
-    assert "paper" not in paper_markdown([row], "the paper")
+    assert "printed value" not in paper_markdown([row], "the source")
 
 
 def test_a_row_is_mean_and_deviation_over_seeds() -> None:
@@ -90,3 +98,47 @@ def test_a_row_is_mean_and_deviation_over_seeds() -> None:
     assert "| W = 0.5 | 3 |" in paper_markdown([several, single], "")
     assert "0.450 ± 0.050" in paper_markdown([several, single], "")
     assert paper_table([several, single], "")
+
+
+def _printed(shown: RenderableType) -> str:
+    console = Console(file=StringIO(), width=400)
+    console.print(shown)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_every_quantity_has_one_name_and_no_name_means_two() -> None:
+    names = [column_name(name) for name in METRICS]
+    assert len(set(names)) == len(METRICS)
+    assert [name for name in METRICS if "paper's scale" in column_name(name)] == [
+        "instability_scaled", "lipschitz_empirical_scaled"
+    ]  # fmt: skip
+
+
+def test_values_on_the_papers_scale_are_named_so_wherever_they_stand() -> None:
+    record: TrialRecord = trained(0, 0.5, instability=0.0966, instability_scaled=0.966,
+                                  lipschitz_empirical=1.81, lipschitz_empirical_scaled=30.5)  # fmt: skip
+    assert record.evaluation is not None
+    head = paper_markdown(table_rows([record], SPACE.input_shape, 10), "").splitlines()[0]
+    assert head == ("| network | seeds | MACs | params | natural | robust | instability (paper's scale) | "
+                    "empirical Lipschitz (paper's scale) |")  # fmt: skip
+    front = _printed(front_table(front_of([record], [METRICS["robust_accuracy"]]), "front"))
+    seeds = _printed(seeds_table({0: record.evaluation, 1: record.evaluation}))
+    row = {
+        "compared": "rung",
+        "epochs": 1,
+        "sample": "all",
+        "pairs": 1,
+        "tau": 0.5,
+        "low": None,
+        "high": None,
+        "words": "",
+    }
+    ranks = _printed(agreement_tables([{**row, "metric": name} for name in METRICS], 10))
+    for text in (front, seeds, ranks):
+        assert "instability" in text
+        assert "empirical Lipschitz" in text
+    assert "paper's scale" not in front + seeds
+    rows = {line.split("  ")[0]: line for line in _printed(evaluation_view(record.evaluation)).splitlines()}
+    for name, value in (("instability", "0.0966"), ("instability (paper's scale)", "0.966"),
+                        ("empirical Lipschitz", "1.81"), ("empirical Lipschitz (paper's scale)", "30.5")):  # fmt: skip
+        assert value in rows[name].split()
