@@ -22,7 +22,7 @@ from nas.evaluation import EvaluationSettings
 from nas.machine import DEVICE_PATTERN
 from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
-from nas.settings import Settings
+from nas.settings import AS_WRITTEN, Settings, ratio_text
 from nas.threat import ThreatModel, out_of_box
 from nas.training import Training
 from nas.training.supernet.settings import SupernetTraining
@@ -156,8 +156,8 @@ class RunConfig(Settings):
             step_size = self.threat.epsilon / 4 if attack.step_size is None else attack.step_size
             if training.method != "natural" and attack.steps * step_size < self.threat.epsilon * (1 - 1e-9):
                 raise ValueError(
-                    f"{name}.attack: {attack.steps} steps of {step_size:g} cannot reach the border of the ball, "
-                    f"epsilon = {self.threat.epsilon:g}; raise steps or step_size"
+                    f"{name}.attack: {attack.steps} steps of {ratio_text(step_size)} cannot reach the border of the "
+                    f"ball, epsilon = {ratio_text(self.threat.epsilon)}; raise steps or step_size"
                 )
         return self
 
@@ -238,7 +238,7 @@ def dump_config(config: RunConfig) -> str:
     """YAML text that `load_config` reads back as an equal config, every default written out."""
     yaml, stream = YAML(), StringIO()
     yaml.default_flow_style = None
-    yaml.dump(config.model_dump(mode="json"), stream)
+    yaml.dump(config.model_dump(mode="json", context=AS_WRITTEN), stream)
     return stream.getvalue()
 
 

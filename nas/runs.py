@@ -12,7 +12,7 @@ from random import Random
 from secrets import token_hex
 from typing import Any
 
-from nas.budgets import count_costs
+from nas.budgets import count_costs, over_budget_text
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.crew import Crew, Warn, crew_of
 from nas.data import SearchData, check_same_classes, load_search_data
@@ -36,6 +36,7 @@ from nas.search.start import START, frozen, starts_to_freeze
 from nas.search.study import Place, StudyFile, read_records
 from nas.search.sweep import run_sweep
 from nas.seeding import make_generator
+from nas.settings import AS_WRITTEN
 from nas.sweep import sweep_plan
 from nas.training.checkpoint import load_weights
 from nas.training.supernet import Report, Supernet, kept_supernet
@@ -356,20 +357,16 @@ def check_budget(problem: Problem) -> None:
     rng = Random(0)
     if any(problem.budget.allows(problem.costs(problem.space.sample(rng))) for _ in range(200)):
         return  # the smallest network need not have the lowest peak: a residual that it opens holds memory
-    overrun = {name: value for name, value in problem.budget.overrun(costs).items() if value > 0}
-    if overrun:
-        parts = [f"{name} {getattr(costs, name):,} (limit {getattr(problem.budget, name):,})" for name in overrun]
-        raise EmptyBudget(
-            f"no genotype fits the budget: the smallest network of the space has {', '.join(parts)}; "
-            f"raise the budget or give the space smaller options"
-        )
+    if text := over_budget_text(problem.space.spec(problem.space.smallest()), costs, problem.budget):
+        raise EmptyBudget(f"no genotype fits the budget: the smallest network of the space has {text}")
 
 
 def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
     free_now = MAY_CHANGE if ours.search.evaluator != "scratch" else (*MAY_CHANGE, "supernet")  # which nothing uses
+    mine, stored = (one.model_dump(mode="json", context=AS_WRITTEN) for one in (ours, theirs))
     changed = [
         (field, new, old)
-        for field, new, old in differences(ours.model_dump(mode="json"), theirs.model_dump(mode="json"))
+        for field, new, old in differences(mine, stored)
         if not any(field == free or field.startswith(f"{free}.") for free in free_now)
     ]
     if changed:

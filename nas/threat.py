@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from nas.errors import UsageError
-from nas.settings import Ratio, Settings
+from nas.settings import Ratio, Settings, ratio_text
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class ThreatModel(Settings):
             raise UsageError(f"threat.epsilon: {out_of_box(self.epsilon, diameter)} [{self.norm}]")
 
     def __str__(self) -> str:
-        return f"{self.norm} ε = {self.epsilon:.4g}"
+        return f"{self.norm} ε = {ratio_text(self.epsilon)}"
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""

@@ -2,5 +2,6 @@
 
 from nas.budgets.budget import COSTS, Budget
 from nas.budgets.costs import Deployment, count_costs
+from nas.budgets.largest import over_budget_text
 
-__all__ = ["COSTS", "Budget", "Deployment", "count_costs"]
+__all__ = ["COSTS", "Budget", "Deployment", "count_costs", "over_budget_text"]

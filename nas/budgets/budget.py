@@ -5,22 +5,22 @@ from dataclasses import fields
 from pydantic import Field
 
 from nas.records import Costs
-from nas.settings import Settings
+from nas.settings import Bytes, Count, Settings
 
 COSTS = tuple(field.name for field in fields(Costs))
 """Names of the costs, which are also the names of the limits."""
 
 
 class Budget(Settings):
-    """Upper limits; a limit that is left out does not bind."""
+    """Upper limits, such as 100k or, in bytes, 64KB (64,000) or 64 KiB; one that is left out does not bind."""
 
-    params: int | None = Field(None, ge=1)
+    params: Count | None = Field(None, ge=1)
     """Learnable parameters."""
-    macs: int | None = Field(None, ge=1)
+    macs: Count | None = Field(None, ge=1)
     """Multiply-accumulates per image."""
-    weight_bytes: int | None = Field(None, ge=1)
+    weight_bytes: Bytes | None = Field(None, ge=1)
     """Bytes of the deployed weights."""
-    peak_activation_bytes: int | None = Field(None, ge=1)
+    peak_activation_bytes: Bytes | None = Field(None, ge=1)
     """Bytes of the largest working set of activations at batch 1."""
 
     def overrun(self, costs: Costs) -> dict[str, float]:

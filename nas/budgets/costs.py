@@ -38,7 +38,7 @@ def count_costs(spec: NetworkSpec, deployment: Deployment) -> Costs:
     macs = classifier
     weight_bytes = _bytes(classifier, deployment.weight_bits) + per_channel * spec.num_classes
     peak = outputs = 0
-    for conv, inputs, outputs, held in _walk(spec):
+    for conv, inputs, outputs, held in walk(spec):
         params += conv.num_weights + 2 * conv.out_channels
         macs += conv.num_weights // conv.out_channels * outputs
         weight_bytes += _bytes(conv.num_weights, deployment.weight_bits) + per_channel * conv.out_channels
@@ -47,7 +47,7 @@ def count_costs(spec: NetworkSpec, deployment: Deployment) -> Costs:
     return Costs(params, macs, weight_bytes, _bytes(peak, deployment.activation_bits))
 
 
-def _walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
+def walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
     """Every convolution with its input, output and held residual sizes, in values."""
     _, height, width = spec.input_shape
     for block in spec.blocks:

@@ -23,7 +23,7 @@ def front(
     run: RunPath,
     format: Format = Format.TABLE,
     objectives: Annotated[str, typer.Option(help="Subset of metrics, comma-separated.")] = "",
-    where: Annotated[list[str] | None, typer.Option(help="Condition such as params<=100000; repeatable.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Condition such as params<=100k; repeatable.")] = None,
     pick: Annotated[str, typer.Option(help="Mark the trial that this rule picks (knee, best:METRIC, …).")] = "",
     png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,

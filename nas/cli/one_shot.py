@@ -52,7 +52,7 @@ def transfer(
     described = Transfer(networks["supernet"], attack).describe(config.threat)
     title = f"{run.name}: accuracy of the column on images made against the row"
     note = (
-        f"{rows[0]['images']} validation images, {config.threat.norm} ε = {config.threat.epsilon:g}, "
+        f"{rows[0]['images']} validation images, {config.threat}, "
         f"{config.evaluation.attack.name}; on the diagonal the attack itself, white box; else {described['convention']}"
     )
     if png:

@@ -7,8 +7,9 @@ from typing import Literal
 from nas.errors import UsageError
 from nas.pareto.objectives import Metric, metric
 from nas.records import TrialRecord
+from nas.settings import amount, nearest
 
-_PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*")
+_PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(.+)")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Condition:
         return signed / (abs(self.limit) or 1.0)
 
 
+def _limit(text: str, name: str) -> float:
+    return nearest(amount(text, in_bytes=name.endswith("_bytes")))
+
+
 def parse_condition(text: str) -> Condition:
     """Condition written as METRIC <= NUMBER or METRIC >= NUMBER and nothing else.
 
@@ -41,10 +46,11 @@ def parse_condition(text: str) -> Condition:
     try:
         if match is None:
             raise ValueError
-        name, comparison, limit = match[1], match[2], float(match[3])
+        name, comparison, limit = match[1], match[2], _limit(match[3], match[1])
     except ValueError:
         raise UsageError(
-            f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100000"
+            f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100k or "
+            f"weight_bytes<=64KB"
         ) from None
     chosen = metric(name)
     try:

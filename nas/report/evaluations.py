@@ -12,11 +12,12 @@ from nas.evaluation import CertifiedBound
 from nas.records import Evaluation, Interval, TrialRecord
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
+from nas.settings import ratio_text
 
 
 def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
     """An attack with its settings, as its description has them; `brief` leaves out conventions and constants."""
-    settings = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in attack.items()}
+    settings = {key: ratio_text(value) if isinstance(value, float) else value for key, value in attack.items()}
     shown = ", ".join(
         f"{key} {value}"
         for key, value in settings.items()
@@ -27,7 +28,7 @@ def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
 
 def protocol_text(evaluation: Evaluation) -> str:
     """What the accuracies of an evaluation mean: images, threat, attacks."""
-    threat = f"{evaluation.threat['norm']} ε = {evaluation.threat['epsilon']:.4g}"
+    threat = f"{evaluation.threat['norm']} ε = {ratio_text(evaluation.threat['epsilon'])}"
     attacks = [rung.attack for rung in evaluation.ladder] or [evaluation.attack]
     worst = "worst case of " if len(attacks) > 1 else ""
     named = " + ".join(attack_text(attack, brief=len(attacks) > 1) for attack in attacks)
@@ -122,7 +123,7 @@ def verdict_text(evaluation: Evaluation) -> str:
     stated = (
         f"robust accuracy at most {evaluation.robust_accuracy:.3f} (95 % interval {interval.low:.3f} – "
         f"{interval.high:.3f}) on {evaluation.num_images} {evaluation.split} images, {threat['norm']} ε = "
-        f"{threat['epsilon']:.4g}, after {sum(rung.num_images > 0 for rung in evaluation.ladder)} attacks"
+        f"{ratio_text(threat['epsilon'])}, after {sum(rung.num_images > 0 for rung in evaluation.ladder)} attacks"
     )
     if not evaluation.checks:
         return f"NOT CHECKED: {stated}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.budgets import COSTS
 from nas.config import Retraining, differences, dump_config, load_config
 from nas.errors import ConfigError
 from tests.conftest import ROOT
@@ -172,6 +173,36 @@ def test_a_dumped_config_is_read_back_equal(tmp_path: Path, name: str) -> None:
     again = load_config(write_config(tmp_path, dump_config(config)))
     assert again == config
     assert dump_config(again) == dump_config(config)
+
+
+def test_a_dump_has_ratios_as_they_were_written_and_machines_get_numbers(tmp_path: Path) -> None:
+    text = MINIMAL + "training: {attack: {steps: 10, step_size: 2/255}}\n"
+    config = load_config(write_config(tmp_path, text))
+    dumped = dump_config(config)
+    assert "epsilon: 8/255" in dumped
+    assert dumped.count("step_size: 2/255") == 3, "training's own, and what retrain and supernet take over"
+    assert load_config(write_config(tmp_path, dumped)) == config
+    assert config.threat.model_dump(mode="json")["epsilon"] == 8 / 255, "fingerprints do not change"
+    tenth = dump_config(load_config(write_config(tmp_path, MINIMAL.replace("8/255", "0.1"))))
+    assert "epsilon: 0.1" in tenth
+
+
+def test_budgets_have_units_in_files_and_on_the_command_line(tmp_path: Path) -> None:
+    path = write_config(tmp_path, MINIMAL + "budget: {params: 100k, macs: 8M, weight_bytes: 64 KiB}\n")
+    config = load_config(path, ["budget.peak_activation_bytes=64KB", "budget.params=50k"])
+    assert tuple(getattr(config.budget, cost) for cost in COSTS) == (50_000, 8_000_000, 65_536, 64_000)
+    assert load_config(write_config(tmp_path, dump_config(config))) == config
+
+
+def test_a_unit_of_something_else_is_refused_with_what_is_allowed(refusal: Refusal) -> None:
+    message = refusal(MINIMAL + "budget: {params: 64KB}\n")
+    assert message == 'tiny.yaml:5: budget.params: write a number, such as 100000, 100k, 8M [got "64KB"]'
+    assert "64KB, 64 KiB" in refusal(MINIMAL + "budget: {weight_bytes: 64Kb}\n")
+
+
+def test_steps_that_are_too_short_are_named_as_they_were_written(refusal: Refusal) -> None:
+    message = refusal(MINIMAL + "training: {attack: {steps: 3, step_size: 2/255}}\n")
+    assert "3 steps of 2/255 cannot reach the border of the ball, epsilon = 8/255" in message
 
 
 def test_a_dump_keeps_turned_objectives_and_constraints(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Limits on costs."""
 
 import dataclasses
+import json
 
 import pytest
 from pydantic import ValidationError
@@ -40,3 +41,24 @@ def test_one_broken_limit_is_enough() -> None:
 def test_impossible_limits_are_refused(limit: float) -> None:
     with pytest.raises(ValidationError, match="params"):
         Budget(params=limit)
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "value"),
+    [("params", "100k", 100_000), ("macs", "8M", 8_000_000), ("macs", "1.5 G", 1_500_000_000),
+     ("params", "1_000", 1000), ("weight_bytes", "64KB", 64_000), ("peak_activation_bytes", "64 KiB", 65_536),
+     ("weight_bytes", "64k", 64_000)],
+)  # fmt: skip
+def test_a_limit_may_have_a_unit(field: str, written: str, value: int) -> None:
+    limits = json.dumps({field: written})
+    assert getattr(Budget.model_validate_json(limits, strict=True), field) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "written"),
+    [("params", "64KB"), ("params", "8m"), ("params", "k"), ("params", "1.5"), ("weight_bytes", "64Kb"),
+     ("macs", "-1k"), ("macs", "1e999M"), ("macs", "1e999999999"), ("params", "1/0"), ("params", "")],
+)  # fmt: skip
+def test_a_limit_that_is_no_whole_number_with_its_unit_is_refused(field: str, written: str) -> None:
+    with pytest.raises(ValidationError):
+        Budget.model_validate_json(json.dumps({field: written}), strict=True)

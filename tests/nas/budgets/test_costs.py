@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nas.budgets import Deployment, count_costs
+from nas.budgets.largest import largest_part
 from nas.records import Costs
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, mobilenet_tiny, preset
@@ -116,3 +117,24 @@ def test_weight_bytes_are_those_of_the_folded_network(name: str) -> None:
     channels = sum(conv.out_channels for block in spec.blocks for conv in block.convolutions)
     costs = count_costs(spec, Deployment())
     assert costs.weight_bytes == 4 * (costs.params - channels)
+
+
+def test_the_largest_part_is_named_with_what_shrinks_it() -> None:
+    settings = MobileNetTiny(head_channels=12_800)
+    spec = (space := mobilenet_tiny(settings, (3, 32, 32), 10)).spec(space.smallest())
+    into = spec.blocks[-1].in_channels
+    found = largest_part(spec, "params")
+    assert found == (
+        f"the head ({into} × 12,800) alone holds {(into + 2) * 12_800:,} parameters",
+        "space.head_channels",
+    )
+    assert largest_part(spec, "weight_bytes") == found
+    many = mobilenet_tiny(settings, (3, 32, 32), 1000).spec(space.smallest())
+    words = "the classifier behind the head alone holds 12,800 × 1000 weights"
+    assert largest_part(many, "params") == (words, "space.head_channels")
+    found = {cost: largest_part(HAND, cost)[0] for cost in ("params", "macs", "peak_activation_bytes")}
+    assert found == {
+        "params": "a block of row 1 alone holds 72 parameters",
+        "macs": "a block of row 1 alone holds 208 MACs",
+        "peak_activation_bytes": "a block of row 1 alone holds 40 values",
+    }

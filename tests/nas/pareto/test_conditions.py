@@ -17,6 +17,11 @@ from tests.builders import trial
         ("natural_accuracy >= .9", "natural_accuracy >= 0.9"),
         ("lipschitz_bound_log10 <= -1.5", "lipschitz_bound_log10 <= -1.5"),
         ("params <= 100_000", "params <= 100000"),
+        ("params<=100k", "params <= 100000"),
+        ("macs <= 0.5M", "macs <= 500000"),
+        ("weight_bytes <= 64KB", "weight_bytes <= 64000"),
+        ("peak_activation_bytes<=64 KiB", "peak_activation_bytes <= 65536"),
+        ("instability <= 1/4", "instability <= 0.25"),
     ],
 )
 def test_conditions_are_read_and_shown(text: str, shown: str) -> None:
@@ -36,6 +41,8 @@ def test_conditions_are_read_and_shown(text: str, shown: str) -> None:
         "params<=1<=2",
         "params<=nan",
         "params<=1-2",
+        "params<=64KB",
+        "params<=8m",
         "params => 5",
     ],
 )
