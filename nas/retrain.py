@@ -25,7 +25,7 @@ from nas.runs import Run, check_same_data, supernet_of
 from nas.seeding import derive_seed, make_generator
 from nas.training import TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
-from nas.training.supernet import copied, has_supernet
+from nas.training.supernet import begin_with, has_supernet
 from search_spaces.network import Network, build_network
 
 
@@ -81,10 +81,10 @@ def retrain(
         device = resolve_device(run.config.device)
         data = data.to(device)
         seed = _seed(run, picked)
-        network = _new_network(run, picked, data, seed)
+        network = _new_network(run, picked, data, seed).to(device)
         if supernet is not None:
-            copied(supernet, network)
-        curve = _train(run, picked, data, network.to(device), seed, folder, report, foresee)
+            begin_with(supernet, network, data.train, run.config.retrain)
+        curve = _train(run, picked, data, network, seed, folder, report, foresee)
         checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
         evaluation = evaluate_checkpoint(
             checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING

@@ -26,7 +26,7 @@ from nas.threat import ThreatModel
 from nas.training import Training, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, read_weights, save_training, save_weights
 from nas.training.inheritance import inherit
-from nas.training.supernet import Supernet, copied
+from nas.training.supernet import Supernet, begin_with, copied
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -85,8 +85,10 @@ class TrialPlan:
         spec = self.space.spec(candidate.genotype)
         network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
         origin = {} if reached else self._inherited(network, candidate)
-        if self.supernet is not None:
-            copied(self.supernet, network)
+        if self.supernet is not None and self.trains:
+            begin_with(self.supernet, network, data.train, self.training)
+        elif self.supernet is not None:
+            copied(self.supernet, network)  # batch-norm is re-estimated for scoring
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
         name = _name_of(candidate)
         if reached is not None:

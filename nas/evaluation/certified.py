@@ -13,6 +13,7 @@ from math import isfinite, log10, prod
 import torch
 from torch import nn
 
+from nas.layers import layers_of
 from nas.norms import Factor, factors_of
 
 SLACK = 1e-6
@@ -54,6 +55,8 @@ def certified_lipschitz(network: nn.Module) -> CertifiedBound:
     from a copy, with relative `SLACK` for rounding. Raises ValueError for a network whose layers are not known, or
     whose weights are not finite.
     """
+    if layers_of(network) is None:
+        raise ValueError("no certificate: the network is not made of convolution, batch-norm and ReLU6 alone")
     exact = copy.deepcopy(network).to("cpu", torch.float64)
     if not all(tensor.isfinite().all() for tensor in exact.state_dict().values()):
         raise ValueError("no certificate: weights or batch-norm statistics are not finite")

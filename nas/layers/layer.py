@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.layers.known import are_known
 from search_spaces.blocks import Shortcut
-from search_spaces.network import Network
+from search_spaces.network import Network, Normalization
 
 DENSE_PIXELS = 64
 DENSE_CHANNELS = 3
@@ -49,8 +50,14 @@ class Layer:
 
 
 def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
-    """Layers of `network` in order, or None where it is not made of convolution + batch-norm [+ ReLU6] alone."""
-    if type(network) is not Network:  # a subclass may do anything, here and below
+    """Layers of `network` in order, or None where it is not made of convolution + batch-norm [+ ReLU6] alone.
+
+    Nor where a module has a hook, a parametrization, or tensors that are not its own: see `nas.layers.known`.
+    """
+    if not isinstance(network, Network) or not are_known(network):
+        return None
+    parts = [type(network.normalization), type(network.features), type(network.classifier)]
+    if parts != [Normalization, nn.Sequential, nn.Linear] or len(network.spec.blocks) != len(network.features):
         return None
     found: list[Layer] = []
     for block, module in zip(network.spec.blocks, network.features, strict=True):
@@ -68,28 +75,32 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
 
 
 def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
-    leaves = []
-    for module in block.modules():
-        if not list(module.children()):
-            leaves.append(module)
-        elif type(module).forward not in (nn.Sequential.forward, Shortcut.forward):
-            return None
+    if residual != (isinstance(block, Shortcut) and block.adds_input):
+        return None
+    inside = [module for module in block.modules() if module is not block]
+    if any(isinstance(module, Shortcut) for module in inside):  # a residual that the block's spec lacks
+        return None
+    leaves = [module for module in (block, *inside) if not list(module.children())]
     layers: list[Layer] = []
     while leaves:
         conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
         if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _is_known(conv, norm):
             return None
-        relu6 = bool(leaves) and type(leaves[0]) is nn.ReLU6
+        relu6 = bool(leaves) and _is_relu6(leaves[0])
         leaves = leaves[1:] if relu6 else leaves
         layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
     return None if residual and layers[-1].relu6 else layers
+
+
+def _is_relu6(module: nn.Module) -> bool:
+    return type(module) is nn.ReLU6 and (module.min_val, module.max_val) == (0, 6)
 
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     plain = conv.bias is None and conv.padding_mode == "zeros" and conv.dilation == (1, 1)
     square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
     groups = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
-    return plain and square and groups and norm.affine and norm.track_running_stats and norm.momentum is not None
+    return plain and square and groups and norm.track_running_stats and norm.momentum is not None
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from nas.data import load_search_data, load_test_data
 from nas.errors import ConfigError
 from nas.pareto import hypervolume
 from nas.runs import open_run, supernet_of, trained_network
+from nas.training import TrainingState, start_training
 from nas.training.supernet import copied
-from search_spaces.network import build_network
+from search_spaces.network import Network, build_network
 from tests.benchmarks.front_on_test import measure
 from tests.builders import generator
 from tests.tiny_run import TINY, call, nas, write_config
@@ -65,7 +67,22 @@ def test_a_second_start_trains_no_supernet(inside: Path, capsys: Capture) -> Non
     assert "scored with the weights of the supernet" in " ".join(said.out.split())
 
 
-def test_the_front_is_measured_again_after_fine_tuning_and_from_scratch(inside: Path, capsys: Capture) -> None:
+def begun(module: str, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Statistics of the stem that every training of `module` begins with."""
+    found, plain = list[torch.Tensor](), start_training
+
+    def start(network: Network, *others: Any) -> TrainingState:
+        found.append(network.features[0][1].running_mean.clone())
+        return plain(network, *others)
+
+    monkeypatch.setattr(f"{module}.start_training", start)
+    return found
+
+
+def test_the_front_is_measured_again_after_fine_tuning_and_from_scratch(
+    inside: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statistics = begun("nas.trial", monkeypatch)
     front = [record.genotype.key for record in open_run(ROOT / "tiny").front().records]
     for evaluator in ("fine_tuned", "scratch"):
         said = nas(
@@ -73,6 +90,9 @@ def test_the_front_is_measured_again_after_fine_tuning_and_from_scratch(inside: 
             "--set", f"search.evaluator={evaluator}", "--set", "supernet={epochs: 2, taken_from: runs/tiny}",
         )  # fmt: skip
         assert said.code == 0, said.err
+        assert statistics, "it runs in this process"
+        assert all(mean.any() == (evaluator == "fine_tuned") for mean in statistics), "0 from random weights alone"
+        statistics.clear()
         assert "supernet epoch" not in said.err, "it is taken from the search"
         run = open_run(ROOT / evaluator)
         assert [record.genotype.key for record in run.records] == front
@@ -92,8 +112,10 @@ def test_the_front_is_measured_again_after_fine_tuning_and_from_scratch(inside: 
     assert "trained on from the weights of a supernet" in " ".join(shown.out.split())
 
 
-def test_retrain_begins_with_inherited_weights_where_asked(inside: Path, capsys: Capture) -> None:
-    results = {}
+def test_retrain_begins_with_inherited_weights_where_asked(
+    inside: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, statistics = {}, begun("nas.retrain", monkeypatch)
     for start in ("scratch", "inherited"):
         said = nas(capsys, "retrain", "runs/tiny", "--from", start, "--format", "json", "--pick", "best:params")
         assert said.code == 0, said.err
@@ -101,6 +123,7 @@ def test_retrain_begins_with_inherited_weights_where_asked(inside: Path, capsys:
         described = json.loads((Path(results[start]["folder"]) / "genotype.json").read_text())
         assert described["begun_with"] == ("supernet" if start == "inherited" else "scratch")
         assert results[start]["from"] == start
+    assert [bool(mean.any()) for mean in statistics] == [False, True], "statistics of images belong to the weights"
     assert results["scratch"]["folder"] + "-inherited" == results["inherited"]["folder"]
     repeated = nas(capsys, "evaluate", results["inherited"]["folder"], "--format", "json")
     assert json.loads(repeated.out) == results["inherited"]["evaluation"]

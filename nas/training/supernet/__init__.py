@@ -3,7 +3,7 @@
 from nas.training.supernet.keeping import FOLDER, Report, has_supernet, kept_supernet
 from nas.training.supernet.settings import SupernetTraining
 from nas.training.supernet.training import SupernetLog, SupernetState, start_supernet, train_supernet_epoch
-from nas.training.supernet.weights import Supernet, copied, inherited
+from nas.training.supernet.weights import Supernet, begin_with, copied, inherited
 
 __all__ = [
     "FOLDER",
@@ -12,6 +12,7 @@ __all__ = [
     "SupernetLog",
     "SupernetState",
     "SupernetTraining",
+    "begin_with",
     "copied",
     "has_supernet",
     "inherited",

@@ -106,6 +106,17 @@ def copied(supernet: Supernet, network: Network) -> None:
             parameter.copy_(theirs[name])
 
 
+def begin_with(supernet: Supernet, network: Network, data: Split, settings: Training) -> None:
+    """Fills `network` with its part of the shared weights, for a training on `data` by `settings`.
+
+    Batch-norm gets the statistics of images of `data`, of a batch at least: the first attack sees them, and at 0 and 1
+    it would attack another network. `network` and `data` are on one device.
+    """
+    copied(supernet, network)
+    images = max(settings.batch_norm_images, settings.batch_size)
+    reestimate_batch_norm_(network, batch_norm_batches(data, settings.model_copy(update={"batch_norm_images": images})))
+
+
 def inherited(supernet: Supernet, spec: NetworkSpec, data: Split, settings: Training) -> Network:
     """Network of `spec` with its part of the shared weights, in eval mode; a copy on the supernet's device.
 

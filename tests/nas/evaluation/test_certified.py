@@ -88,6 +88,7 @@ def test_no_pair_of_images_exceeds_the_certificate(make: object) -> None:
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_the_norm_of_every_layer_is_the_one_of_the_modules(kind: str) -> None:
     network = network_of(kind).eval().double()
+    certified = [norm for factor in certified_lipschitz(network).factors[1:-2] for _, norm in factor.norms]
     pairs, modules = [], list(network.features.modules())
     for conv, norm in pairwise(modules):
         if isinstance(conv, nn.Conv2d):
@@ -95,7 +96,6 @@ def test_the_norm_of_every_layer_is_the_one_of_the_modules(kind: str) -> None:
                 lambda conv, inputs, _, norm=norm: pairs.append((conv, norm, inputs[0].shape[1:]))
             )
     network(torch.zeros(1, *network.spec.input_shape, dtype=torch.float64))
-    certified = [norm for factor in certified_lipschitz(network).factors[1:-2] for _, norm in factor.norms]
     assert len(certified) == len(pairs)
     for found, (conv, norm, shape) in zip(certified, list(pairs), strict=True):
         units = torch.eye(shape.numel(), dtype=torch.float64).view(-1, *shape)

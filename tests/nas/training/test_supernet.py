@@ -16,12 +16,14 @@ from nas.attacks import kl_divergence
 from nas.errors import CheckpointError, UsageError
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
+from nas.training import start_training
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.backprop import forward_of
 from nas.training.supernet import (
     Supernet,
     SupernetLog,
     SupernetTraining,
+    begin_with,
     copied,
     has_supernet,
     kept_supernet,
@@ -233,6 +235,21 @@ def test_the_attack_sees_the_statistics_of_the_present_images() -> None:
     copied(state.network, plain)
     reestimate_batch_norm_(plain, [x])
     assert torch.allclose(member.view.logits(x), plain.eval()(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm_images", [0, 32])
+def test_a_training_begins_with_statistics_of_its_images(batch_norm_images: int) -> None:
+    settings = TINY_TRAINING.model_copy(update={"batch_norm_images": batch_norm_images})
+    data, shared = tiny_data().train, supernet()
+    network = build_network(SPACE.spec(SPACE.largest()), generator(), [0.3], [0.4])
+    begin_with(shared, network, data, settings)
+    expected = build_network(network.spec, generator(), [0.3], [0.4])
+    copied(shared, expected)
+    seen = data.images[: batch_norm_images or settings.batch_size].float() / 255
+    reestimate_batch_norm_(expected, list(torch.split(seen, settings.batch_size)))
+    state = start_training(network, settings, generator())
+    x = images()
+    assert torch.allclose(state.view.logits(x), expected.eval()(x), atol=1e-5), "what the first attack sees"
 
 
 def trained(epochs: int, **changes: object) -> tuple[one_shot.SupernetState, list[SupernetLog]]:
