@@ -11,7 +11,19 @@ import torch
 from nas.errors import CheckpointError
 from nas.evaluation import IMAGE_SCORES, ImageScores, load_scores
 from nas.files import read_json
-from nas.pareto import Member, Metric, ParetoFront, Trainings, is_derived, members_by_wilson, members_of
+from nas.pareto import (
+    Member,
+    Metric,
+    ParetoFront,
+    Trainings,
+    absences,
+    has_all,
+    is_derived,
+    members_by_wilson,
+    members_of,
+    selection_effects,
+    selection_words,
+)
 from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.report.tables import tie_notes
@@ -25,6 +37,19 @@ class SureFront:
 
     members: tuple[Member, ...]
     notes: tuple[str, ...]
+
+
+def front_notes(run: Run, front: ParetoFront, asked: Sequence[Metric] = ()) -> list[str]:
+    """What is to be said under a front: which of its objectives and of what else is `asked` were not measured.
+
+    And that its members were selected, with the effect of that where they were trained again.
+    """
+    notes = absences(run.records, (*front.objectives, *asked))
+    if front.records:
+        found = [_with_all(trainings_of(run, record), record, front.objectives) for record in front.records]
+        values = [_values(r, own, front.objectives) for r, own in zip(front.records, found, strict=True)]
+        notes.append(selection_words(selection_effects(values, front.objectives)))
+    return notes
 
 
 def trainings_of(run: Run, record: TrialRecord) -> dict[int, Evaluation]:
@@ -59,7 +84,7 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
     left, and a note says so.
     """
     records, objectives = front.records, front.objectives
-    found = [trainings_of(run, record) for record in records]
+    found = [_with_all(trainings_of(run, record), record, objectives) for record in records]
     values = [_values(record, own, objectives) for record, own in zip(records, found, strict=True)]
     notes = [*_ladder_notes(records), *_seed_notes(run, records, found), *_derived_notes(objectives), *tie_notes(front)]
     try:
@@ -75,6 +100,14 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
         for own, scores in zip(values, images, strict=True)
     ]
     return SureFront(members_of(records, trials, objectives), tuple(notes))
+
+
+def _with_all(
+    found: Mapping[int, Evaluation], record: TrialRecord, objectives: Sequence[Metric]
+) -> dict[int, Evaluation]:
+    """Those of the trainings of `record` of which every objective was measured."""
+    own = {repeat: dataclasses.replace(record, evaluation=evaluation) for repeat, evaluation in found.items()}
+    return {repeat: found[repeat] for repeat, one in own.items() if has_all(one, objectives)}
 
 
 def _values(record: TrialRecord, found: Mapping[int, Evaluation], objectives: Sequence[Metric]) -> Array:
@@ -122,8 +155,8 @@ def _seed_notes(run: Run, records: Sequence[TrialRecord], found: Sequence[Mappin
     if set(counts.values()) <= {1}:
         return ["one training each: the intervals are for other images, not for other trainings (evaluation.seeds)"]
     notes = [
-        "means over trainings; their spread is pooled over the members. The search's own training was selected for its "
-        "results and tends to be lucky (JSON: fresh_mean is the mean without it)"
+        "means over trainings; their spread is pooled over the members (JSON: fresh_mean is the mean without the "
+        "search's own training)"
     ]
     fewer = [number for number, count in counts.items() if count < run.config.evaluation.seeds]
     if fewer:

@@ -30,7 +30,7 @@ def front(
     intervals: Annotated[bool, typer.Option("--intervals", help="Say how sure it is: 95 % intervals, ties.")] = False,
 ) -> None:
     """Show the Pareto front of a run."""
-    from nas.members import sure_front
+    from nas.members import SureFront, front_notes, sure_front
     from nas.pareto import parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_html, front_png
@@ -49,9 +49,11 @@ def front(
         err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     title = f"Pareto front of {run.name}"
     sure = sure_front(opened, found) if intervals else None
-    members, notes = (sure.members, sure.notes) if sure else ((), tie_notes(found))
+    members = sure.members if sure else ()
+    said = front_notes(opened, found, [condition.metric for condition in conditions])
+    notes = [*said, *(sure.notes if sure else tie_notes(found))]
     if png:
-        write(png, front_png(found, records, title, picked, members))
+        write(png, front_png(found, records, title, picked, members, said))
     if html:
         facts = [
             front_summary(opened, chosen, records),
@@ -63,15 +65,16 @@ def front(
         for note in notes:
             err.print(note, soft_wrap=True, highlight=False)
     if format is Format.JSON:
-        print_json([member_row(member) for member in members] if sure else [front_row(r) for r in found.records])
+        rows = [member_row(member) for member in members] if sure else [front_row(r) for r in found.records]
+        print_json([row | {"notes": said} for row in rows])
     elif format is Format.CSV:
         sys.stdout.write(csv_text(found.records, members))
     elif sure and members:
-        print_members(opened, chosen, records, sure)
+        print_members(opened, chosen, records, SureFront(members, tuple(notes)))
         if chosen_one:
             out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     else:
-        print_front(opened, chosen, [str(condition) for condition in conditions], records)
+        print_front(opened, chosen, [str(condition) for condition in conditions], records, said)
         if chosen_one:
             out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
 

@@ -49,14 +49,20 @@ def print_front(
     objectives: "tuple[Metric, ...]",
     conditions: Sequence[str],
     records: "Sequence[TrialRecord] | None" = None,
+    notes: Sequence[str] | None = None,
 ) -> None:
-    """Prints the front of `run` for `objectives`, with its warnings, its protocol and its size."""
+    """Prints the front of `run` for `objectives`, with its warnings, its protocol, its size and `notes`.
+
+    Without `notes`, what `front_notes` says of it.
+    """
+    from nas.members import front_notes
     from nas.report.evaluations import protocols_of
     from nas.report.tables import front_table, tie_notes, warnings_of
 
     objectives = objectives or run.config.parsed_objectives
     records = run.records if records is None else records
     found = run.front(objectives, records)
+    notes = front_notes(run, found) if notes is None else notes
     if not found.records:
         states = Counter(record.state.value for record in run.records)
         finished = ", ".join(f"{count} {state}" for state, count in states.items()) or "none finished yet"
@@ -65,6 +71,8 @@ def print_front(
         out.print(f"the front is empty: no trial is complete and within {within} (trials: {finished})", soft_wrap=True)
         for text in warnings_of(records):
             out.print(f"[yellow]{text}[/yellow]", soft_wrap=True)
+        for text in notes:
+            out.print(text, soft_wrap=True, highlight=False)
         return
     budgeted = [name for name, limit in run.config.budget.model_dump().items() if limit is not None]
     see = f"`nas front {run.folder} --format csv`"
@@ -77,6 +85,8 @@ def print_front(
         if text:
             out.print(text, style="dim", soft_wrap=True)
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
+    for text in notes:
+        out.print(text, style="dim", soft_wrap=True)
 
 
 def print_common(common: "Common", console: "Console") -> None:

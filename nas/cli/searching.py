@@ -52,6 +52,7 @@ def search(
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
     start_server("nas.trial")  # imports beside ours, on another core
+    from nas.members import front_notes
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs import search as run_search
@@ -60,7 +61,9 @@ def search(
     folder, reason = _trained(run_search, config, overrides, run)
     finished = open_run(folder)
     if format is PlainFormat.JSON:
-        print_json([front_row(record) for record in finished.front().records])
+        found = finished.front()
+        notes = front_notes(finished, found)
+        print_json([front_row(record) | {"notes": notes} for record in found.records])
     else:
         print_front(finished, (), ())
         out.print(f"{reason}; look closer with [bold]nas front {folder}[/bold]", soft_wrap=True)

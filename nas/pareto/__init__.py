@@ -1,7 +1,8 @@
 """Fronts of finished trials: objectives, dominance, hypervolume, picks. Reads records only."""
 
 from nas.pareto.conditions import Condition, parse_condition
-from nas.pareto.front import ParetoFront, front_of, hypervolume, is_non_dominated, losses
+from nas.pareto.front import ParetoFront, absences, front_of, has_all, hypervolume, is_non_dominated, losses
+from nas.pareto.luck import SelectionEffect, selection_effects, selection_words
 from nas.pareto.objectives import (
     ACCURACIES,
     METRICS,
@@ -24,9 +25,12 @@ __all__ = [
     "Metric",
     "ParetoFront",
     "Pick",
+    "SelectionEffect",
     "Trainings",
+    "absences",
     "derived_of",
     "front_of",
+    "has_all",
     "hypervolume",
     "is_derived",
     "is_non_dominated",
@@ -37,4 +41,6 @@ __all__ = [
     "number_of",
     "parse_condition",
     "pick",
+    "selection_effects",
+    "selection_words",
 ]

@@ -24,11 +24,15 @@ class Condition:
         return f"{self.metric.name} {self.comparison} {self.limit:g}"
 
     def violation(self, record: TrialRecord) -> float:
-        """Relative distance to the limit, <= 0 where the condition holds.
+        """Relative distance to the limit, <= 0 where the condition holds; absolute where the limit is 0.
 
-        Absolute where the limit is 0. Raises ValueError for a trial without the metric.
+        1 where the metric was not measured: what is not known holds no condition. Raises ValueError for a trial without
+        an evaluation, where one is needed.
         """
-        excess = self.metric.read(record) - self.limit
+        value = self.metric.read(record)
+        if value is None:
+            return 1.0
+        excess = value - self.limit
         signed = excess if self.comparison == "<=" else -excess
         return signed / (abs(self.limit) or 1.0)
 

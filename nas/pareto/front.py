@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pareto.objectives import Metric
+from nas.pareto.objectives import Metric, number_of
 from nas.records import TrialRecord
 
 Array = NDArray[np.float64]
@@ -32,9 +32,38 @@ class ParetoFront:
 
 
 def losses(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> Array:
-    """Metric values of evaluated trials, turned so that less is better, shape (P, M)."""
-    rows = [[o.loss(o.read(record)) for o in objectives] for record in records]
+    """Metric values of evaluated trials, turned so that less is better, shape (P, M); infinite where not measured."""
+    rows = [[o.loss_of(record) for o in objectives] for record in records]
     return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
+
+
+def has_all(record: TrialRecord, metrics: Sequence[Metric]) -> bool:
+    """Whether each of `metrics` was measured of an evaluated trial."""
+    return all(number_of(metric, record) is not None for metric in metrics)
+
+
+def absences(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[str]:
+    """One sentence for each of `metrics` that some of the evaluated trials do not have: how many, and why."""
+    evaluated = [record for record in records if record.evaluation is not None and record.reused_from is None]
+    found = []
+    for one in dict.fromkeys(metrics):
+        lacking = [record.number for record in evaluated if number_of(one, record) is None]
+        if lacking:
+            which = "all" if len(lacking) == len(evaluated) else ", ".join(map(str, lacking[:10]))
+            named = f" (trials {which}{', …' if len(lacking) > 10 and which != 'all' else ''})"
+            reason = f"; {ABSENT[one.name]}" if one.name in ABSENT else ""
+            found.append(
+                f"{one.name} is not known of {len(lacking)} of {len(evaluated)} trials{named}, which are left out"
+                f"{reason}"
+            )
+    return found
+
+
+ABSENT = {
+    "lipschitz_maximised": "it is measured where evaluation.lipschitz_steps is above 0",
+    "lipschitz_certified_log10": "it cannot be given for a network with layers whose norms are not known",
+}
+"""Why a metric may not be known, by its name."""
 
 
 def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
@@ -49,8 +78,11 @@ def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
 
 
 def front_of(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> ParetoFront:
-    """Front of the feasible complete trials; a reused result is shown once, as the trial it came from."""
-    feasible = [record for record in records if record.is_feasible and record.reused_from is None]
+    """Front of the feasible complete trials that have every objective.
+
+    A reused result is shown once, as the trial it came from.
+    """
+    feasible = [r for r in records if r.is_feasible and r.reused_from is None and has_all(r, objectives)]
     if not feasible:
         return ParetoFront((), tuple(objectives))
     matrix = losses(feasible, objectives)

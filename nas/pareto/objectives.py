@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 from typing import Literal
 
 from nas.errors import UsageError
@@ -22,8 +22,9 @@ class Metric:
     title: str
     best: float
     """Ideal value, finite; hypervolumes are shares of the box between it and the reference point."""
-    read: Callable[[TrialRecord], float]
-    """Raises ValueError for a trial without an evaluation, where one is needed."""
+    read: Callable[[TrialRecord], float | None]
+    """None where it was not measured or could not be. Raises ValueError for a trial without an evaluation, where one is
+    needed."""
     is_sensitivity: bool = False
     """Whether it says how far outputs move with the image: least of all in a network that has learned nothing."""
     low: float = 0.0
@@ -34,6 +35,11 @@ class Metric:
     def loss(self, value: float) -> float:
         """`value` turned so that less is better."""
         return value if self.direction == "minimize" else -value
+
+    def loss_of(self, record: TrialRecord) -> float:
+        """Value of `record` turned so that less is better; infinite, worse than every number, where it has none."""
+        value = self.read(record)
+        return inf if value is None or isnan(value) else self.loss(value)
 
     def check(self, value: float) -> None:
         """Raises UsageError where `value` is none that this metric can have."""
@@ -60,9 +66,9 @@ def _cost(name: str, unit: str, title: str) -> Metric:
 
 
 def _score(name: str, direction: Direction, unit: str, title: str, best: float) -> Metric:
-    def read(record: TrialRecord) -> float:
+    def read(record: TrialRecord) -> float | None:
         value = getattr(_evaluated(record), name)
-        return inf if value is None else float(value)  # None: a bound that could not be proved
+        return None if value is None or isnan(value) else float(value)
 
     low = -inf if unit.startswith("log10") else 0.0
     high = 1.0 if unit == "fraction" else inf
@@ -115,7 +121,7 @@ def number_of(metric: Metric, record: TrialRecord) -> float | None:
         value = metric.read(record)
     except ValueError:
         return None
-    return value if isfinite(value) else None
+    return value if value is not None and isfinite(value) else None
 
 
 def derived_of(record: TrialRecord) -> dict[str, float | None]:

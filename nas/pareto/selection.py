@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.errors import UsageError
-from nas.pareto.front import Array, ParetoFront
+from nas.pareto.front import Array, ParetoFront, absences
 from nas.pareto.objectives import metric
 from nas.records import TrialRecord
 
@@ -32,9 +32,10 @@ def pick(rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = ()) -
     if kind not in ("knee", "best", "weights") or (kind == "knee") == bool(argument):
         raise UsageError(f"unknown pick {rule!r} (allowed: {RULES})")
     if not front.records:
+        names = ", ".join(objective.name for objective in front.objectives)
         raise UsageError(
-            "the front is empty: no trial is complete and within every limit; loosen budget, constraints "
-            "or --where, or let the search run longer"
+            f"the front is empty: no trial is complete, within every limit and has {names}; loosen budget, constraints "
+            "or --where, choose objectives that were measured, or let the search run longer"
         )
     if kind == "knee":
         return _knee(front)
@@ -65,9 +66,11 @@ def _knee(front: ParetoFront) -> Pick:
 
 def _best(name: str, front: ParetoFront) -> Pick:
     chosen = metric(name)
-    sign = 1.0 if chosen.direction == "minimize" else -1.0
-    values = np.array([sign * chosen.read(record) for record in front.records])
-    return _lowest(values, front, f"best {name}")
+    values = np.array([chosen.loss_of(record) for record in front.records])
+    if not np.isfinite(values).any():
+        raise UsageError(f"best:{name}: {absences(front.records, [chosen])[0]}; pick by another metric")
+    lacking = len(values) - np.isfinite(values).sum()
+    return _lowest(values, front, f"best {name}{f'; {lacking} members do not have it' if lacking else ''}")
 
 
 def _weighted(argument: str, front: ParetoFront) -> Pick:

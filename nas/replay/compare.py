@@ -23,7 +23,6 @@ from nas.config import RunConfig, load_config
 from nas.data import load_search_data
 from nas.errors import UsageError
 from nas.machine import available_cores, claim_threads
-from nas.pareto import losses
 from nas.processes import METHOD
 from nas.records import Interval, TrialRecord, TrialState
 from nas.replay.table import BenchTable, read_table
@@ -242,9 +241,9 @@ def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
     example = problem.space.smallest()
     known = table.evaluation(table.unseen(example, 0.0), problem.space.spec(example))
     record = TrialRecord(0, example, 0, TrialState.COMPLETE, problem.costs(example), known)
-    for objective in problem.objectives:
-        if np.isnan(losses([record], [objective])).any():
-            raise UsageError(f"{stage.table} does not know the objective {objective.name}")
+    for wanted in (*problem.objectives, *(condition.metric for condition in problem.constraints)):
+        if wanted.read(record) is None:
+            raise UsageError(f"{stage.table} does not know {wanted.name}, which the config asks for")
     starts = starts_of(config.search.start_from, problem.space, front_in)
     return config, dataclasses.replace(problem, first=tuple(start.genotype for start in starts)), table
 

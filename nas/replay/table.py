@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import UsageError
 from nas.evaluation import lipschitz_bound_log10
+from nas.pareto import METRICS
 from nas.records import Evaluation, Interval
 from search_spaces import Genotype, NetworkSpec, SearchSpace
 
@@ -48,7 +49,7 @@ class BenchTable:
         return {name: sum(scores[name] for scores in others) / len(others) for name in self.metrics}
 
     def evaluation(self, scores: Mapping[str, float], spec: NetworkSpec) -> Evaluation:
-        """Evaluation with `scores` of this table; what the table does not know is NaN."""
+        """Evaluation with `scores` of this table; what the table does not know is absent (None or NaN)."""
         natural, robust = scores.get("natural_accuracy", nan), scores["robust_accuracy"]
         return Evaluation(
             split="validation", num_images=0,
@@ -59,6 +60,8 @@ class BenchTable:
             lipschitz_bound_log10=lipschitz_bound_log10(spec),
             lipschitz_empirical=scores.get("lipschitz_empirical", nan),
             lipschitz_empirical_scaled=scores.get("lipschitz_empirical_scaled", nan),
+            lipschitz_certified_log10=scores.get("lipschitz_certified_log10"),
+            lipschitz_maximised=scores.get("lipschitz_maximised"),
             attack={"name": "table"}, threat={},
         )  # fmt: skip
 
@@ -66,8 +69,9 @@ class BenchTable:
 def read_table(path: Path, space: SearchSpace) -> BenchTable:
     """Table at `path`, the CSV that `nas curves --format csv` prints of a sweep over all of `space`.
 
-    Columns: the choices of `space`, seed, epoch (from 1, the same number for every training), seconds, metrics.
-    Raises UsageError where it is not such a table.
+    Columns: the choices of `space`, seed, epoch (from 1, the same number for every training), seconds, metrics. A
+    metric whose column is empty was not measured; other columns are left alone. Raises UsageError where it is not such
+    a table, with the line and the column of a value that cannot be.
     """
     import pandas as pd
 
@@ -81,7 +85,7 @@ def read_table(path: Path, space: SearchSpace) -> BenchTable:
     missing = [name for name in (*names, "seed", "epoch", "seconds", "robust_accuracy") if name not in rows]
     if missing:
         raise UsageError(f"{path} has no column {missing[0]}: is it a table of another space than the config's?")
-    metrics = tuple(name for name in rows.columns if name not in (*names, *NO_METRICS))
+    metrics = _metrics(path, rows, names)
     trainings: dict[str, list[Training]] = {}
     for values, same in rows.groupby([*names, "seed"], sort=False):
         genotype = _genotype(path, space, dict(zip(names, values, strict=False)))
@@ -107,7 +111,28 @@ def _grid(space: SearchSpace) -> Iterator[tuple[int, ...]]:
     return product(*(range(len(choice.options)) for choice in space.choices))
 
 
-NO_METRICS = ("network", "trial", "seed", "epoch", "seconds")
+def _metrics(path: Path, rows: "pd.DataFrame", names: Sequence[str]) -> tuple[str, ...]:
+    """Metrics that `rows` have. Raises UsageError for the first value that its column cannot have."""
+    metrics = tuple(name for name in rows.columns if name in METRICS and not rows[name].isna().all())
+    for name in (*names, "seed", "epoch", "seconds", *dict.fromkeys(("robust_accuracy", *metrics))):
+        for index, value in enumerate(rows[name]):
+            try:
+                _check(name, value)
+            except UsageError as error:
+                raise UsageError(f"{path}, line {index + 2}, column {name}: {error}") from None
+    return metrics
+
+
+def _check(name: str, value: Any) -> None:
+    """Raises UsageError where the column `name` cannot have `value`."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise UsageError(f"{value!r} is no number") from None
+    if name in METRICS:
+        METRICS[name].check(number)
+    elif not isfinite(number) or (name == "seconds" and number < 0):
+        raise UsageError(f"{number:g} is no {'time' if name == 'seconds' else 'value'}")
 
 
 def _genotype(path: Path, space: SearchSpace, values: Mapping[str, Any]) -> Genotype:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.budgets import COSTS
-from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, is_non_dominated, losses
+from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, has_all, is_non_dominated, losses, number_of
 from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
 from nas.report.names import column_name
@@ -34,13 +34,14 @@ def front_png(
     title: str,
     picked: TrialRecord | None = None,
     members: Sequence[Member] = (),
+    notes: Sequence[str] = (),
 ) -> bytes:
-    """PNG of the front among all feasible trials, one panel per objective over the cost axis.
+    """PNG of the front among all feasible trials that have its objectives, one panel per objective over the cost axis.
 
-    `members` are those of the front with their uncertainty, where it is to be drawn.
+    `members` are those of the front with their uncertainty, where it is to be drawn; `notes` are written below.
     """
     x_axis, panels = _axes(front.objectives)
-    shown = [record for record in records if record.is_feasible and record.reused_from is None]
+    shown = _shown(records, front)
     width, footer = max(len(panels), 1) * 4.6, ""
     figure = figure_of(width, 4.4)
     for index, objective in enumerate(panels):
@@ -51,10 +52,22 @@ def front_png(
             axes.legend(**(above if members else {"loc": "best"}), fontsize=8, framealpha=0.9)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     if front.records and front.records[0].evaluation is not None:
-        footer = fill(protocol_text(front.records[0].evaluation), int(20 * width))
+        notes = (protocol_text(front.records[0].evaluation), *notes)
+    if notes:
+        footer = "\n".join(fill(note, int(20 * width)) for note in notes)
         figure.text(0.01, 0.005, footer, fontsize=7, color="#555555", va="bottom")
     figure.tight_layout(rect=(0, 0.03 * len(footer.splitlines()), 1, 1))
     return png_of(figure)
+
+
+def _shown(records: Sequence[TrialRecord], front: ParetoFront) -> list[TrialRecord]:
+    """Feasible trials that have all objectives of `front`, each architecture once."""
+    return [r for r in records if r.is_feasible and r.reused_from is None and has_all(r, front.objectives)]
+
+
+def _known(metric: Metric, records: Sequence[TrialRecord]) -> list[float]:
+    """Values of `metric` of records that have it."""
+    return [value for record in records if (value := number_of(metric, record)) is not None]
 
 
 def _panel(
@@ -68,8 +81,7 @@ def _panel(
 ) -> None:
     numbers = {record.number for record in front.records}
     others = [record for record in shown if record.number not in numbers]
-    read_x, read_y = x_axis.read, objective.read
-    axes.scatter([read_x(r) for r in others], [read_y(r) for r in others], s=16, color=OTHER_COLOUR, label="dominated")
+    axes.scatter(_known(x_axis, others), _known(objective, others), s=16, color=OTHER_COLOUR, label="dominated")
     front_x, front_y = (_centres(metric, front.records, members) for metric in (x_axis, objective))
     bars_x, bars_y = (_interval_bars(metric, front.records, members) for metric in (x_axis, objective))
     if bars_x is not None and bars_y is not None and members:
@@ -80,7 +92,7 @@ def _panel(
     label = "front, mean over seeds" if has_seeds else "front (all objectives)"
     axes.scatter(front_x, front_y, s=34, color=FRONT_COLOUR, zorder=4, label=label)
     if has_seeds:
-        own_x, own_y = [read_x(r) for r in front.records], [read_y(r) for r in front.records]
+        own_x, own_y = _known(x_axis, front.records), _known(objective, front.records)
         axes.plot([own_x, front_x], [own_y, front_y], color=FRONT_COLOUR, linewidth=0.7, linestyle=":")
         axes.scatter(own_x, own_y, s=20, facecolors="white", edgecolors=FRONT_COLOUR, linewidths=0.8, zorder=3,
                      label="the search's own training")  # fmt: skip
@@ -89,13 +101,13 @@ def _panel(
         axes.plot(*line, color=FRONT_COLOUR, linewidth=1, alpha=0.6, drawstyle="steps-post", zorder=2)
     for record, x, y in zip(front.records, front_x, front_y, strict=True):
         axes.annotate(str(record.number), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=7)
-    if picked is not None:
-        place = {record.number: (x, y) for record, x, y in zip(front.records, front_x, front_y, strict=True)}
-        x, y = place.get(picked.number, (read_x(picked), read_y(picked)))
-        axes.scatter([x], [y], s=130, facecolors="none", edgecolors=PICK_COLOUR, linewidths=1.8, zorder=5,
+    if picked is not None and has_all(picked, (x_axis, objective)):
+        place = {r.number: ([x], [y]) for r, x, y in zip(front.records, front_x, front_y, strict=True)}
+        at = place.get(picked.number, (_known(x_axis, [picked]), _known(objective, [picked])))
+        axes.scatter(*at, s=130, facecolors="none", edgecolors=PICK_COLOUR, linewidths=1.8, zorder=5,
                      label=f"picked: trial {picked.number}")  # fmt: skip
     if x_axis.name in COSTS and shown:
-        log_axis(axes, [read_x(r) for r in shown])
+        log_axis(axes, _known(x_axis, shown))
     axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
     axes.set_ylabel(f"{objective.title} [{objective.unit}] ({_better(objective)})")
     axes.grid(alpha=0.25)
@@ -178,14 +190,14 @@ def front_html(
     from plotly.subplots import make_subplots
 
     x_axis, panels = _axes(front.objectives)
-    shown = [record for record in records if record.is_feasible and record.reused_from is None]
+    shown = _shown(records, front)
     numbers = {record.number for record in front.records}
     figure = make_subplots(1, max(len(panels), 1), horizontal_spacing=0.07)
     for index, objective in enumerate(panels, 1):
         groups = (
             ("dominated", [r for r in shown if r.number not in numbers], OTHER_COLOUR, 7),
             ("front", list(front.records), FRONT_COLOUR, 10),
-            ("picked", [picked] if picked else [], PICK_COLOUR, 15),
+            ("picked", [picked] if picked and has_all(picked, front.objectives) else [], PICK_COLOUR, 15),
         )
         for name, group, colour, size in groups:
             open_circle = name == "picked"
@@ -233,11 +245,13 @@ def _error_bars(metric: Metric, records: Sequence[TrialRecord], members: Sequenc
 def _parallel(front: ParetoFront) -> Any:
     from plotly import graph_objects as go
 
-    dimensions = [{"label": o.title, "values": [o.read(r) for r in front.records]} for o in front.objectives]
+    dimensions: list[dict[str, Any]] = [
+        {"label": o.title, "values": _known(o, front.records)} for o in front.objectives
+    ]
     choices = dict.fromkeys(name for record in front.records for name in record.genotype.values)
     for name in choices:
         dimensions.append({"label": name, "values": [record.genotype.values[name] for record in front.records]})
-    first = [front.objectives[0].read(record) for record in front.records]
+    first = _known(front.objectives[0], front.records)
     line = {"color": first, "colorscale": "Viridis", "showscale": True}
     figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line))
     return figure.update_layout(height=380, margin={"t": 60, "l": 60, "r": 60}, template="plotly_white")
@@ -268,7 +282,8 @@ def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: Paret
 def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
     values = {name: number_in(name, record) for name in columns}
     shown = [
-        "–" if value is None else f"{value:,.0f}" if name in COSTS else f"{value:.3f}" for name, value in values.items()
+        "not measured" if value is None else f"{value:,.0f}" if name in COSTS else f"{value:.3f}"
+        for name, value in values.items()
     ]
     return [str(record.number), *shown, genotype_text(record.genotype.values)]
 
@@ -292,14 +307,15 @@ def _two_objective_front(
     """Points that no trial dominates in these two objectives, by x."""
     if not records:
         return [], []
-    kept = np.array(records, dtype=object)[is_non_dominated(losses(records, [x_axis, objective]))]
-    points = sorted({(x_axis.read(r), objective.read(r)) for r in kept})
+    on_front = is_non_dominated(losses(records, [x_axis, objective]))
+    kept = [record for record, kept in zip(records, on_front, strict=True) if kept]
+    points = sorted(set(zip(_known(x_axis, kept), _known(objective, kept), strict=True)))
     return [x for x, _ in points], [y for _, y in points]
 
 
 def _centres(metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member]) -> list[float]:
     """Values to draw: means over trainings where `members` are given."""
-    return [member.mean(metric.name) for member in members] or [metric.read(record) for record in records]
+    return [member.mean(metric.name) for member in members] or _known(metric, records)
 
 
 def _interval_bars(

@@ -336,7 +336,7 @@ class Search:
     def _values(self, record: TrialRecord) -> Sequence[float] | None:
         """What samplers learn from `record`; None where it has nothing to teach."""
         if record.evaluation is not None:  # a halted trial's own values, ranked behind by its violation
-            return [o.read(record) for o in self.problem.objectives]
+            return [o.loss(o.loss_of(record)) for o in self.problem.objectives]  # infinitely bad where not measured
         if record.state is TrialState.REJECTED:  # placeholders: an infeasible trial is ranked by violation
             return self.problem.reference_point
         return None

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from rich.console import Console
@@ -102,7 +103,7 @@ def test_rows_state_intervals_rank_domination_and_seeds(seeded: Run, capsys: Cap
     ended = verb(capsys, *INTERVALS, "--format", "json")
     rows = json.loads(ended.out)
     assert ended.code == 0
-    assert "selected for its results" in ended.err
+    assert "selected for their results" in ended.err
     assert [row["number"] for row in rows] == [record.number for record in seeded.front().records]
     for row, record in zip(rows, seeded.front().records, strict=True):
         evaluations = list(trainings_of(seeded, record).values())
@@ -140,7 +141,7 @@ def test_the_table_shows_spread_ties_and_what_it_means(seeded: Run, capsys: Capt
     for low, high in (row["rank"] for row in rows):
         assert (str(low) if low == high else f"{low}–{high}") in text
     assert "rank by robust" in text
-    assert "selected for its results" in text
+    assert "selected for their results" in text
     assert "hypervolume" in text
 
 
@@ -163,6 +164,42 @@ def test_an_empty_front_has_no_intervals(seeded: Run, capsys: Capture, tmp_path:
         "the front is empty" in verb(capsys, *nothing, "--png", tmp_path / "a.png", "--html", tmp_path / "a.html").out
     )
     assert verb(capsys, *nothing, "--format", "csv").code == 0
+
+
+def test_the_selection_effect_stands_under_the_front_in_every_format(
+    seeded: Run, capsys: Capture, tmp_path: Path
+) -> None:
+    records = seeded.front().records
+    trainings = [[e.robust_accuracy for e in trainings_of(seeded, record).values()] for record in records]
+    effect = fmean(own - fresh for own, fresh in trainings)
+    line = f"same {len(records)} networks by robust accuracy {effect:.2g}"
+    page = tmp_path / "front.html"
+    assert line in verb(capsys, "front", RUN, "--html", page).out
+    assert line in verb(capsys, *INTERVALS).out
+    assert line in page.read_text()
+    for words in (("front", RUN), INTERVALS):
+        ended = verb(capsys, *words, "--format", "json")
+        assert line in ended.err
+        assert all(line in row["notes"][-1] for row in json.loads(ended.out))
+
+
+def test_what_was_not_measured_is_left_out_of_fronts_and_the_reason_is_said(
+    seeded: Run, capsys: Capture, tmp_path: Path
+) -> None:
+    count = sum(r.evaluation is not None and r.reused_from is None for r in seeded.records)
+    reason = f"lipschitz_maximised is not known of {count} of {count} trials (trials all), which are left out"
+    drawn = ("--png", tmp_path / "a.png", "--html", tmp_path / "a.html")
+    for words in (
+        ("front", RUN, "--objectives", "lipschitz_maximised", *drawn),
+        ("front", RUN, "--objectives", "robust_accuracy,lipschitz_maximised", "--intervals", *drawn),
+        ("front", RUN, "--where", "lipschitz_maximised<=3", *drawn),
+        ("front", RUN, "--where", "lipschitz_maximised>=0.1"),
+    ):
+        ended = verb(capsys, *words)
+        assert (ended.code, "the front is empty" in ended.out, reason in ended.out) == (0, True, True), words
+    ended = verb(capsys, "front", RUN, "--where", "lipschitz_maximised<=3", "--format", "json")
+    assert (ended.out.strip(), reason in ended.err) == ("[]", True)
+    assert reason in (tmp_path / "a.html").read_text()
 
 
 def test_show_lists_the_seeds(seeded: Run, capsys: Capture) -> None:

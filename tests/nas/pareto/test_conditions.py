@@ -101,3 +101,9 @@ def test_violation_is_the_signed_relative_distance_to_the_limit(text: str, expec
 def test_a_trial_without_the_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="no evaluation"):
         parse_condition("robust_accuracy>=0.4").violation(trial(1, state=TrialState.FAILED))
+
+
+@pytest.mark.parametrize("comparison", ["<=", ">="])
+def test_what_was_not_measured_holds_no_condition(comparison: str) -> None:
+    unmeasured = trial(0, lipschitz_maximised=None)  # type: ignore[arg-type]
+    assert parse_condition(f"lipschitz_maximised {comparison} 2").violation(unmeasured) == 1.0

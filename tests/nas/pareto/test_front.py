@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.pareto import METRICS, Metric, front_of, hypervolume, is_non_dominated, losses
+from nas.pareto import METRICS, Metric, absences, front_of, hypervolume, is_non_dominated, losses
 from nas.records import TrialRecord, TrialState
 from tests.builders import trial
 
@@ -35,6 +35,16 @@ def test_dominance_is_that_of_a_brute_force(points: np.ndarray) -> None:
 
 def test_equal_points_do_not_dominate_each_other() -> None:
     assert is_non_dominated(np.array([[1.0, 2.0], [1.0, 2.0], [1.0, 3.0]])).tolist() == [True, True, False]
+
+
+def test_a_trial_without_an_objective_is_on_no_front_and_the_reason_is_said() -> None:
+    wanted = objectives("robust_accuracy", "lipschitz_maximised")
+    records = [trial(0, robust=0.9, lipschitz_maximised=None), trial(1, robust=0.5), trial(2, state=TrialState.FAILED)]  # type: ignore[arg-type]
+    assert [record.number for record in front_of(records, wanted).records] == [1]
+    (words,) = absences(records, wanted)
+    assert words.startswith("lipschitz_maximised is not known of 1 of 2 trials (trials 0), which are left out")
+    assert "evaluation.lipschitz_steps" in words
+    assert absences(records[1:], wanted) == []
 
 
 def test_losses_turn_what_is_maximised_around() -> None:

@@ -46,9 +46,11 @@ def test_scores_of_untrained_trials_are_refused_and_their_costs_are_not(state: T
     assert METRICS["params"].read(record) == 1000
 
 
-def test_a_bound_that_could_not_be_proved_is_infinite() -> None:
-    unproved = trial(3, lipschitz_certified_log10=None)  # type: ignore[arg-type]
-    assert METRICS["lipschitz_certified_log10"].read(unproved) == float("inf")
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_what_was_not_measured_is_absent_and_a_loss_worse_than_every_number(value: float | None) -> None:
+    unproved = trial(3, lipschitz_certified_log10=value)  # type: ignore[arg-type]
+    assert METRICS["lipschitz_certified_log10"].read(unproved) is None
+    assert METRICS["lipschitz_certified_log10"].loss_of(unproved) == float("inf")
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name_and_all_names() -> None:

@@ -117,3 +117,11 @@ def test_an_empty_front_is_refused_with_what_to_do(rule: str) -> None:
 
 def test_a_number_works_on_an_empty_front() -> None:
     assert pick("4", made(), RECORDS).record.number == 4
+
+
+def test_the_best_is_among_the_members_that_have_the_metric() -> None:
+    absent = trial(0, params=100, robust=0.1, lipschitz_maximised=None)  # type: ignore[arg-type]
+    found = pick("best:lipschitz_maximised", made(absent, RECORDS[1]))
+    assert (found.record.number, found.reason) == (1, "best lipschitz_maximised; 1 members do not have it")
+    with pytest.raises(UsageError, match=r"best:lipschitz_maximised: .* of 1 of 1 trials .*evaluation.lipschitz_steps"):
+        pick("best:lipschitz_maximised", made(absent))

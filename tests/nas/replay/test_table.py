@@ -59,6 +59,41 @@ def test_what_is_no_table_of_the_space_is_refused(
         read_table(bench / "table.csv", space)
 
 
+def with_value(column: str, value: object, row: int = 5) -> pd.DataFrame:
+    """The table with `value` in a row (0 is the line after the header) of `column`."""
+    table = rows().astype({column: object})
+    table.loc[row, column] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("robust_accuracy", "fast", "'fast' is no number"),
+        ("robust_accuracy", None, r"robust_accuracy cannot be nan \(allowed: 0 to 1\)"),
+        ("robust_accuracy", 41.7, r"robust_accuracy cannot be 41.7 \(allowed: 0 to 1; did you mean 0.417\?\)"),
+        ("natural_accuracy", -0.1, r"natural_accuracy cannot be -0.1 \(allowed: 0 to 1\)"),
+        ("instability", "inf", r"instability cannot be inf \(allowed: 0 or more\)"),
+        ("width", None, "nan is no value"),
+        ("seed", None, "nan is no value"),
+        ("seconds", -1.0, "-1 is no time"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_its_line_and_column(
+    bench: Path, space: SearchSpace, column: str, value: object, reason: str
+) -> None:
+    with_value(column, value).to_csv(bench / "table.csv", index=False)
+    with pytest.raises(UsageError, match=rf"table.csv, line 7, column {column}: {reason}"):
+        read_table(bench / "table.csv", space)
+
+
+def test_columns_that_are_no_metrics_are_left_alone_and_empty_ones_were_not_measured(
+    bench: Path, space: SearchSpace
+) -> None:
+    rows().assign(note="by hand", lipschitz_empirical=None).to_csv(bench / "table.csv", index=False)
+    assert read_table(bench / "table.csv", space).metrics == ("natural_accuracy", "robust_accuracy", "instability")
+
+
 def test_a_missing_file_and_one_that_is_no_csv_are_refused(bench: Path, space: SearchSpace) -> None:
     with pytest.raises(UsageError, match="nas curves"):
         read_table(bench / "none.csv", space)
