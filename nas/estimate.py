@@ -1,10 +1,12 @@
 """What a search would cover, and how long it will take on this machine, measured on a few of its own networks."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 
 from nas.bench import Workload, engine_speed, worker_pool
@@ -15,10 +17,12 @@ from nas.data import SearchData
 from nas.data.sources import ImageFolder
 from nas.evaluation import scoring_passes
 from nas.evaluation.ladder import attacks_of
+from nas.forecast import Course, forecast, images_scored
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.needs import check_needs
 from nas.records import Costs
 from nas.runs import check_budget, front_in, make_problem
+from nas.search.problem import Problem
 from nas.search.start import first_genotypes, starts_of
 from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
@@ -35,10 +39,8 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     problem = make_problem(config, data)
     check_budget(problem)
     check_needs(config, problem.space)
-    starts = starts_of(config.search.start_from, problem.space, front_in)
     anchors = first_genotypes(problem, config.search.anchors)
-    begun = dataclasses.replace(problem, first=tuple(start.genotype for start in starts))
-    first = first_genotypes(begun, config.search.anchors)
+    first = first_genotypes(_begun(config, data), config.search.anchors)
     rng = Random(0)
     space = problem.space
     drawn = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(sample_size))]
@@ -88,36 +90,46 @@ def _images_per_class(data: SearchData) -> dict[str, dict[str, int | None]]:
 
 
 def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
-    """Seconds and candidates per hour of a search of `config`, JSON-ready.
+    """Seconds and candidates per hour of a search of `config` on an otherwise idle machine, JSON-ready.
 
-    Measures training and scoring of three networks (small, middle, large among random ones within the budget) in as
-    many processes as the search will have, for about a second each, and takes the mean. A supernet's step is taken to
-    cost as much as that of its subnets by themselves, on one worker. What halts early, is reused or is cut short is
-    not foreseen.
+    Which candidates it would train, for how many epochs and with which rungs of the attack ladder is a forecast
+    (nas/forecast.py). Training and scoring are measured on three of these (small, middle, large), in as many processes
+    as the search will have, for about a second each; all others lie between them, by their MACs. A supernet's step is
+    taken to cost as much as that of its subnets by themselves, on one worker.
     """
-    epochs = 0 if config.search.evaluator == "supernet" else config.training.epochs
     workers, threads = workers_and_threads(config)
-    images = min(len(data.validation), config.evaluation.max_images or len(data.validation))
-    trained = sum(step_sizes(len(data.train), config.training.batch_size))  # in an epoch
+    problem = _begun(config, data)
+    courses = forecast(problem, config.search)
+    macs = [problem.costs(course.genotype).macs for course in courses]
     measured = []
     with worker_pool(workers, threads) as speeds:
-        for spec, macs in _typical(config, data):
-            found = speeds(_workload(config, len(data.train), spec, macs))
+        for index in _typical(macs):
+            spec = problem.space.spec(courses[index].genotype)
+            found = speeds(_workload(config, len(data.train), spec, macs[index]))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
-            scorings = 1 + epochs * config.training.track_every_epoch
-            seconds = epochs * trained / training + scorings * images / scoring
-            measured.append({"macs": macs, "training": training, "scoring": scoring, "seconds": seconds,
+            measured.append({"macs": macs[index], "training": training, "scoring": scoring,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
-    mean = sum(one["seconds"] for one in measured) / len(measured)
-    shared = sum(step_sizes(len(data.train), config.supernet.batch_size))
-    an_epoch = shared * sum(1 / one["training"] for one in measured) / len(measured)
-    has_supernet = config.search.evaluator != "scratch"
-    supernet = has_supernet * config.supernet.epochs * (2 + config.supernet.subnets) * an_epoch
+    at = [one["macs"] for one in measured]
+    per_image = {key: np.interp(macs, at, [1 / one[key] for one in measured]) for key in ("training", "scoring")}
+    work = [_images(config, data, course) for course in courses]
+    seconds = [
+        trained * training + scored * scoring
+        for (trained, scored), training, scoring in zip(work, per_image["training"], per_image["scoring"], strict=True)
+    ]
+    total = math.fsum(course.weight * one for course, one in zip(courses, seconds, strict=True))
+    mean = total / sum(course.weight for course in courses)
+    again = [one for course, one in zip(courses, seconds, strict=True) if course.is_on_front]
+    total += (config.evaluation.seeds - 1) * math.fsum(again)
+    supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
+    whole = Course(problem.space.smallest(), config.training.epochs, ["attack"])
+    for one in measured:
+        trained, scored = _images(config, data, whole)
+        one["seconds"] = trained / one["training"] + scored / one["scoring"]
     return {
         "seconds_per_candidate": mean,
         "candidates_per_hour": 3600 * workers / mean,
         "supernet_seconds": supernet,
-        "search_seconds": supernet + config.search.trials * mean / workers,
+        "search_seconds": supernet + total / workers,
         "memory_bytes": workers * max(one["memory_bytes"] for one in measured),
         "workers": workers,
         "threads_per_worker": threads,
@@ -139,7 +151,7 @@ def retraining_time(
     test images that the attacks after the first will meet. Sets torch's number of threads to the cores.
     """
     claim_threads(available_cores())
-    spec = spec or _typical(config, data)[1][0]
+    spec = spec or _middle_sized(config, data)
     retrain, settings, epochs = config.retrain, config.evaluation, config.retrain.epochs if epochs is None else epochs
     own = config.model_copy(update={"training": retrain})
     speed = engine_speed(_workload(own, len(data.train), spec, count_costs(spec, config.deployment).macs))()
@@ -178,14 +190,43 @@ def _test_images(config: RunConfig) -> int:
     return min(count, data.test_limit or count, limit or count)
 
 
-def _typical(config: RunConfig, data: SearchData) -> list[tuple[NetworkSpec, int]]:
-    """Networks at the middle of every third of the MACs of random ones within the budget, with their MACs."""
+def _middle_sized(config: RunConfig, data: SearchData) -> NetworkSpec:
+    """Network with the median of the MACs of random ones within the budget."""
     problem, rng = make_problem(config, data), Random(0)
     drawn = [problem.space.smallest(), *(problem.space.sample(rng) for _ in range(300))]
-    within = sorted((c.macs, index) for index, c in enumerate(map(problem.costs, drawn)) if problem.budget.allows(c))
-    within = within or [(problem.costs(drawn[0]).macs, 0)]
-    chosen = [within[len(within) * part // 6] for part in (1, 3, 5)]
-    return [(problem.space.spec(drawn[index]), macs) for macs, index in chosen]
+    macs = {index: costs.macs for index, costs in enumerate(map(problem.costs, drawn)) if problem.budget.allows(costs)}
+    order = sorted(macs, key=lambda index: macs[index]) or [0]
+    return problem.space.spec(drawn[order[len(order) // 2]])
+
+
+def _begun(config: RunConfig, data: SearchData) -> Problem:
+    """Problem of `config`, with what a run that is created now would begin with."""
+    problem = make_problem(config, data)
+    starts = starts_of(config.search.start_from, problem.space, front_in)
+    return dataclasses.replace(problem, first=tuple(start.genotype for start in starts))
+
+
+def _typical(macs: Sequence[int]) -> list[int]:
+    """Indices of those at the middle of every third of `macs`, smallest first."""
+    order = sorted(range(len(macs)), key=lambda index: macs[index])
+    return [order[len(macs) * part // 6] for part in (1, 3, 5)]
+
+
+def _images(config: RunConfig, data: SearchData, course: Course) -> tuple[float, float]:
+    """Images that a candidate trains on in all its epochs, and the work of its scoring (see `images_scored`)."""
+    epochs = 0 if config.search.evaluator == "supernet" else course.epochs
+    validation = min(len(data.validation), config.evaluation.max_images or len(data.validation))
+    tracked = epochs * validation * config.training.track_every_epoch
+    an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))
+    return epochs * an_epoch, tracked + images_scored(config.evaluation, course.rungs, validation)
+
+
+def _supernet_images(config: RunConfig, data: SearchData) -> int:
+    """Images that the subnets of a supernet train on, one after the other; 0 where there is none."""
+    if config.search.evaluator == "scratch":
+        return 0
+    settings = config.supernet
+    return settings.epochs * (2 + settings.subnets) * sum(step_sizes(len(data.train), settings.batch_size))
 
 
 def _workload(config: RunConfig, images: int, spec: NetworkSpec, macs: int) -> Workload:

@@ -1,0 +1,131 @@
+"""Which trainings a search would make, before any is made: its own engine, on made-up scores.
+
+What a search takes depends on what it proposes: a network beyond the budget costs nothing, one that halts early a part
+of a training, and one that belongs to the front climbs the attack ladder. The engine and its samplers decide all this;
+made up is only that accuracy grows with the logarithm of the MACs, with some noise, and that no condition on a score is
+broken.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from random import Random
+from typing import Any
+
+from nas.attacks import AttackSettings
+from nas.evaluation import EvaluationSettings, lipschitz_bound_log10
+from nas.pareto import front_of
+from nas.records import Candidate, Evaluation, Fidelity, Halfway, Interval, Outcome
+from nas.search.engine import run_search
+from nas.search.executors import InProcess
+from nas.search.problem import Problem
+from nas.search.samplers import make_sampler
+from nas.search.samplers.prescreen import Foreknown
+from nas.search.settings import SearchSettings
+from nas.search.study import StudyFile
+from nas.seeding import derive_seed
+from nas.trial import metrics_of
+from search_spaces import Genotype
+
+MOST = 64
+"""Trainings that are forecast; those after them are like the later half of these."""
+
+
+@dataclass
+class Course:
+    """A candidate that is trained."""
+
+    genotype: Genotype
+    epochs: int = 0
+    rungs: list[Fidelity] = field(default_factory=list)
+    """Rung of the attack ladder of each time it is scored."""
+    halfway: list[Halfway] = field(default_factory=list)
+    is_on_front: bool = False
+    """At the end."""
+    weight: float = 1.0
+    """Candidates that it stands for."""
+
+
+def forecast(problem: Problem, settings: SearchSettings) -> list[Course]:
+    """Candidates that a search of `problem` with `settings` would train, by number. Takes a second or two.
+
+    Of Gaussian processes, which think for long, NSGA-II takes the place. Raises SearchStopped where nothing fits.
+    """
+    trials, sampler = min(settings.trials, MOST), "nsga2" if settings.sampler == "gp" else settings.sampler
+    wanted = settings.model_copy(update={"trials": trials, "sampler": sampler, "inherit": False})
+    problem = replace(problem, constraints=(), reject_untrusted=False)
+    rehearsal = _Rehearsal(problem)
+    directions = [objective.direction for objective in problem.objectives]
+    known = Foreknown(problem.space, problem.costs, problem.objectives)
+    study = StudyFile(None, problem.space, directions, partial(make_sampler, wanted, known=known))
+    run_search(problem, study, InProcess(rehearsal), wanted, lambda _: None)
+    for record in front_of(study.records(), problem.objectives).records:
+        rehearsal.courses[record.number].is_on_front = True
+    courses = list(rehearsal.courses.values())
+    later = courses[len(courses) // 2 :]
+    for course in later:
+        course.weight += (settings.trials / trials - 1) * len(courses) / len(later)
+    return courses
+
+
+class _Rehearsal:
+    """Trains nothing: notes what is asked for, and makes up scores."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.courses: dict[int, Course] = {}
+        self._problem = problem
+        ends = (problem.space.smallest(), problem.space.largest())
+        self._low, self._high = (math.log(max(1, problem.costs(genotype).macs)) for genotype in ends)
+
+    def __call__(self, candidate: Candidate) -> Outcome:
+        course = self.courses.setdefault(candidate.number, Course(candidate.genotype))
+        if candidate.fidelity == self._problem.rungs[0]:
+            course.epochs = candidate.epochs or self._problem.epochs
+        course.rungs.append(candidate.fidelity)
+        evaluation = self._scores(candidate)
+        if candidate.epochs is not None:
+            course.halfway.append(Halfway(candidate.epochs, metrics_of(evaluation)))
+        return Outcome(evaluation, 0.0, epochs=candidate.epochs, halfway=tuple(course.halfway))
+
+    def _scores(self, candidate: Candidate) -> Evaluation:
+        rng = Random(derive_seed(candidate.seed, "forecast"))
+        size = math.log(max(1, self._problem.costs(candidate.genotype).macs)) - self._low
+        size = min(1.0, max(0.0, size / max(self._high - self._low, 1e-9)))
+        # As in runs/reference/digits_bench.csv, 1,152 trainings: a correlation of 0.8, two thirds of the rest chance.
+        robust = 0.4 + 0.12 * size + rng.gauss(0, 0.018)
+        instability, slope = 0.06 + 0.05 * robust + rng.gauss(0, 0.007), 3 + rng.gauss(0, 0.5)
+        return Evaluation(
+            split="validation", num_images=0, natural_accuracy=robust + 0.3, natural_interval=Interval(0, 1),
+            robust_accuracy=robust, robust_interval=Interval(0, 1), instability=instability,
+            instability_scaled=10 * instability, lipschitz_empirical=slope, lipschitz_empirical_scaled=10 * slope,
+            lipschitz_maximised=2 * slope, lipschitz_certified_log10=5 + rng.gauss(0, 0.5),
+            lipschitz_bound_log10=lipschitz_bound_log10(self._problem.space.spec(candidate.genotype)),
+            attack={}, threat={}, fidelity=candidate.fidelity,
+        )  # fmt: skip
+
+
+STANDING = 0.3
+"""Share of the images that still stand, and meet the attacks of the front's rung."""
+DEEP_STEPS = 40
+"""Gradient steps of all checks of trust of the front's rung, for each of their images (nas/evaluation/trust)."""
+
+
+def images_scored(evaluation: EvaluationSettings, rungs: Sequence[Fidelity], images: int) -> float:
+    """Images for which `evaluation.attack` takes as long as being scored on `rungs`, with `images` images each."""
+    slopes = evaluation.lipschitz_steps * (1 + evaluation.lipschitz_restarts)
+    whole, ladder = _steps(evaluation.attack) + slopes, evaluation.ladder
+    costs: dict[Fidelity, float] = {
+        "screen": images * (_steps(ladder.screen or evaluation.attack) + slopes) / whole,
+        "attack": images,
+        "front": (images * STANDING * sum(map(_steps, ladder.front)) + ladder.trust_images * DEEP_STEPS) / whole,
+    }
+    return sum(costs[rung] for rung in rungs)
+
+
+def _steps(attack: AttackSettings) -> float:
+    """Work of `attack` for an image, in gradient steps; two are for the logits before and after it."""
+    settings: Mapping[str, Any] = attack.model_dump()
+    targets = settings["targets"] if settings.get("loss") == "targeted_dlr" else 1
+    queries = settings.get("queries", 0) + settings.get("draws", 0)  # forward passes alone: a third of a step
+    return 2.0 + float(settings.get("restarts", 1) * (settings.get("steps", 0) * targets + queries / 3))
