@@ -14,12 +14,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AutoAttack, Pgd, Transfer
+from nas.attacks import AutoAttack, Pgd
+from nas.attacks.transfer import Transfer
 from nas.checkpoint import Checkpoint, check_shape, first_images, images_of, load_checkpoint, with_gaps
 from nas.config import RunConfig
-from nas.data import DataSettings, Split, at_root, check_same_classes, load_search_data, load_test_data
+from nas.data import DataSettings
+from nas.data.datasets import at_root, check_same_classes, load_search_data, load_test_data
+from nas.data.split import Split
 from nas.errors import CheckpointError, UsageError
-from nas.evaluation import AttackReport, Course, EvaluationSettings, check_attacks, score
+from nas.evaluation import EvaluationSettings, check_attacks
+from nas.evaluation.course import AttackReport, Course
+from nas.evaluation.evaluate import score
 from nas.records import Evaluation
 from nas.seeding import make_generator
 from nas.threat import ThreatModel

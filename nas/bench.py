@@ -21,14 +21,16 @@ from torch.nn import functional as F
 
 from nas.attacks import Pgd
 from nas.budgets import Deployment, count_costs
-from nas.data import Split
+from nas.data.split import Split
 from nas.errors import UsageError
-from nas.evaluation import EvaluationSettings, evaluate
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.evaluate import evaluate
 from nas.machine import claim_threads, processor
 from nas.processes import METHOD
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import Training, start_training, train_epoch
+from nas.training import Training
+from nas.training.loop import start_training, train_epoch
 from nas.training.settings import InnerAttack
 from search_spaces import NetworkSpec
 from search_spaces.mobilenet_tiny import PRESETS, preset

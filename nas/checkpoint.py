@@ -12,9 +12,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nas.attacks import ATTACKS, AttackSettings
-from nas.data import DataSettings, Split, absent_classes, check_same_classes, load_search_data, load_test_data
+from nas.data import DataSettings
+from nas.data.datasets import absent_classes, check_same_classes, load_search_data, load_test_data
+from nas.data.split import Split
 from nas.errors import CheckpointError, DataError, UsageError
-from nas.evaluation import AttackReport, Course, EvaluationSettings, check_attacks, evaluate
+from nas.evaluation import EvaluationSettings, check_attacks
+from nas.evaluation.course import AttackReport, Course
+from nas.evaluation.evaluate import evaluate
 from nas.files import write_json
 from nas.records import Evaluation, Fidelity
 from nas.seeding import make_generator

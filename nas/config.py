@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from nas.attacks import AttackSettings, Pgd
 from nas.budgets import COSTS, Budget, Deployment
-from nas.data import DataSettings, SearchData
+from nas.data import DataSettings
 from nas.errors import ConfigError, UsageError
 from nas.evaluation import EvaluationSettings
 from nas.machine import DEVICE_PATTERN
@@ -28,6 +28,9 @@ from nas.training import Training
 from nas.training.supernet.settings import SupernetTraining
 from search_spaces.mobilenet_tiny import MobileNetTiny
 from search_spaces.tiny_blocks import TinyBlocks
+
+if TYPE_CHECKING:
+    from nas.data.datasets import SearchData
 
 SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, Field(discriminator="name")]
 """Settings of any registered space, told apart by `name`."""
@@ -184,7 +187,7 @@ class RunConfig(Settings):
             )
         return self
 
-    def above_chance(self, data: SearchData) -> "RunConfig":
+    def above_chance(self, data: "SearchData") -> "RunConfig":
         """Config with the constraint that keeps untrained networks off the front (nas/evaluation/learned.py)."""
         from nas.evaluation.learned import above_chance
 

@@ -13,9 +13,9 @@ from nas.bench import Workload, engine_speed, worker_pool
 from nas.budgets import count_costs
 from nas.config import RunConfig
 from nas.crew import workers_and_threads
-from nas.data import SearchData
+from nas.data.datasets import SearchData
 from nas.data.sources import ImageFolder
-from nas.evaluation import scoring_passes
+from nas.evaluation.course import scoring_passes
 from nas.evaluation.ladder import attacks_of
 from nas.forecast import Course, forecast, images_scored
 from nas.machine import available_cores, claim_threads, resolve_device

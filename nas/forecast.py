@@ -14,8 +14,9 @@ from random import Random
 from typing import Any
 
 from nas.attacks import AttackSettings
-from nas.evaluation import EvaluationSettings, lipschitz_bound_log10
-from nas.pareto import front_of
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.closed_form import lipschitz_bound_log10
+from nas.pareto import front_of, metrics_of
 from nas.records import Candidate, Evaluation, Fidelity, Halfway, Interval, Outcome
 from nas.search.engine import run_search
 from nas.search.executors import InProcess
@@ -25,7 +26,6 @@ from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile
 from nas.seeding import derive_seed
-from nas.trial import metrics_of
 from search_spaces import Genotype
 
 MOST = 64

@@ -1,15 +1,16 @@
 """The members of a front with all their trainings, as they lie in a run folder, and how sure they are."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from nas.errors import CheckpointError
-from nas.evaluation import IMAGE_SCORES, ImageScores, load_scores
 from nas.files import read_json
 from nas.pareto import (
     Member,
@@ -28,7 +29,10 @@ from nas.pareto.front import Array
 from nas.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.report.tables import tie_notes
 from nas.runs import Run
-from nas.trial import RESULT, images_path, trial_folder
+from nas.trial_files import RESULT, images_path, trial_folder
+
+if TYPE_CHECKING:
+    from nas.evaluation.scores import ImageScores
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ def _values(record: TrialRecord, found: Mapping[int, Evaluation], objectives: Se
 
 def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> list[ImageScores]:
     """Scores of every training image by image. Raises CheckpointError where they are missing or do not fit."""
+    from nas.evaluation.scores import load_scores
+
     scores = []
     for repeat, evaluation in found.items():
         path = images_path(trial_folder(run.trials_folder, record.number, repeat), evaluation.fidelity)
@@ -131,6 +137,10 @@ def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> l
 
 def _column(scores: Sequence[ImageScores], objective: Metric) -> Array | None:
     """What an objective is the mean of, of every training and image (S, N); None where it is no such mean."""
+    import torch
+
+    from nas.evaluation.scores import IMAGE_SCORES
+
     if objective.name not in IMAGE_SCORES:
         return None
     stacked = torch.stack([getattr(one, IMAGE_SCORES[objective.name]) for one in scores])

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from nas.files import write_atomic
 from nas.records import Candidate, Outcome
 from nas.search.ray_executor import Files
-from nas.trial import RESULT, TrialPlan, inherited_path, let_go, stored_outcome, trial_folder
+from nas.trial import TrialPlan
+from nas.trial_files import RESULT, discard_state, inherited_path, stored_outcome, trial_folder
 
 PARENT = "parent.safetensors"
 """Name under which the weights that a candidate inherits travel beside its own files."""
@@ -58,7 +59,7 @@ class RemotePlan:
             write_atomic(folder / Path(name).name, files[name])
         finished = stored_outcome(self.plan.folder, candidate)
         if finished is not None:
-            let_go(finished, folder)
+            discard_state(finished, folder)
 
     @staticmethod
     def _folder(plan: TrialPlan, candidate: Candidate) -> Path:

@@ -14,19 +14,36 @@ from typing import Any
 
 import torch
 
-from nas.data import SearchData, Split
+from nas.data.datasets import SearchData
+from nas.data.split import Split
 from nas.errors import CheckpointError, Diverged, NasError
-from nas.evaluation import EvaluationSettings, Scored, load_scores, save_scores, score
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.ladder import RUNGS
+from nas.evaluation.scores import load_scores, save_scores
 from nas.files import write_atomic, write_json
-from nas.pareto import METRICS
-from nas.records import Candidate, Cause, Evaluation, Fidelity, Halfway, Outcome, from_json, to_json
+from nas.pareto import metrics_of
+from nas.records import Candidate, Cause, Halfway, Outcome, to_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import Training, scored_network, start_training, train_epoch
+from nas.training import Training
 from nas.training.checkpoint import load_training, load_weights, read_weights, save_training, save_weights
 from nas.training.inheritance import inherit
-from nas.training.supernet import Supernet, begin_with, copied
+from nas.training.loop import scored_network, start_training, train_epoch
+from nas.training.supernet.weights import Supernet, begin_with, copied
+from nas.trial_files import (
+    CURVE,
+    ERROR,
+    LOG,
+    RESULT,
+    STATE,
+    WEIGHTS,
+    discard_state,
+    images_path,
+    inherited_path,
+    stored_outcome,
+    trial_folder,
+)
 from search_spaces import SearchSpace
 from search_spaces.network import Network, build_network
 
@@ -58,7 +75,7 @@ class TrialPlan:
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate):
-            let_go(finished, folder)
+            discard_state(finished, folder)
             return finished
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -75,7 +92,7 @@ class TrialPlan:
             return Outcome(None, time.perf_counter() - started, text, cause=cause_of(error))
         (folder / ERROR).unlink(missing_ok=True)  # of an attempt before this one
         write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
-        let_go(outcome, folder)  # not before: a kill in between goes on from it
+        discard_state(outcome, folder)  # not before: a kill in between goes on from it
         return outcome
 
     def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:
@@ -179,12 +196,6 @@ def cause_of(error: Exception) -> Cause:
     return "environment" if is_outside or no_memory else "candidate"
 
 
-def metrics_of(evaluation: Evaluation) -> dict[str, float]:
-    """Scores of `evaluation` by the names of their metrics; those that were not measured are left out."""
-    values = {name: getattr(evaluation, name, None) for name in METRICS}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _check_finite(network: Network, split: Split) -> None:
     """Raises Diverged where a weight, a statistic or a logit is not finite: such scores would mean nothing."""
     broken = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
@@ -207,36 +218,6 @@ def _cut(path: Path, epochs: int) -> None:
         write_atomic(path, b"".join(lines[: ahead + epochs]))
 
 
-def let_go(outcome: Outcome, folder: Path) -> None:
-    """Removes the state of the training in `folder` where `outcome` says that it is over."""
-    if outcome.epochs is None:
-        (folder / STATE).unlink(missing_ok=True)
-
-
-LOG = "log.jsonl"
-"""Means over every epoch (nas.training.EpochLog)."""
-
-CURVE = "curve.jsonl"
-"""An Evaluation after every epoch, where `track_every_epoch` asks for it."""
-
-WEIGHTS = "model.safetensors"
-"""The network that was scored."""
-
-STATE = "state.safetensors"
-"""The training of a candidate that waits at a rung of epochs, or was halted there."""
-
-ERROR = "error.txt"
-"""Traceback of the attempt that failed."""
-
-RESULT = "evaluation.json"
-"""Written last: a trial folder with this file is finished."""
-
-
-def images_path(folder: Path, fidelity: Fidelity) -> Path:
-    """Results image by image (nas/evaluation/scores.py) of the trial in `folder`, after the rung `fidelity`."""
-    return folder / f"images_{fidelity}.safetensors"
-
-
 def _reaches(outcome: Outcome, candidate: Candidate) -> bool:
     """Whether `outcome` is what `candidate` asks for, or of more epochs or a higher rung of the attack ladder."""
     found = outcome.evaluation
@@ -253,34 +234,3 @@ def _name_of(candidate: Candidate) -> str:
     if candidate.inherits is None:
         del named["inherits"]  # states that were saved before there was inheritance lack it
     return json.dumps(named)
-
-
-def trial_folder(trials: Path, number: int, repeat: int = 0) -> Path:
-    """Folder of a trial in the folder of all `trials`, or of its training number `repeat` from another seed."""
-    own = trials / f"{number:05d}"
-    return own / f"seed_{repeat}" if repeat else own
-
-
-def epochs_trained(trials: Path, number: int, repeat: int = 0) -> int | None:
-    """Epochs that a training on this machine has finished; None where it has written nothing yet."""
-    try:
-        return (trial_folder(trials, number, repeat) / LOG).read_bytes().count(b'"epoch"')
-    except OSError:
-        return None
-
-
-def inherited_path(trials: Path, candidate: Candidate) -> Path | None:
-    """Weights that the training of `candidate` starts from; None where it starts from random ones."""
-    return None if candidate.inherits is None else trial_folder(trials, candidate.inherits) / WEIGHTS
-
-
-def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:
-    """Outcome in the folder of `candidate`, on whatever rung; None where it is not finished, or of another one."""
-    try:
-        path = trial_folder(trials, candidate.number, candidate.repeat) / RESULT
-        stored = json.loads(path.read_bytes())
-        found = from_json(Candidate, stored["candidate"])
-        same = dataclasses.replace(found, fidelity=candidate.fidelity, epochs=candidate.epochs) == candidate
-        return from_json(Outcome, stored["outcome"]) if same else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None

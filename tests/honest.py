@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from nas.config import RunConfig, load_config
-from nas.data import SearchData, load_search_data
+from nas.data.datasets import SearchData, load_search_data
 from nas.runs import make_space
 from nas.seeding import derive_seed
 from search_spaces.network import Network

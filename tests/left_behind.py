@@ -12,12 +12,13 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from nas.data import SearchData
+from nas.data.datasets import SearchData
 from nas.evaluation.ladder import RUNGS
 from nas.records import Candidate, Evaluation, Outcome, TrialRecord, TrialState, from_json
-from nas.runs import Run, trained_network
+from nas.runs import Run
+from nas.runs.work import trained_network
 from nas.search.study import STUDY_NAME, is_trained, read_records
-from nas.trial import LOG, RESULT, STATE, WEIGHTS, trial_folder
+from nas.trial_files import LOG, RESULT, STATE, WEIGHTS, trial_folder
 
 
 @dataclass(frozen=True)

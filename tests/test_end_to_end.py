@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.runs import Run, open_run
 from nas.search.study import is_trained, read_records
 from tests.left_behind import Left, flaws, look, violations

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from nas.data import SearchData, load_search_data
+from nas.data.datasets import SearchData, load_search_data
 from nas.records import TrialState
 from nas.runs import Run, open_run
 from nas.search.study import is_trained

@@ -11,7 +11,7 @@ import torch
 
 from nas.cli import main
 from nas.config import RunConfig, load_config
-from nas.data import SearchData
+from nas.data.datasets import SearchData
 from nas.runs import front_in, make_problem
 from nas.sweep import sweep_plan
 from search_spaces import Genotype

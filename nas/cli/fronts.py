@@ -87,7 +87,7 @@ def show(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
-    from nas.evaluation import certified_lipschitz
+    from nas.evaluation.certified import certified_lipschitz
     from nas.members import trainings_of
     from nas.pareto import METRICS, derived_of
     from nas.pareto import pick as pick_rule
@@ -95,7 +95,8 @@ def show(
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
-    from nas.runs import open_run, trained_network
+    from nas.runs import open_run
+    from nas.runs.work import trained_network
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]

@@ -37,7 +37,7 @@ def retrain(
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
     from nas.config import NAME_PATTERN, load_config
-    from nas.data import SearchData, at_root
+    from nas.data.datasets import SearchData, at_root
     from nas.estimate import retraining_time
     from nas.pareto import pick as pick_rule
     from nas.records import to_json
@@ -104,7 +104,7 @@ def evaluate(
 ) -> None:
     """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
     from nas.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
-    from nas.data import at_root
+    from nas.data.datasets import at_root
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import evaluation_view
@@ -147,7 +147,7 @@ def audit(
     from nas.audit import audit as run_audit
     from nas.audit import checkpoint_subject, function_subject
     from nas.config import load_config
-    from nas.data import at_root
+    from nas.data.datasets import at_root
     from nas.machine import available_cores, claim_threads, resolve_device
     from nas.records import to_json
     from nas.report.evaluations import audit_html, audit_view

@@ -19,13 +19,15 @@ def transfer(
     format: Format = Format.TABLE,
 ) -> None:
     """Say how adversarial images of the supernet fool its subnets, and the other way round."""
-    from nas.attacks import Transfer
-    from nas.data import load_search_data
+    from nas.attacks.transfer import Transfer
+    from nas.data.datasets import load_search_data
     from nas.report.one_shot import transfer_png, transfer_table
-    from nas.runs import open_run, supernet_of
+    from nas.runs import open_run
+    from nas.runs.work import supernet_of
     from nas.seeding import make_generator
-    from nas.study import transfer_matrix
-    from nas.training.supernet import has_supernet, inherited
+    from nas.study.transfer import transfer_matrix
+    from nas.training.supernet.keeping import has_supernet
+    from nas.training.supernet.weights import inherited
 
     opened = open_run(run)
     if not has_supernet(run):

@@ -27,7 +27,7 @@ def check(
     if time:
         start_server("nas.bench")  # imports beside ours, on another core
     from nas.config import load_config
-    from nas.data import load_search_data
+    from nas.data.datasets import load_search_data
     from nas.estimate import coverage, retraining_time, search_time
     from nas.report.tables import coverage_table
 
@@ -55,7 +55,7 @@ def search(
     from nas.members import front_notes
     from nas.report.rows import front_row
     from nas.runs import open_run
-    from nas.runs import search as run_search
+    from nas.runs.work import search as run_search
     from nas.study.agreement import safety
 
     folder, reason = _trained(run_search, config, overrides, run)
@@ -83,7 +83,7 @@ def sweep(
     start_server("nas.trial")
     from nas.report.rows import front_row
     from nas.runs import open_run
-    from nas.runs import sweep as run_sweep
+    from nas.runs.work import sweep as run_sweep
 
     folder, reason = _trained(run_sweep, config, overrides, run)
     if format is PlainFormat.JSON:
@@ -96,7 +96,7 @@ def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | No
     """Run folder after `verb` has ended, and why it did."""
     from nas.config import NAME_PATTERN, load_config
     from nas.report.live import Epochs, live_progress
-    from nas.trial import epochs_trained
+    from nas.trial_files import epochs_trained
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
@@ -135,7 +135,7 @@ def bench(
 
     if config is not None:
         from nas.config import load_config
-        from nas.data import load_search_data
+        from nas.data.datasets import load_search_data
         from nas.estimate import search_time
 
         loaded = load_config(config, ())

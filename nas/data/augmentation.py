@@ -1,20 +1,10 @@
 """Random crop and flip of a whole batch on its device."""
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.settings import Settings
-
-
-class Augmentation(Settings):
-    """Random changes of every training image, new in every epoch."""
-
-    crop_padding: int = Field(4, ge=0, le=64)
-    """Pad by this many black pixels, then crop back at a random place."""
-    flip: bool = False
-    """Mirror left-right with probability one half; not for digits or letters."""
+from nas.data.settings import Augmentation
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:

@@ -69,3 +69,12 @@ class ImageFolder(Source):
 
 DataSettings = Annotated[Digits | Cifar10 | Svhn | ImageFolder, Field(discriminator="name")]
 """Settings of any registered data set, told apart by `name`."""
+
+
+class Augmentation(Settings):
+    """Random changes of every training image, new in every epoch."""
+
+    crop_padding: int = Field(4, ge=0, le=64)
+    """Pad by this many black pixels, then crop back at a random place."""
+    flip: bool = False
+    """Mirror left-right with probability one half; not for digits or letters."""

@@ -14,7 +14,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from nas.attacks import Attack
+from nas.attacks.result import Attack
 from nas.evaluation.scores import FIELDS, ImageScores
 from nas.evaluation.settings import EvaluationSettings
 from nas.files import write_atomic

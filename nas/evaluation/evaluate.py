@@ -11,15 +11,19 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import Attack, AttackResult, Transfer, View, evaluation_mode, view_of
-from nas.data import Split
+from nas.attacks.mode import evaluation_mode
+from nas.attacks.result import Attack, AttackResult
+from nas.attacks.transfer import Transfer
+from nas.attacks.view import View, view_of
+from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
+from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.evaluation.course import Course, Made, scoring_passes
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
-from nas.evaluation.lipschitz import lipschitz_bound_log10, slopes
+from nas.evaluation.lipschitz import slopes
 from nas.evaluation.scores import ImageScores, finite_mean, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes

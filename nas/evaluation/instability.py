@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import kl_divergence
+from nas.attacks.losses import kl_divergence
 
 
 def instability(logits: Tensor, logits_adv: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from nas.attacks import View, in_chunks
+from nas.attacks.chunks import in_chunks
+from nas.attacks.view import View
 from nas.evaluation.lipschitz import slopes
 from nas.threat import ThreatModel
 

@@ -11,6 +11,7 @@ from nas.pareto.objectives import (
     derived_of,
     is_derived,
     metric,
+    metrics_of,
     number_of,
 )
 from nas.pareto.selection import Pick, pick
@@ -38,6 +39,7 @@ __all__ = [
     "members_by_wilson",
     "members_of",
     "metric",
+    "metrics_of",
     "number_of",
     "parse_condition",
     "pick",

@@ -127,3 +127,9 @@ def number_of(metric: Metric, record: TrialRecord) -> float | None:
 def derived_of(record: TrialRecord) -> dict[str, float | None]:
     """Every derived metric of `record`, by name."""
     return {name: number_of(entry, record) for name, entry in METRICS.items() if is_derived(name)}
+
+
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    """Scores of `evaluation` by the names of their metrics; those that were not measured are left out."""
+    values = {name: getattr(evaluation, name, None) for name in METRICS}
+    return {name: value for name, value in values.items() if value is not None}

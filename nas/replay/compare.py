@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nas.config import RunConfig, load_config
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.errors import UsageError
 from nas.machine import available_cores, claim_threads
 from nas.processes import METHOD

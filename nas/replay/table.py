@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import UsageError
-from nas.evaluation import lipschitz_bound_log10
+from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.pareto import METRICS
 from nas.records import Evaluation, Interval
 from search_spaces import Genotype, NetworkSpec, SearchSpace

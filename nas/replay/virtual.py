@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
-from nas.pareto import front_of, hypervolume
+from nas.pareto import front_of, hypervolume, metrics_of
 from nas.records import Candidate, Halfway, Outcome, TrialRecord
 from nas.replay.table import BenchTable, Training
 from nas.search.engine import run_search
@@ -17,7 +17,6 @@ from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile, is_trained
 from nas.seeding import derive_seed
-from nas.trial import metrics_of
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nas.evaluation import CertifiedBound
 from nas.records import Evaluation, Interval, TrialRecord
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.settings import ratio_text
+
+if TYPE_CHECKING:
+    from nas.evaluation.certified import CertifiedBound
 
 
 def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
@@ -192,7 +194,7 @@ def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def certified_table(bound: CertifiedBound) -> RenderableType:
+def certified_table(bound: "CertifiedBound") -> RenderableType:
     """Factors of the certified Lipschitz constant in the order of the network; the largest is marked."""
     table = WholeTable("certified Lipschitz constant")
     for heading in ("part", "factor", "norms of its layers"):

@@ -1,16 +1,17 @@
 """A study in a shared database, so that others can watch it. Its URL is a secret that only the environment knows."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from nas.errors import StudyCorrupt, UsageError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Database:
 
     def storage(self, *, create: bool) -> RDBStorage:
         """Connection to the database; `create` makes Optuna's tables where they are missing."""
+        from optuna.storages import RDBStorage
+
         url = self.url().replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
         engine = {"pool_pre_ping": True}  # a connection that broke while candidates trained is opened anew
         return RDBStorage(url, engine, skip_table_creation=not create)
@@ -42,12 +45,17 @@ class Database:
 
     def check_driver(self) -> None:
         """Imports the driver that the URL needs. Raises UsageError where there is none, or no URL."""
+        from sqlalchemy.engine import make_url
+
         with self.guarded():
             make_url(self.url()).get_dialect().import_dbapi()
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Turns the errors of a database into our own, without the URL or its password."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
         try:
             yield
         except ImportError:
@@ -63,6 +71,10 @@ class Database:
 
     def _told(self, error: BaseException) -> str:
         """What the database said, in one line without secrets."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import SQLAlchemyError
+
         told = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         text = (str(getattr(told, "orig", None) or told).strip().splitlines() or [""])[0]
         url = self.url()

@@ -7,7 +7,6 @@ from nas.study.curves import curve_rows
 from nas.study.groups import Group, groups_of
 from nas.study.insights import insights
 from nas.study.paper import table_rows
-from nas.study.transfer import transfer_matrix
 
 __all__ = [
     "Group",
@@ -21,5 +20,4 @@ __all__ = [
     "insights",
     "mean_scores",
     "table_rows",
-    "transfer_matrix",
 ]

@@ -18,7 +18,7 @@ from nas.errors import CheckpointError, UsageError
 from nas.records import Evaluation, Fidelity, Rung, TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from nas.evaluation import ImageScores
+    from nas.evaluation.scores import ImageScores
 
 Attacks = tuple[str, ...]
 """Descriptions of attacks as JSON, in the order in which they were made."""
@@ -106,7 +106,7 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     cut = _cut(alone, evaluation.ladder[: len(attacks)])
     if own in attacks:
         return cut
-    from nas.evaluation import IMAGE_SCORES, finite_mean
+    from nas.evaluation.scores import IMAGE_SCORES, finite_mean
 
     images = _images(record, folder, "screen")
     scores: dict[str, Any] = {
@@ -212,8 +212,8 @@ def _rung_alone(evaluation: Evaluation, images: "ImageScores | None", record: Tr
 
 def _images(record: TrialRecord, folder: Path, fidelity: Fidelity) -> "ImageScores | None":
     """Scores image by image after a rung; None where they are missing, damaged or of another evaluation."""
-    from nas.evaluation import load_scores
-    from nas.trial import images_path, trial_folder
+    from nas.evaluation.scores import load_scores
+    from nas.trial_files import images_path, trial_folder
 
     try:
         images = load_scores(images_path(trial_folder(folder, record.number), fidelity))

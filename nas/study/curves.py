@@ -9,7 +9,7 @@ from nas.files import read_json_lines
 from nas.pareto import METRICS
 from nas.records import Evaluation, TrialRecord, from_json
 from nas.study.groups import groups_of
-from nas.trial import CURVE, trial_folder
+from nas.trial_files import CURVE, trial_folder
 
 CURVES = tuple(
     (name, METRICS[name].title)

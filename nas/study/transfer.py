@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas.attacks import Attack, AttackResult, Transfer
-from nas.data import Split
+from nas.attacks.result import Attack, AttackResult
+from nas.attacks.transfer import Transfer
+from nas.data.split import Split
 from nas.evaluation import wilson_interval
 from nas.threat import ThreatModel
 

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import View, cross_entropy_slope, in_chunks, projected_gradient
+from nas.attacks.chunks import in_chunks
+from nas.attacks.gradient import projected_gradient
+from nas.attacks.losses import cross_entropy_slope
+from nas.attacks.view import View
 from nas.threat import ThreatModel
 from nas.training.settings import InnerAttack
 

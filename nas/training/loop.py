@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import View, view_of
-from nas.data import Split, augment
+from nas.attacks.view import View, view_of
+from nas.data.augmentation import augment
+from nas.data.split import Split
 from nas.errors import Diverged
 from nas.norms import spectral_penalty
 from nas.threat import ThreatModel

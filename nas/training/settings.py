@@ -1,13 +1,17 @@
 """Every knob of adversarial training."""
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Literal
+
 from pydantic import Field, model_validator
 
 from nas.data import Augmentation
 from nas.settings import Ratio, Settings
 from nas.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    import torch
 
 
 class InnerAttack(Settings):
@@ -24,6 +28,8 @@ class InnerAttack(Settings):
     @property
     def dtype(self) -> torch.dtype:
         """`precision` as torch names it."""
+        import torch
+
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
@@ -68,7 +74,7 @@ class Training(Settings):
     """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> "Training":
+    def _warmup_ends(self) -> Training:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
         return self

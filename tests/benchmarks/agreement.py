@@ -18,7 +18,8 @@ from torch import Tensor
 from nas.attacks import Apgd, AutoAttack, Pgd
 from nas.budgets import Deployment, count_costs
 from nas.config import RunConfig
-from nas.data import SearchData, Split, load_search_data
+from nas.data.datasets import SearchData, load_search_data
+from nas.data.split import Split
 from nas.machine import claim_threads
 from nas.threat import ThreatModel
 from search_spaces.network import Network

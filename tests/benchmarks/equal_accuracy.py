@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from nas.attacks.view import AutogradView
 from nas.budgets import Deployment, count_costs
 from nas.config import RunConfig, load_config
-from nas.data import SearchData, load_search_data
-from nas.evaluation import evaluate
+from nas.data.datasets import SearchData, load_search_data
+from nas.evaluation.evaluate import evaluate
 from nas.machine import claim_threads
 from nas.runs import make_space
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import Training, TrainingState, scored_network, start_training, train_epoch
-from nas.training.loop import METHODS
+from nas.training import Training
+from nas.training.loop import METHODS, TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss
 from search_spaces import NetworkSpec
 from search_spaces.network import build_network

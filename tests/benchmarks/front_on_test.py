@@ -14,11 +14,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from nas.data import load_test_data
-from nas.evaluation import evaluate
+from nas.data.datasets import load_test_data
+from nas.evaluation.evaluate import evaluate
 from nas.machine import available_cores, claim_threads
 from nas.pareto import hypervolume
-from nas.runs import open_run, trained_network
+from nas.runs import open_run
+from nas.runs.work import trained_network
 from nas.seeding import make_generator
 
 

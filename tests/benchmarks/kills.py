@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.machine import available_cores
 from nas.runs import open_run
 from tests.left_behind import Left, flaws, look, mark, violations

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 
 from nas.config import RunConfig, load_config
-from nas.data import SearchData, Split, load_search_data
+from nas.data.datasets import SearchData, load_search_data
+from nas.data.split import Split
 from nas.estimate import _typical
-from nas.evaluation import Scored, score
+from nas.evaluation.evaluate import Scored, score
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import scored_network, start_training, train_epoch
+from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import NetworkSpec
 from search_spaces.network import build_network
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from tests.benchmarks.agreement import PAIRS, accuracies, subjects, table
 from tests.benchmarks.equal_accuracy import digits_config
 

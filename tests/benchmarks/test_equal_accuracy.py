@@ -5,8 +5,7 @@ import copy
 import pytest
 import torch
 
-from nas.training import start_training, train_epoch
-from nas.training.loop import METHODS
+from nas.training.loop import METHODS, start_training, train_epoch
 from search_spaces.network import build_network
 from tests.benchmarks.equal_accuracy import GENOTYPE, digits_config, plain_steps, plain_trades, spec_of
 from tests.builders import generator, tiny_images

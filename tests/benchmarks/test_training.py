@@ -7,14 +7,13 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from nas.attacks import view_of
+from nas.attacks.view import view_of
 from nas.config import RunConfig, load_config
-from nas.data import Split
-from nas.evaluation import evaluate
-from nas.training import start_training, train_epoch
+from nas.data.split import Split
+from nas.evaluation.evaluate import evaluate
 from nas.training.backprop import forward_of
 from nas.training.inner import maximise_kl
-from nas.training.loop import to_pixels
+from nas.training.loop import start_training, to_pixels, train_epoch
 from nas.training.losses import trades_loss
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network

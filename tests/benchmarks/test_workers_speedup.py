@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nas.config import load_config
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from tests.benchmarks.workers_speedup import compare, draw
 from tests.tiny_run import write_config
 

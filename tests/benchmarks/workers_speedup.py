@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from nas.config import RunConfig, load_config
-from nas.data import SearchData, load_search_data
+from nas.data.datasets import SearchData, load_search_data
 from nas.machine import available_cores
 from nas.processes import start_server
 from nas.records import Candidate, Evaluation

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AttackResult, view_of
+from nas.attacks.result import AttackResult
+from nas.attacks.view import view_of
 from nas.threat import ThreatModel
 from search_spaces.network import Network
 from tests.builders import Broken, generator, tiny_network, torch_threads, with_unknown_activation

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from nas.data import DATASETS, Split, load_search_data, load_test_data
-from nas.data.sources import Source, SourceEntry
+from nas.data.datasets import load_search_data, load_test_data
+from nas.data.sources import DATASETS, Source, SourceEntry
+from nas.data.split import Split
 
 
 def as_counts(split: Split) -> Counter[tuple[int, bytes]]:

@@ -10,7 +10,8 @@ from nas.errors import RunMismatch
 from nas.pareto import METRICS, ParetoFront, parse_condition
 from nas.records import Interval
 from nas.report.tables import tie_notes
-from nas.runs import open_run, search
+from nas.runs import open_run
+from nas.runs.work import search
 from tests.builders import evaluation, tiny_data, tiny_images, trial
 from tests.test_configs import CONFIGS
 from tests.tiny_run import nas, write_config

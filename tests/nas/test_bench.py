@@ -4,12 +4,13 @@ import copy
 
 import torch
 
-from nas.attacks import view_of
+from nas.attacks.view import view_of
 from nas.bench import Workload, compare, plain_trades_step
 from nas.evaluation import EvaluationSettings
 from nas.threat import ThreatModel
-from nas.training import Training, start_training
+from nas.training import Training
 from nas.training.inner import maximise_kl
+from nas.training.loop import start_training
 from nas.training.losses import trades_loss
 from nas.training.settings import InnerAttack
 from tests.builders import generator, tiny_images, tiny_network

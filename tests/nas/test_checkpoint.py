@@ -9,8 +9,7 @@ import torch
 
 from nas.attacks import Fgsm, Pgd
 from nas.checkpoint import Checkpoint, evaluate_checkpoint, load_checkpoint, other_attack, save_checkpoint
-from nas.data import DATASETS
-from nas.data.sources import Digits, SourceEntry
+from nas.data.sources import DATASETS, Digits, SourceEntry
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings
 from nas.threat import ThreatModel

@@ -13,7 +13,7 @@ from nas import estimate
 from nas.bench import Speed, Workload, _engine_once
 from nas.budgets import Deployment, count_costs
 from nas.config import load_config
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.estimate import coverage, retraining_time, search_time
 from nas.forecast import Course
 from nas.runs import make_problem

@@ -9,7 +9,7 @@ import pytest
 from nas.attacks import Apgd, Noise, Pgd, Square
 from nas.budgets import Budget
 from nas.config import load_config
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.forecast import DEEP_STEPS, MOST, STANDING, forecast, images_scored
 from nas.replay.table import read_table

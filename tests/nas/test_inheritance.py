@@ -15,12 +15,14 @@ from nas.errors import UsageError
 from nas.evaluation import EvaluationSettings
 from nas.records import Candidate, Outcome
 from nas.remote import PARENT, RemotePlan
-from nas.runs import Run, open_run, search, sweep
+from nas.runs import Run, open_run
+from nas.runs.work import search, sweep
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import start_training
 from nas.training.inheritance import inherit
-from nas.trial import TrialPlan, stored_outcome
+from nas.training.loop import start_training
+from nas.trial import TrialPlan
+from nas.trial_files import stored_outcome
 from search_spaces.network import Network, build_network
 from tests.builders import TINY_TRAINING, tiny_data, tiny_space
 from tests.tiny_run import nas as run_nas

@@ -10,7 +10,7 @@ import torch
 
 from nas.attacks import Pgd
 from nas.checkpoint import Checkpoint, images_of, save_checkpoint
-from nas.data import at_root, load_search_data
+from nas.data.datasets import at_root, load_search_data
 from nas.data.settings import Digits, ImageFolder
 from nas.errors import DataError, UsageError
 from nas.evaluation import EvaluationSettings

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from nas.config import load_config
-from nas.data import load_search_data, load_test_data
+from nas.data.datasets import load_search_data, load_test_data
 from nas.errors import ConfigError
 from nas.pareto import hypervolume
-from nas.runs import open_run, supernet_of, trained_network
-from nas.training import TrainingState, start_training
-from nas.training.supernet import copied
+from nas.runs import open_run
+from nas.runs.work import supernet_of, trained_network
+from nas.training.loop import TrainingState, start_training
+from nas.training.supernet.weights import copied
 from search_spaces.network import Network, build_network
 from tests.benchmarks.front_on_test import measure
 from tests.builders import generator

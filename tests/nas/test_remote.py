@@ -20,7 +20,8 @@ from nas.remote import RemotePlan
 from nas.runs import open_run
 from nas.search.study import is_trained
 from nas.threat import ThreatModel
-from nas.trial import TrialPlan, stored_outcome
+from nas.trial import TrialPlan
+from nas.trial_files import stored_outcome
 from tests.builders import TINY_TRAINING, tiny_data, tiny_space
 from tests.ray_cluster import ray_environment
 from tests.running import Process, nas_process, seconds_until_ended, wait_for

@@ -12,15 +12,17 @@ import nas.retrain
 from nas.attacks import Pgd
 from nas.checkpoint import evaluate_checkpoint, load_checkpoint
 from nas.config import Retraining, RunConfig
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.data.sources import Digits
 from nas.errors import CheckpointError, RunLocked
-from nas.evaluation import AttackReport, EvaluationSettings
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.course import AttackReport
 from nas.files import exclusive
 from nas.pareto import Pick
 from nas.records import Costs, TrialRecord, TrialState, to_json
 from nas.retrain import CurvePoint, retrain
-from nas.runs import Run, check_same_data
+from nas.runs import Run
+from nas.runs.same import check_same_data
 from nas.threat import ThreatModel
 from tests.builders import TINY_LADDER, TINY_SETTINGS, TINY_TRAINING, evaluation
 
@@ -234,8 +236,7 @@ def test_two_trials_of_one_architecture_become_one_network(tmp_path: Path, whole
 
 
 def test_the_test_images_are_loaded_only_after_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.data import DATASETS
-    from nas.data.sources import SourceEntry
+    from nas.data.sources import DATASETS, SourceEntry
 
     entry, order = DATASETS["digits"], []
 

@@ -13,20 +13,15 @@ import torch
 
 from nas.config import RunConfig, load_config
 from nas.crew import workers_and_threads
-from nas.data import Split, load_search_data
+from nas.data.datasets import load_search_data
+from nas.data.split import Split
 from nas.errors import ConfigError, EmptyBudget, RunLocked, RunMismatch, UsageError
-from nas.evaluation import lipschitz_bound_log10
+from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.files import exclusive
 from nas.machine import available_cores, resolve_device
 from nas.records import TrialState
-from nas.runs import (
-    costs_of,
-    make_problem,
-    make_space,
-    open_run,
-    reference_point,
-    search,
-)
+from nas.runs import costs_of, make_problem, make_space, open_run, reference_point
+from nas.runs.work import search
 from tests.builders import tiny_data
 from tests.tiny_run import write_config
 

@@ -10,7 +10,8 @@ import pytest
 from nas.config import RunConfig, dump_config, load_config
 from nas.errors import ConfigError, RunMismatch, UsageError
 from nas.records import TrialRecord
-from nas.runs import open_run, search, sweep
+from nas.runs import open_run
+from nas.runs.work import search, sweep
 from nas.search.problem import Progress
 from tests.tiny_run import nas, write_config
 

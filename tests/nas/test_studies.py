@@ -13,15 +13,17 @@ import pytest
 
 from nas.config import load_config
 from nas.errors import RunMismatch
-from nas.evaluation import load_scores
+from nas.evaluation.scores import load_scores
 from nas.records import TrialState
-from nas.runs import open_run, sweep
+from nas.runs import open_run
+from nas.runs.work import sweep
 from nas.search.halting import is_spared
 from nas.search.study import read_records
 from nas.study.agreement import Verdict
 from nas.study.curves import CURVES, tracked_evaluation
 from nas.study.paper import COLUMNS
-from nas.trial import TrialPlan, images_path, trial_folder
+from nas.trial import TrialPlan
+from nas.trial_files import images_path, trial_folder
 from search_spaces.mobilenet_tiny import preset
 from tests.conftest import ROOT
 from tests.tiny_run import SWEEP, TINY, call, nas, plan_of, sweep_config, write_config

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from nas.config import load_config
-from nas.data import load_search_data
+from nas.data.datasets import load_search_data
 from nas.errors import UsageError
-from nas.runs import front_in, make_problem, sweep
+from nas.runs import front_in, make_problem
+from nas.runs.work import sweep
 from tests.tiny_run import plan_of, sweep_config
 
 

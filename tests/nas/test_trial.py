@@ -12,10 +12,12 @@ import torch
 
 import nas.trial
 from nas.attacks import Pgd
-from nas.data import DATASETS, load_search_data
-from nas.data.sources import Digits, SourceEntry
+from nas.data.datasets import load_search_data
+from nas.data.sources import DATASETS, Digits, SourceEntry
 from nas.errors import CheckpointError, Diverged, UsageError
-from nas.evaluation import EvaluationSettings, evaluate, load_scores
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.evaluate import evaluate
+from nas.evaluation.scores import load_scores
 from nas.records import Candidate, Evaluation, Fidelity, Outcome, from_json
 from nas.seeding import make_generator
 from nas.threat import ThreatModel

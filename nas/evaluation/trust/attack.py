@@ -1,6 +1,8 @@
 """Checks of the attack: it kept to the threat model, and others would not have found more."""
 
-from nas.attacks import Attack, Fgsm, Noise, Pgd, Scaled, Square
+from nas.attacks import Fgsm, Noise, Pgd, Square
+from nas.attacks.result import Attack
+from nas.attacks.view import Scaled
 from nas.evaluation.classes import chance_of
 from nas.evaluation.trust.probe import Probe, exceeds, verdict
 from nas.records import Check

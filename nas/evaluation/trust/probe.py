@@ -10,7 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import Attack, Pgd, View
+from nas.attacks import Pgd
+from nas.attacks.result import Attack
+from nas.attacks.view import View
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.scores import ImageScores
 from nas.records import Check, Rung

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from nas.data import SearchData
+from nas.data.datasets import SearchData
 from nas.errors import UsageError
 from nas.files import write_atomic
 from nas.seeding import make_generator

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.attacks import View, kl_divergence, view_of
-from nas.data import Split, augment
+from nas.attacks.losses import kl_divergence
+from nas.attacks.view import View, view_of
+from nas.data.augmentation import augment
+from nas.data.split import Split
 from nas.errors import Diverged
 from nas.seeding import derive_seed
 from nas.threat import ThreatModel

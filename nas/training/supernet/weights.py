@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nas.data import Split
+from nas.data.split import Split
 from nas.errors import CheckpointError
 from nas.files import write_atomic
 from nas.training.averaging import reestimate_batch_norm_

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import cross_entropy, evaluation_mode, misclassified, projected_gradient
+from nas.attacks.gradient import projected_gradient
+from nas.attacks.losses import cross_entropy, misclassified
+from nas.attacks.mode import evaluation_mode
 from nas.threat import ThreatModel
 from tests.builders import generator, tiny_network
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.attacks import LOSSES, Loss, cross_entropy_slope
-from nas.attacks.losses import targeted_dlr
+from nas.attacks.losses import LOSSES, Loss, cross_entropy_slope, targeted_dlr
 from nas.errors import UsageError
 from tests.builders import generator
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks import Fgsm, Pgd, Scaled, view_of
+from nas.attacks import Fgsm, Pgd
+from nas.attacks.view import Scaled, view_of
 from nas.threat import ThreatModel
 from tests.builders import Broken, generator, tiny_network
 

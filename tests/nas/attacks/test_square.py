@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.attacks import AttackResult, Square
+from nas.attacks import Square
+from nas.attacks.result import AttackResult
 from nas.attacks.square import _pair_of_bumps
 from nas.threat import ThreatModel
 from tests.builders import generator, tiny_network

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import Pgd, Scaled, in_chunks, view_of
-from nas.attacks.view import AutogradView, FoldedView, View
+from nas.attacks import Pgd
+from nas.attacks.chunks import in_chunks
+from nas.attacks.view import AutogradView, FoldedView, Scaled, View, view_of
 from nas.threat import ThreatModel
 from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.data import Augmentation, augment
+from nas.data import Augmentation
+from nas.data.augmentation import augment
 from tests.builders import generator
 
 

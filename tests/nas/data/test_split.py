@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from nas.data import Split
-from nas.data.split import stratified_order, stratified_subset
+from nas.data.split import Split, stratified_order, stratified_subset
 from tests.builders import generator, tiny_images
 
 UNEVEN = torch.cat([torch.full((count,), label) for label, count in enumerate((120, 60, 15, 5))])

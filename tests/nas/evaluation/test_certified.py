@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.evaluation import CertifiedBound, certified_lipschitz
-from nas.evaluation.certified import SLACK
+from nas.evaluation.certified import SLACK, CertifiedBound, certified_lipschitz
 from nas.norms import spectral_penalty
 from nas.threat import ThreatModel
-from nas.training import scored_network, start_training, train_epoch
+from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS
 from search_spaces.network import Network, build_network

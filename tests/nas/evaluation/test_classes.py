@@ -8,9 +8,10 @@ from rich.console import Console, RenderableType
 from torch import Tensor
 
 from nas.attacks import Pgd
-from nas.data import Split
-from nas.evaluation import EvaluationSettings, Ladder, evaluate
+from nas.data.split import Split
+from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.classes import balanced_accuracy, chance_of
+from nas.evaluation.evaluate import evaluate
 from nas.pareto import METRICS, ParetoFront
 from nas.records import Evaluation, from_json, to_json
 from nas.report.evaluations import audit_html, evaluation_view

@@ -7,9 +7,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from nas.attacks import Apgd, Attack, AutoAttack, Fgsm, Noise, Pgd, Square, Transfer
-from nas.evaluation import AttackReport, Course, EvaluationSettings, Scored, score, scoring_passes
-from nas.evaluation.course import Made
+from nas.attacks import Apgd, AutoAttack, Fgsm, Noise, Pgd, Square
+from nas.attacks.result import Attack
+from nas.attacks.transfer import Transfer
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.course import AttackReport, Course, Made, scoring_passes
+from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.scores import FIELDS, ImageScores
 from nas.records import Interval, Rung
 from nas.report.live import attack_lines

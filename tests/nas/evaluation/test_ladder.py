@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from nas.attacks import Apgd, AutoAttack, Pgd, Square
-from nas.data import Split
+from nas.data.split import Split
 from nas.errors import ConfigError
-from nas.evaluation import EvaluationSettings, Ladder, check_attacks, load_scores, save_scores, score
+from nas.evaluation import EvaluationSettings, Ladder, check_attacks
+from nas.evaluation.evaluate import score
 from nas.evaluation.ladder import RUNGS, attacks_of
-from nas.evaluation.scores import FIELDS
+from nas.evaluation.scores import FIELDS, load_scores, save_scores
 from nas.records import Evaluation, from_json, to_json
 from nas.threat import ThreatModel
 from tests.builders import generator, tiny_images, tiny_network

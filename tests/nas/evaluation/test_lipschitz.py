@@ -5,7 +5,7 @@ from math import log10, sqrt
 import pytest
 import torch
 
-from nas.evaluation import lipschitz_bound_log10
+from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.evaluation.lipschitz import slopes
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset

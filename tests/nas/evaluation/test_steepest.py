@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nas.attacks import Pgd, view_of
-from nas.evaluation import certified_lipschitz
+from nas.attacks import Pgd
+from nas.attacks.view import view_of
+from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.evaluate import EvaluationSettings, evaluate
 from nas.evaluation.lipschitz import slopes
 from nas.evaluation.steepest import steepest_slopes

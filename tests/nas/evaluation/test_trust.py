@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.attacks import AttackResult, Pgd
-from nas.evaluation import EvaluationSettings, Ladder, Scored, score
+from nas.attacks import Pgd
+from nas.attacks.result import AttackResult
+from nas.evaluation import EvaluationSettings, Ladder
+from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.trust import CHECKS, DEEP, SHALLOW
 from nas.records import Fidelity
 from nas.threat import ThreatModel

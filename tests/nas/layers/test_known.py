@@ -12,14 +12,16 @@ from torch.nn.modules import module as torch_module
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.hooks import RemovableHandle
 
-from nas.attacks import Pgd, view_of
-from nas.attacks.view import AutogradView, FoldedView
-from nas.evaluation import EvaluationSettings, score
+from nas.attacks import Pgd
+from nas.attacks.view import AutogradView, FoldedView, view_of
+from nas.evaluation import EvaluationSettings
 from nas.evaluation.certified import certified_lipschitz
+from nas.evaluation.evaluate import score
 from nas.layers import layers_of
 from nas.threat import ThreatModel
-from nas.training import Training, start_training, train_epoch
+from nas.training import Training
 from nas.training.backprop import forward_of
+from nas.training.loop import start_training, train_epoch
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec
 from search_spaces.network import Network

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nas.errors import UsageError
-from nas.evaluation import ImageScores, save_scores
+from nas.evaluation.scores import ImageScores, save_scores
 from nas.pareto import METRICS
 from nas.records import Evaluation, Halfway, Interval, Rung, TrialRecord, TrialState
 from nas.search.halting import is_spared
@@ -28,7 +28,7 @@ from nas.study.agreement import (
     samples_of,
 )
 from nas.study.curves import READ
-from nas.trial import CURVE, images_path, trial_folder
+from nas.trial_files import CURVE, images_path, trial_folder
 from tests.builders import evaluation, trial
 
 OBJECTIVES = (METRICS["robust_accuracy"], METRICS["params"])

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from nas.errors import UsageError
-from nas.evaluation import ImageScores, save_scores
+from nas.evaluation.scores import ImageScores, save_scores
 from nas.pareto import METRICS
 from nas.records import Interval, Rung, TrialRecord, TrialState
 from nas.study import at_common_rung, check_same_images, comparison, in_common, insights, table_rows
 from nas.study.agreement import prediction_agreement, run_agreement, samples_of
 from nas.study.common_rung import evaluation_of
-from nas.trial import images_path, trial_folder
+from nas.trial_files import images_path, trial_folder
 from tests.builders import evaluation
 from tests.nas.study.records import SPACE, spec_of, trained
 

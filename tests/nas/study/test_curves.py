@@ -10,7 +10,7 @@ from nas.report.study_plots import _spreads
 from nas.report.study_tables import curve_table
 from nas.study import curve_rows
 from nas.study.curves import CURVES
-from nas.trial import CURVE
+from nas.trial_files import CURVE
 from tests.nas.study.records import trained
 
 RECORDS = [trained(number, width) for number, width in enumerate((0.5, 1.0, 0.5, 1.0))]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nas.attacks import Pgd
-from nas.data import Split
+from nas.data.split import Split
 from nas.errors import UsageError
 from nas.evaluation import wilson_interval
 from nas.pareto import METRICS
@@ -20,7 +20,8 @@ from nas.report.one_shot import (
     transfer_png,
     transfer_table,
 )
-from nas.study import comparison, compositions, mean_scores, transfer_matrix
+from nas.study import comparison, compositions, mean_scores
+from nas.study.transfer import transfer_matrix
 from nas.threat import ThreatModel
 from search_spaces.space import Value
 from tests.builders import evaluation, generator, tiny_blocks_space, tiny_images, tiny_network

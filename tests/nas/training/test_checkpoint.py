@@ -8,8 +8,8 @@ import torch
 
 from nas.errors import CheckpointError
 from nas.threat import ThreatModel
-from nas.training import start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights
+from nas.training.loop import start_training, train_epoch
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data import Split
+from nas.data.split import Split
 from nas.threat import ThreatModel
-from nas.training import Training, TrainingState, start_training, train_epoch
+from nas.training import Training
 from nas.training.graphs import WARM_UP, Replayed, Work
-from nas.training.loop import METHODS, _Steps
+from nas.training.loop import METHODS, TrainingState, _Steps, start_training, train_epoch
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network
 
 THREAT = ThreatModel(epsilon=0.05)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.threat import ThreatModel
-from nas.training import scored_network, start_training, train_epoch
 from nas.training.inheritance import inherit
+from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.network import Network, build_network
 from tests.builders import TINY_TRAINING, generator, settled, tiny_images, tiny_space, with_random_statistics

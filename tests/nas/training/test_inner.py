@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.attacks import view_of
-from nas.attacks.view import AutogradView
+from nas.attacks.view import AutogradView, view_of
 from nas.threat import ThreatModel
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.settings import InnerAttack

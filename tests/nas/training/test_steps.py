@@ -10,14 +10,15 @@ from torch import Tensor
 
 import nas.training.loop as plain_loop
 import nas.training.supernet.training as supernet_loop
-from nas.data import Split
+from nas.data.split import Split
 from nas.errors import DataError
 from nas.threat import ThreatModel
-from nas.training import start_training, train_epoch
 from nas.training.inner import maximise_kl
-from nas.training.loop import batch_norm_batches
+from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from nas.training.steps import epoch_batches, step_sizes
-from nas.training.supernet import Supernet, SupernetTraining, start_supernet, train_supernet_epoch
+from nas.training.supernet import SupernetTraining
+from nas.training.supernet.training import start_supernet, train_supernet_epoch
+from nas.training.supernet.weights import Supernet
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network, tiny_space
 
 THREAT = ThreatModel(epsilon=0.05)

@@ -12,27 +12,17 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import nas.training.supernet.training as one_shot
-from nas.attacks import kl_divergence
+from nas.attacks.losses import kl_divergence
 from nas.errors import CheckpointError, UsageError
 from nas.seeding import make_generator
 from nas.threat import ThreatModel
-from nas.training import start_training
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.backprop import forward_of
-from nas.training.supernet import (
-    Supernet,
-    SupernetLog,
-    SupernetTraining,
-    begin_with,
-    copied,
-    has_supernet,
-    kept_supernet,
-    start_supernet,
-    train_supernet_epoch,
-)
-from nas.training.supernet.keeping import STATE
-from nas.training.supernet.training import distilled_loss, sandwich
-from nas.training.supernet.weights import owners, widened
+from nas.training.loop import start_training
+from nas.training.supernet import SupernetTraining
+from nas.training.supernet.keeping import STATE, has_supernet, kept_supernet
+from nas.training.supernet.training import SupernetLog, distilled_loss, sandwich, start_supernet, train_supernet_epoch
+from nas.training.supernet.weights import Supernet, begin_with, copied, owners, widened
 from search_spaces import Genotype, NetworkSpec, SearchSpace
 from search_spaces.network import Network, build_network
 from tests.builders import TINY_TRAINING, generator, tiny_blocks_space, tiny_data, tiny_space
