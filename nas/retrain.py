@@ -13,6 +13,7 @@ import torch
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
 from nas.config import differences
 from nas.data import SearchData, load_search_data
+from nas.data.facts import check_same_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import AttackReport, EvaluationSettings, evaluate
 from nas.files import exclusive, read_json, write_atomic, write_json
@@ -21,7 +22,7 @@ from nas.needs import check_attacks_of
 from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
-from nas.runs import Run, check_same_data, supernet_of
+from nas.runs import Run, supernet_of
 from nas.seeding import derive_seed, make_generator
 from nas.training import TrainingState, scored_network, start_training, train_epoch
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights

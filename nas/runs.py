@@ -1,7 +1,6 @@
 """Run folders: what a config makes on disk, the search in it, and what later verbs read from it."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,13 +9,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 from secrets import token_hex
-from typing import Any
 
 from nas.budgets import count_costs, over_budget_text
 from nas.config import RunConfig, differences, dump_config, load_config
 from nas.crew import Crew, Warn, crew_of
-from nas.data import SearchData, check_same_classes, load_search_data
-from nas.data.facts import read_facts
+from nas.data import SearchData, load_search_data
+from nas.data.facts import brief, check_same_data, read_facts
 from nas.environment import log_environment
 from nas.errors import ConfigError, EmptyBudget, RunMismatch, StudyCorrupt, UsageError
 from nas.evaluation import lipschitz_bound_log10
@@ -370,39 +368,10 @@ def _check_same(ours: RunConfig, theirs: RunConfig, folder: Path) -> None:
         if not any(field == free or field.startswith(f"{free}.") for free in free_now)
     ]
     if changed:
-        lines = [f"  {field}: the run has {_brief(old)}, the config has {_brief(new)}" for field, new, old in changed]
+        lines = [f"  {field}: the run has {brief(old)}, the config has {brief(new)}" for field, new, old in changed]
         raise RunMismatch(
             f"{folder} was made with another config:\n" + "\n".join(lines) + f"\nto see its trials by other objectives "
             f"or limits: nas front {folder} --objectives … --where …; to search anew from its front: --run NAME --set "
             f"'search.start_from.runs=[{folder}]'; or use --run NAME alone, or make the fields equal (free to change: "
             f"{', '.join(MAY_CHANGE)})"
         )
-
-
-def check_same_data(data: SearchData, path: Path) -> None:
-    """Writes what identifies `data` to `path`, or compares with what is there. Raises RunMismatch."""
-    facts = {
-        "input_shape": list(data.input_shape),
-        "num_classes": data.num_classes,
-        "class_names": list(data.class_names),
-        "train": len(data.train),
-        "validation": len(data.validation),
-        "fingerprint": data.fingerprint,
-    }
-    if not path.exists():
-        write_json(path, facts)
-        return
-    stored = read_facts(path)
-    check_same_classes(data.class_names, stored.get("class_names", data.class_names))
-    changed = [f"{field} {_brief(old)} → {_brief(facts.get(field))}" for field, old in stored.items()
-               if old != facts.get(field)]  # fmt: skip
-    if changed:
-        raise RunMismatch(
-            f"the data set has changed since this run began ({'; '.join(changed)}): its results could not be compared; "
-            f"restore the data or use --run NAME for a new run"
-        )
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else text[:97] + "..."
