@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas.attacks import AutoAttack, Pgd
 from nas.attacks.transfer import Transfer
-from nas.checkpoint import Checkpoint, check_shape, first_images, images_of, load_checkpoint, with_gaps
+from nas.checkpoint import Checkpoint, first_images, images_of, load_checkpoint, with_gaps
 from nas.config import RunConfig
 from nas.data import DataSettings
 from nas.data.datasets import at_root, check_same_classes, load_search_data, load_test_data
@@ -152,7 +152,7 @@ def audit(
     split, cut = first_images(_images(subject, split_name), split_name, subject.data, limit, setting)
     split = split.to(device)
     subject.threat.check_fits(split.images.shape[1:])
-    sources = {str(folder): _source(folder, subject, split).network.to(device) for folder in transfer_from}
+    sources = {str(folder): _source(folder, subject).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
     for name, one in {**sources, subject.name: network}.items():
         classes = _check_fits(one, split, name)
@@ -177,10 +177,9 @@ def _images(subject: Subject, split_name: str) -> Split:
     return load_test_data(subject.data) if split_name == "test" else load_search_data(subject.data).validation
 
 
-def _source(folder: Path, subject: Subject, split: Split) -> Checkpoint:
-    """Checkpoint in `folder`, whose adversarial images are tried. Raises DataError where it is of other images."""
+def _source(folder: Path, subject: Subject) -> Checkpoint:
+    """Checkpoint in `folder`, whose adversarial images are tried. Raises DataError where it is of other classes."""
     found = load_checkpoint(folder)
-    check_shape(found, split)
     if subject.trained is not None:
         check_same_classes(subject.trained.class_names, found.class_names)
     return found

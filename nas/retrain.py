@@ -13,6 +13,7 @@ import torch
 from nas.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
 from nas.config import differences
 from nas.data.datasets import SearchData, load_search_data
+from nas.data.facts import check_same_data
 from nas.errors import CheckpointError, UsageError
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.course import AttackReport
@@ -24,7 +25,6 @@ from nas.pareto import Pick
 from nas.records import Evaluation, Interval, from_json, to_json
 from nas.report.plots import training_curve_png
 from nas.runs import Run
-from nas.runs.same import check_same_data
 from nas.runs.work import supernet_of
 from nas.seeding import derive_seed, make_generator
 from nas.training.checkpoint import load_training, load_weights, save_training, save_weights

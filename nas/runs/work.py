@@ -10,6 +10,7 @@ from secrets import token_hex
 from nas.config import RunConfig, dump_config
 from nas.crew import Crew, Warn, crew_of
 from nas.data.datasets import SearchData, load_search_data
+from nas.data.facts import check_same_data
 from nas.environment import log_environment
 from nas.errors import RunMismatch, StudyCorrupt, UsageError
 from nas.files import exclusive, write_atomic, write_json
@@ -19,7 +20,7 @@ from nas.pareto import front_of
 from nas.records import TrialRecord
 from nas.runs.folder import STUDY_ID, Run, front_in, open_run
 from nas.runs.problem import check_budget, make_problem, make_space
-from nas.runs.same import check_same_config, check_same_data
+from nas.runs.same import check_same_config
 from nas.search.engine import run_search
 from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress

@@ -10,12 +10,12 @@ from PIL import Image
 
 from nas.config import load_config
 from nas.data.datasets import load_search_data
+from nas.data.facts import check_same_data
 from nas.errors import DataError
 from nas.pareto import Pick
 from nas.records import Costs, TrialRecord, TrialState
 from nas.retrain import retrain
 from nas.runs import Run
-from nas.runs.same import check_same_data
 from tests.builders import evaluation
 from tests.nas.data.files import write_image_folder
 from tests.tiny_run import TINY, nas, write_config

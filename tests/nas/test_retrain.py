@@ -13,6 +13,7 @@ from nas.attacks import Pgd
 from nas.checkpoint import evaluate_checkpoint, load_checkpoint
 from nas.config import Retraining, RunConfig
 from nas.data.datasets import load_search_data
+from nas.data.facts import check_same_data
 from nas.data.sources import Digits
 from nas.errors import CheckpointError, RunLocked
 from nas.evaluation import EvaluationSettings
@@ -22,7 +23,6 @@ from nas.pareto import Pick
 from nas.records import Costs, TrialRecord, TrialState, to_json
 from nas.retrain import CurvePoint, retrain
 from nas.runs import Run
-from nas.runs.same import check_same_data
 from nas.threat import ThreatModel
 from tests.builders import TINY_LADDER, TINY_SETTINGS, TINY_TRAINING, evaluation
 
