@@ -252,13 +252,11 @@ def test_a_checkpoint_of_other_images_is_refused_by_its_name(
     here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "nas.audit.load_checkpoint", lambda _: SimpleNamespace(network=tiny_network(input_shape=(3, 8, 8)))
-        )
+        patch.setattr("nas.audit._source", lambda *_: SimpleNamespace(network=tiny_network(input_shape=(3, 8, 8))))
         wrong_shape = audited(capsys, here, "build", *QUICK, "--transfer-from", "runs/other")
     assert "runs/other is a network for images of shape (3, 8, 8), these are (1, 8, 8)" in wrong_shape.message
     with monkeypatch.context() as patch:
-        patch.setattr("nas.audit.load_checkpoint", lambda _: SimpleNamespace(network=tiny_network(num_classes=5)))
+        patch.setattr("nas.audit._source", lambda *_: SimpleNamespace(network=tiny_network(num_classes=5)))
         few_classes = audited(capsys, here, "build", *QUICK, "--transfer-from", "runs/other")
     assert "runs/other must give logits (images, 10 or more classes), got (2, 5)" in few_classes.message
 

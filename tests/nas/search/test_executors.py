@@ -50,6 +50,8 @@ class TestProcesses(ExecutorContract):
         assert "exit code 3" in (outcomes[60].error or "")
         assert "search.trial_timeout = 2 s" in (outcomes[61].error or "")
         assert "SIGKILL" in (outcomes[62].error or "")
+        causes = [outcomes[number].cause for number in (60, 61, 62)]
+        assert causes == ["environment", "candidate", "environment"], "what is too slow is so by itself"
         assert all(outcomes[number].evaluation is None for number in (60, 61, 62))
         assert all(outcomes[number].evaluation is not None for number in (1, 2, 63))
 
