@@ -2,7 +2,8 @@
 
 The plain loop is written from the paper's description (Zhang 2019, algorithm 1) the way public code has it:
 clean logits recomputed in every attack step, batch-norm in the graph, default memory layout. Ratios are medians
-over rounds in which both sides run one after the other, as machines are shared and noisy.
+over rounds in which both sides run one after the other, as machines are shared and noisy: one process against one,
+and several workers against as many plain loops.
 """
 
 import multiprocessing
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,27 +68,33 @@ def paper_workload(network: str, image_size: int, batch_size: int, steps: int, d
 
 
 def compare(workload: Workload, rounds: int, workers: int, cores: int, report: Callable[[int], None]) -> dict[str, Any]:
-    """Images per second of the plain loop, of the engine, and of several engines at once, JSON-ready.
+    """Images per second of the plain loop and of the engine, each in one process and in several, JSON-ready.
 
-    Every round measures all of them, one after the other; ratios are taken within a round. Keys:
-    `plain` and `engine` (one process with all `cores`), `machine` (`workers` processes that share them), each with
-    `training` and `scoring`, and `memory_bytes`, the peak of one process. Sets the threads of this process.
+    Every round measures all of them, one after the other; ratios are taken within a round, between as many processes
+    with as many threads. Keys: `plain` and `engine` (one process with all `cores`), `plain_machine` and `machine`
+    (`workers` processes that share them), each with `training` and `scoring`, and `memory_bytes`, the peak of one
+    process. Sets the threads of this process.
     """
     claim_threads(cores)
-    sides: dict[str, list[Speed]] = {"plain": [], "engine": [], "machine": []}
     plain, engine = plain_speed(workload), engine_speed(workload)
-    with worker_pool(workers, max(1, cores // workers)) as speeds:
-        speeds(workload)  # starts the processes; the first run of everything does not count
+    threads = max(1, cores // workers)
+    with worker_pool(workers, threads, plain_speed) as plains, worker_pool(workers, threads) as engines:
+        measures: dict[str, Callable[[], Speed]] = {
+            "plain": plain,
+            "engine": engine,
+            "plain_machine": lambda: _together(plains(workload)),
+            "machine": lambda: _together(engines(workload)),
+        }
+        for side in ("plain_machine", "machine"):
+            measures[side]()  # starts the processes; the first run of everything does not count
+        sides: dict[str, list[Speed]] = {side: [] for side in measures}
         for number in range(rounds):
-            sides["plain"].append(plain())
-            sides["engine"].append(engine())
-            parts = speeds(workload)
-            sides["machine"].append({key: sum(part[key] for part in parts) for key in RATES} | {
-                "memory_bytes": max(part["memory_bytes"] for part in parts)})  # fmt: skip
+            for side, measure in measures.items():
+                sides[side].append(measure())
             report(number + 1)
     result: dict[str, Any] = {side: _summary(measured) for side, measured in sides.items()}
-    for side in ("engine", "machine"):
-        pairs = list(zip(sides[side], sides["plain"], strict=True))
+    for side, baseline in BASELINES.items():
+        pairs = list(zip(sides[side], sides[baseline], strict=True))
         result[side]["ratio"] = {key: _spread([a[key] / b[key] for a, b in pairs]) for key in RATES}
     return result | {
         "cores": cores,
@@ -102,22 +110,38 @@ def compare(workload: Workload, rounds: int, workers: int, cores: int, report: C
     }
 
 
+BASELINES = {"engine": "plain", "machine": "plain_machine"}
+"""What each side is compared with: as many processes of the plain loop, with as many threads."""
+
+
+def _together(parts: list[Speed]) -> Speed:
+    """Rates of all processes, and the memory of the largest."""
+    rates = {key: sum(part[key] for part in parts) for key in RATES}
+    return rates | {"memory_bytes": max(part["memory_bytes"] for part in parts)}
+
+
 @contextmanager
-def worker_pool(workers: int, threads: int) -> Iterator[Callable[[Workload], list[Speed]]]:
-    """Measures a workload in `workers` processes of `threads` threads at once: the speeds of each."""
+def worker_pool(
+    workers: int, threads: int, prepare: "Callable[[Workload], Callable[[], Speed]] | None" = None
+) -> Iterator[Callable[[Workload], list[Speed]]]:
+    """Measures a workload in `workers` processes of `threads` threads at once: the speeds of each.
+
+    `prepare` makes what is measured: `engine_speed` where left out, or `plain_speed`.
+    """
+    once = partial(_once, prepare or engine_speed)
     context = multiprocessing.get_context(METHOD)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=claim_threads, initargs=(threads,)) as pool:
-        yield lambda workload: list(pool.map(_engine_once, [workload] * workers))
+        yield lambda workload: list(pool.map(once, [workload] * workers))
 
 
-def _engine_once(workload: Workload) -> Speed:
+def _once(prepare: Callable[[Workload], Callable[[], Speed]], workload: Workload) -> Speed:
     if workload not in _PREPARED:
-        _PREPARED[workload] = engine_speed(workload)
+        _PREPARED[workload] = prepare(workload)
     return _PREPARED[workload]()
 
 
 _PREPARED: dict[Workload, Callable[[], Speed]] = {}
-"""Of a worker process: warm networks."""
+"""Of a worker process, which measures one side: warm networks."""
 
 
 def engine_speed(workload: Workload) -> Callable[[], Speed]:

@@ -234,15 +234,21 @@ def retraining_text(time: Mapping[str, Any]) -> str:
     )
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def bench_table(found: Mapping[str, Any]) -> RenderableType:
-    """What `nas bench` measured: images per second, and the ratio to the plain loop of the same round."""
+    """What `nas bench` measured: images per second, and ratios to as many plain loops of the same round."""
     table = WholeTable()
     for heading in ("", "training, images/s", "ratio", "scoring, images/s", "ratio"):
         table.add_column(heading, justify="right" if heading else "left")
+    threads = max(1, found["cores"] // found["workers"])
     names = {
-        "plain": f"plain loop, {found['cores']} threads",
-        "engine": f"one worker of {found['cores']} threads",
-        "machine": f"{found['workers']} workers of {max(1, found['cores'] // found['workers'])} threads",
+        "plain": f"1 plain loop of {_counted(found['cores'], 'thread')}",
+        "engine": f"1 worker of {_counted(found['cores'], 'thread')}",
+        "plain_machine": f"{_counted(found['workers'], 'plain loop')} of {_counted(threads, 'thread')}",
+        "machine": f"{_counted(found['workers'], 'worker')} of {_counted(threads, 'thread')}",
     }
     for side, name in names.items():
         cells = []

@@ -1,12 +1,15 @@
 """The plain loop is TRADES, and the comparison reports what it measured."""
 
 import copy
+import io
 
 import torch
+from rich.console import Console
 
 from nas.attacks.view import view_of
 from nas.bench import Workload, compare, plain_trades_step
 from nas.evaluation import EvaluationSettings
+from nas.report.tables import bench_table
 from nas.threat import ThreatModel
 from nas.training import Training
 from nas.training.inner import maximise_kl
@@ -47,10 +50,20 @@ def test_the_comparison_reports_rates_and_ratios_of_the_same_rounds() -> None:
         Workload(spec, THREAT, training, EvaluationSettings(batch_size=8), seconds=0.01), 2, 1, 1, reported.append
     )
     assert reported == [1, 2]
-    for side in ("plain", "engine", "machine"):
+    for side in ("plain", "engine", "plain_machine", "machine"):
         for kind in ("training", "scoring"):
             spread = found[side][kind]
             assert 0 < spread["low"] <= spread["median"] <= spread["high"]
     ratio = found["engine"]["ratio"]["training"]
     assert ratio["low"] >= found["engine"]["training"]["low"] / found["plain"]["training"]["high"]
+    assert found["machine"]["ratio"]["training"]["low"] >= (
+        found["machine"]["training"]["low"] / found["plain_machine"]["training"]["high"]
+    )
+    assert "ratio" not in found["plain"]
+    assert "ratio" not in found["plain_machine"]
+    shown = Console(width=110, record=True, file=io.StringIO())
+    shown.print(bench_table(found))
+    text = shown.export_text()
+    rows = [line.split("  ")[0].strip(" │") for line in text.splitlines() if " of 1 thread" in line]
+    assert rows == ["1 plain loop of 1 thread", "1 worker of 1 thread"] * 2, text
     assert found["params"] == sum(p.numel() for p in tiny_network().parameters())

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from nas import estimate
-from nas.bench import Speed, Workload, _engine_once
+from nas.bench import Speed, Workload, _once, engine_speed
 from nas.budgets import Deployment, count_costs
 from nas.config import load_config
 from nas.data.datasets import load_search_data
@@ -30,7 +30,7 @@ def _fixed(workload: Workload) -> Speed:
 
 
 def _quick(workload: Workload) -> Speed:
-    return _engine_once(dataclasses.replace(workload, seconds=0.01))
+    return _once(engine_speed, dataclasses.replace(workload, seconds=0.01))
 
 
 def _whole(problem: Problem, settings: SearchSettings) -> list[Course]:
