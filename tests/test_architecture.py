@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     "nas.search.problem": 4, "nas.search.draws": 4, "nas.search.start": 4,
     "nas.search.sweep": 5,
     "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
-    "nas.trial": 5,
+    "nas.trial": 5, "nas.trial_files": 3,
     "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.ray_executor": 5,
     "nas.search.repeats": 5,
     "nas.config": 6, "nas.needs": 6, "nas.forecast": 6, "nas.checkpoint": 6, "nas.report": 6, "nas.remote": 6,

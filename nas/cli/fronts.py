@@ -13,6 +13,7 @@ from nas.cli.printing import front_summary, print_front, print_members
 from nas.errors import UsageError
 
 if TYPE_CHECKING:
+    from nas.evaluation.certified import CertifiedBound
     from nas.pareto import Metric
     from nas.records import TrialRecord
     from nas.runs import Run
@@ -87,7 +88,6 @@ def show(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
-    from nas.evaluation.certified import certified_lipschitz
     from nas.members import trainings_of
     from nas.pareto import METRICS, derived_of
     from nas.pareto import pick as pick_rule
@@ -96,7 +96,6 @@ def show(
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run
-    from nas.runs.work import trained_network
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]
@@ -104,7 +103,7 @@ def show(
     record = found.record if found else numbered[0]
     if found:
         err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
-    bound = certified_lipschitz(trained_network(opened, record)) if lipschitz else None
+    bound = _certified(opened, record) if lipschitz else None
     trainings = trainings_of(opened, record) if record.evaluation else {}
     derived = derived_of(record)
     if format is PlainFormat.JSON:
@@ -138,6 +137,14 @@ def show(
         out.print(f"[yellow]{BROKEN.get(name) or f'beyond {name} by {100 * value:.1f} %'}[/yellow]")
     if record.error:
         out.print(record.error.strip(), markup=False, style="red")
+
+
+def _certified(run: "Run", record: "TrialRecord") -> "CertifiedBound":
+    """Certified Lipschitz constant of a trial's network, by layer."""
+    from nas.evaluation.certified import certified_lipschitz
+    from nas.runs.work import trained_network
+
+    return certified_lipschitz(trained_network(run, record))
 
 
 BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted: others had come farther by then"}

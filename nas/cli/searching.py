@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.status import Status
@@ -15,6 +15,9 @@ from nas.cli.printing import print_front, print_safety
 from nas.errors import UsageError
 from nas.processes import start_server
 
+if TYPE_CHECKING:
+    from nas.config import RunConfig
+
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
 def check(
@@ -24,14 +27,15 @@ def check(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Validate a config and say what its search would cover and how long it would take."""
+    from nas.config import load_config
+
+    loaded = load_config(config, overrides or ())  # first: what is wrong with it is said at once
     if time:
         start_server("nas.bench")  # imports beside ours, on another core
-    from nas.config import load_config
     from nas.data.datasets import load_search_data
     from nas.estimate import coverage, retraining_time, search_time
     from nas.report.tables import coverage_table
 
-    loaded = load_config(config, overrides or ())
     data = load_search_data(loaded.data, survey_test=True)
     facts = dict(coverage(loaded, data))
     if time:
@@ -51,14 +55,14 @@ def search(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
-    start_server("nas.trial")  # imports beside ours, on another core
+    loaded, folder = _begun(config, overrides, run)
     from nas.members import front_notes
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs.work import search as run_search
     from nas.study.agreement import safety
 
-    folder, reason = _trained(run_search, config, overrides, run)
+    reason = _worked(run_search, loaded, folder)
     finished = open_run(folder)
     if format is PlainFormat.JSON:
         found = finished.front()
@@ -80,35 +84,41 @@ def sweep(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train the networks that a config lists, from several seeds; resumes like a search."""
-    start_server("nas.trial")
+    loaded, folder = _begun(config, overrides, run)
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs.work import sweep as run_sweep
 
-    folder, reason = _trained(run_sweep, config, overrides, run)
+    reason = _worked(run_sweep, loaded, folder)
     if format is PlainFormat.JSON:
         print_json([front_row(record) for record in open_run(folder).records])
     else:
         out.print(f"{reason}; look closer with [bold]nas table {folder}[/bold], curves, insights", soft_wrap=True)
 
 
-def _trained(verb: "Callable[..., str]", config: Path, overrides: list[str] | None, run: str) -> tuple[Path, str]:
-    """Run folder after `verb` has ended, and why it did."""
+def _begun(config: Path, overrides: list[str] | None, run: str) -> tuple["RunConfig", Path]:
+    """The config and its run folder, before the slow imports; the workers' server begins with its own."""
     from nas.config import NAME_PATTERN, load_config
-    from nas.report.live import Epochs, live_progress
-    from nas.trial_files import epochs_trained
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
         raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
-    folder = Path("runs") / (run or loaded.name)
+    start_server("nas.trial")  # imports beside ours, on another core
+    return loaded, Path("runs") / (run or loaded.name)
+
+
+def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> str:
+    """Why `verb` has ended in the run folder."""
+    from nas.report.live import Epochs, live_progress
+    from nas.trial_files import epochs_trained
+
     # A trial on another machine of a cluster brings its files when it ends: nothing is known of its epochs.
     epochs: Epochs = (
         (lambda *_: None) if loaded.search.executor == "ray" else partial(epochs_trained, folder / "trials")
     )
     try:
         with live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet):
-            return folder, verb(loaded, folder, report, report_supernet, warn)
+            return verb(loaded, folder, report, report_supernet, warn)
     except (KeyboardInterrupt, Terminated):
         err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
         raise
