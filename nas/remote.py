@@ -9,7 +9,7 @@ from nas.files import write_atomic
 from nas.records import Candidate, Outcome
 from nas.search.ray_executor import Files
 from nas.trial import TrialPlan
-from nas.trial_files import RESULT, discard_state, inherited_path, stored_outcome, trial_folder
+from nas.trial_files import RESULT, discard_leftovers, inherited_path, stored_outcome, trial_folder
 
 PARENT = "parent.safetensors"
 """Name under which the weights that a candidate inherits travel beside its own files."""
@@ -59,7 +59,7 @@ class RemotePlan:
             write_atomic(folder / Path(name).name, files[name])
         finished = stored_outcome(self.plan.folder, candidate)
         if finished is not None:
-            discard_state(finished, folder)
+            discard_leftovers(finished, folder)
 
     @staticmethod
     def _folder(plan: TrialPlan, candidate: Candidate) -> Path:

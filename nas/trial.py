@@ -38,7 +38,7 @@ from nas.trial_files import (
     RESULT,
     STATE,
     WEIGHTS,
-    discard_state,
+    discard_leftovers,
     images_path,
     inherited_path,
     stored_outcome,
@@ -75,7 +75,7 @@ class TrialPlan:
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate):
-            discard_state(finished, folder)
+            discard_leftovers(finished, folder)
             return finished
         folder.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -90,9 +90,8 @@ class TrialPlan:
             text = traceback.format_exc()
             write_atomic(folder / ERROR, text.encode())
             return Outcome(None, time.perf_counter() - started, text, cause=cause_of(error))
-        (folder / ERROR).unlink(missing_ok=True)  # of an attempt before this one
         write_json(folder / RESULT, {"candidate": to_json(candidate), "outcome": to_json(outcome)})
-        discard_state(outcome, folder)  # not before: a kill in between goes on from it
+        discard_leftovers(outcome, folder)  # not before: a kill in between goes on from it
         return outcome
 
     def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:

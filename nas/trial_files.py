@@ -61,7 +61,8 @@ def stored_outcome(trials: Path, candidate: Candidate) -> Outcome | None:
         return None
 
 
-def discard_state(outcome: Outcome, folder: Path) -> None:
-    """Removes the state of the training in `folder` where `outcome` says that it is over."""
+def discard_leftovers(outcome: Outcome, folder: Path) -> None:
+    """Removes what `outcome` leaves behind in `folder`: the error of an attempt before it, and its training if over."""
+    (folder / ERROR).unlink(missing_ok=True)
     if outcome.epochs is None:
         (folder / STATE).unlink(missing_ok=True)

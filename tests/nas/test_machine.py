@@ -64,7 +64,7 @@ def test_freed_memory_is_kept_up_to_the_most_that_glibc_allows(monkeypatch: pyte
 def test_cores_are_those_of_the_affinity_within_the_containers_quota(
     monkeypatch: pytest.MonkeyPatch, content: str | None, cores: int
 ) -> None:
-    def read_text(path: Path) -> str:
+    def read_text(path: Path, encoding: str | None = None) -> str:
         assert str(path) == "/sys/fs/cgroup/cpu.max"
         if content is None:
             raise FileNotFoundError(str(path))
@@ -78,7 +78,7 @@ def test_cores_are_those_of_the_affinity_within_the_containers_quota(
 
 
 def test_without_an_affinity_the_cores_are_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_text(path: Path) -> str:
+    def read_text(path: Path, encoding: str | None = None) -> str:
         raise FileNotFoundError(str(path))
 
     with monkeypatch.context() as patch:

@@ -104,7 +104,7 @@ def test_killed_before_the_list_was_written_it_is_made_again(copy: Path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nas.runs.frozen", killed)
+        patch.setattr("nas.runs.work.frozen", killed)
         with pytest.raises(KeyboardInterrupt):
             search(_config(*FROM), NEW, _ignore)
     assert (NEW / "config.yaml").exists()
