@@ -37,13 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}{_limit_behind(error)}; what was finished before is kept", 1)
     except (KeyboardInterrupt, typer.Abort):
-        if arguments is None:  # another one while the interpreter ends would kill it in place of this exit code
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(130)
     except Exception as error:
         if not hasattr(error, "format_message"):  # a mistake of ours: show where
             raise
         _fail(f"{error.format_message()} (see --help)", 2)
+    finally:
+        if arguments is None:  # a signal while the interpreter ends would kill it in place of the exit code
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _limit_behind(error: OSError) -> str:
