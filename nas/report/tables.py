@@ -95,8 +95,8 @@ def tie_notes(front: ParetoFront) -> list[str]:
     if not front.is_tied or all(objective.name != "robust_accuracy" for objective in front.objectives):
         return []
     return [
-        f"all {len(front.records)} members tie in robust accuracy (their 95 % intervals overlap), so on which is more "
-        f"robust nothing learned yet: raise training.epochs or data.limit"
+        f"all {len(front.records)} members tie in robust accuracy, as their 95 % intervals overlap; about which is "
+        f"more robust, nothing learned yet: raise training.epochs or data.limit"
     ]
 
 
@@ -163,7 +163,7 @@ def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         "reference point",
         ", ".join(f"{name} {number_text(value)}" for name, value in facts["reference_point"].items()),
     )
-    hands = f"{facts['workers']} workers of {facts['threads_per_worker']} threads"
+    hands = _hands_text(facts)
     if facts["begins_with"]["architectures"]:
         yield "first trials", _first_text(facts["begins_with"])
     yield "work", f"{facts['trials']} candidates on {hands}, {facts['device']}"
@@ -202,6 +202,11 @@ def _per_class_text(classes: Mapping[str, Mapping[str, int | None]]) -> str:
     return f"{heading}fewest {text(ordered[0])}, most {text(ordered[-1])}"
 
 
+def _hands_text(facts: Mapping[str, Any]) -> str:
+    workers, threads = facts["workers"], facts["threads_per_worker"]
+    return f"{workers} worker{'s' * (workers > 1)} of {threads} thread{'s' * (threads > 1)}"
+
+
 def time_table(time: Mapping[str, Any]) -> WholeTable:
     """What was measured to say how long a search takes."""
     table = WholeTable(_time_text(time))
@@ -216,7 +221,7 @@ def time_table(time: Mapping[str, Any]) -> WholeTable:
 
 
 def _time_text(time: Mapping[str, Any]) -> str:
-    hands = f"{time['workers']} workers of {time['threads_per_worker']} threads, {time['device']}"
+    hands = f"{_hands_text(time)}, {time['device']}"
     first = f"{duration_text(time['supernet_seconds'])} for the supernet, " if time.get("supernet_seconds") else ""
     return (
         f"about {duration_text(time['search_seconds'])}: {first}{time['candidates_per_hour']:,.0f} candidates an hour "
