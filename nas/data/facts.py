@@ -55,5 +55,5 @@ def check_same_data(data: "SearchData", path: Path) -> None:
 
 def brief(value: Any) -> str:
     """JSON of `value`, cut where it is long."""
-    text = json.dumps(value)
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:97] + "..."

@@ -18,12 +18,13 @@ from typing import Any, Literal
 from nas.budgets import COSTS
 from nas.errors import UsageError
 from nas.pareto import METRICS, Metric, metrics_of
+from nas.pareto.luck import MIN_NETWORKS
 from nas.records import Interval, TrialRecord, TrialState
 from nas.search.halting import is_spared
 from nas.search.settings import Halting
 from nas.study.common_rung import at_common_rung, evaluation_after, evaluation_of, first_attack
 from nas.study.curves import read_curve
-from nas.study.kendall import MIN_NETWORKS, tau_of
+from nas.study.kendall import tau_of
 from nas.trial_files import trial_folder
 
 SAFE_TAU = 0.3

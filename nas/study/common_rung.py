@@ -13,7 +13,7 @@ from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.data.facts import read_facts
+from nas.data.facts import brief, read_facts
 from nas.errors import CheckpointError, UsageError
 from nas.records import Evaluation, Fidelity, Rung, TrialRecord, TrialState
 
@@ -125,16 +125,11 @@ def check_same_images(runs: Mapping[str, Path]) -> None:
         found = read_facts(other / "data.json")
         differing = [key for key in facts if key in found and facts[key] != found[key]]
         if differing:
-            parts = "; ".join(f"{key} {_brief(facts[key])} against {_brief(found[key])}" for key in differing)
+            parts = "; ".join(f"{key} {brief(facts[key])} against {brief(found[key])}" for key in differing)
             raise UsageError(
                 f"{first} and {name} were made on different images ({parts}): their scores cannot be compared; "
                 f"compare runs with the same data set and the same settings under data"
             )
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _key(attack: Mapping[str, Any]) -> str:

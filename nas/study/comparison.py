@@ -11,8 +11,9 @@ import numpy as np
 
 from nas.errors import UsageError
 from nas.pareto import Metric, hypervolume
+from nas.pareto.luck import MIN_NETWORKS
 from nas.records import TrialRecord, TrialState
-from nas.study.kendall import MIN_NETWORKS, Tau, drawn_times, percentiles, tau_of
+from nas.study.kendall import Tau, drawn_times, percentiles, tau_of
 
 RESAMPLES = 2000
 METRICS = ("robust_accuracy", "natural_accuracy", "instability")

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.pareto.luck import MIN_NETWORKS
 from nas.records import TrialRecord
 from nas.study.groups import groups_of
-from nas.study.kendall import MIN_NETWORKS, drawn_times, percentiles, tau_of
+from nas.study.kendall import drawn_times, percentiles, tau_of
 from search_spaces import NetworkSpec
 
 Vector = NDArray[np.float64]

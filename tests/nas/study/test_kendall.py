@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from nas.study.kendall import MIN_NETWORKS, tau_of, taus
+from nas.pareto.luck import MIN_NETWORKS
+from nas.study.kendall import tau_of, taus
 
 
 def names(count: int) -> list[str]:
