@@ -6,7 +6,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from nas.errors import UsageError
-from nas.search.study import Place, open_storage
+from nas.search.finished import Place
+from nas.search.study import open_storage
 
 HOST = "127.0.0.1"
 

@@ -14,10 +14,8 @@ from nas.budgets import count_costs
 from nas.config import RunConfig
 from nas.crew import workers_and_threads
 from nas.data.datasets import SearchData
-from nas.data.sources import ImageFolder
-from nas.evaluation.course import scoring_passes
-from nas.evaluation.ladder import attacks_of
-from nas.forecast import Course, forecast, images_scored
+from nas.evaluation.course import first_passes, rung_passes
+from nas.forecast import Course, forecast
 from nas.machine import available_cores, claim_threads, resolve_device
 from nas.needs import check_needs
 from nas.records import Costs
@@ -157,37 +155,29 @@ def retraining_time(
     speed = engine_speed(_workload(own, len(data.train), spec, count_costs(spec, config.deployment).macs))()
     trained = sum(step_sizes(len(data.train), retrain.batch_size))  # in an epoch
     classes = spec.num_classes
-    a_pass = 1 / (speed["scoring"] * (settings.attack.passes(classes) + 1))
+    a_pass = 1 / (speed["scoring"] * first_passes(settings.attack, settings, classes))
     validations = -(-epochs // retrain.validate_every) * len(data.validation)
-    tested = _test_images(config)
-    first, others = attacks_of(settings.ladder, settings.attack, "final", classes)
-    assert first is not None, "the final rung begins with the evaluation's own attack"
-    passes = scoring_passes(
-        (first, *others), settings, classes, tested, round(standing * tested), has_first=True,
-        deep=settings.ladder.trust_images > 0,
-    )  # fmt: skip
+    tested = _test_images(config, data)
+    passes = rung_passes("final", settings, classes, tested, round(standing * tested))
     return {
         "training_seconds": epochs * trained / speed["training"]
         + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass,
         "evaluation_seconds": passes * a_pass,
         "epochs": epochs,
-        "attacks": 1 + len(others),
+        "attacks": 1 + len(settings.ladder.final),
         "test_images": tested,
         "standing": standing,
     }
 
 
 TEST_IMAGES = {"digits": 359, "cifar10": 10_000, "svhn": 26_032}
+"""Of data sets whose test part only loading tells."""
 
 
-def _test_images(config: RunConfig) -> int:
-    """Images that the final evaluation scores, counted without reading them."""
-    data, limit = config.data, config.evaluation.final_images
-    if isinstance(data, ImageFolder):
-        count = sum(path.is_file() for path in (data.root / "test").glob("*/*"))
-    else:
-        count = TEST_IMAGES[data.name]
-    return min(count, data.test_limit or count, limit or count)
+def _test_images(config: RunConfig, data: SearchData) -> int:
+    """Images that the final evaluation scores."""
+    count = TEST_IMAGES[data.name] if data.test_counts is None else sum(data.test_counts.values())
+    return min(count, config.data.test_limit or count, config.evaluation.final_images or count)
 
 
 def _middle_sized(config: RunConfig, data: SearchData) -> NetworkSpec:
@@ -213,12 +203,16 @@ def _typical(macs: Sequence[int]) -> list[int]:
 
 
 def _images(config: RunConfig, data: SearchData, course: Course) -> tuple[float, float]:
-    """Images that a candidate trains on in all its epochs, and the work of its scoring (see `images_scored`)."""
+    """Images that a candidate trains on in all its epochs, and for which `evaluation.attack` takes as its scoring."""
     epochs = 0 if config.search.evaluator == "supernet" else course.epochs
-    validation = min(len(data.validation), config.evaluation.max_images or len(data.validation))
+    settings, classes = config.evaluation, data.num_classes
+    validation = min(len(data.validation), settings.max_images or len(data.validation))
+    passes = sum(
+        rung_passes(rung, settings, classes, validation, round(course.robust * validation)) for rung in course.rungs
+    )
     tracked = epochs * validation * config.training.track_every_epoch
     an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))
-    return epochs * an_epoch, tracked + images_scored(config.evaluation, course.rungs, validation)
+    return epochs * an_epoch, tracked + passes / first_passes(settings.attack, settings, classes)
 
 
 def _supernet_images(config: RunConfig, data: SearchData) -> int:

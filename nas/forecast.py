@@ -7,14 +7,10 @@ broken.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Any
 
-from nas.attacks import AttackSettings
-from nas.evaluation import EvaluationSettings
 from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.pareto import front_of, metrics_of
 from nas.records import Candidate, Evaluation, Fidelity, Halfway, Interval, Outcome
@@ -41,6 +37,8 @@ class Course:
     rungs: list[Fidelity] = field(default_factory=list)
     """Rung of the attack ladder of each time it is scored."""
     halfway: list[Halfway] = field(default_factory=list)
+    robust: float = 1.0
+    """Made-up robust accuracy: the share of the images that meet the attacks after the first."""
     is_on_front: bool = False
     """At the end."""
     weight: float = 1.0
@@ -84,6 +82,7 @@ class _Rehearsal:
             course.epochs = candidate.epochs or self._problem.epochs
         course.rungs.append(candidate.fidelity)
         evaluation = self._scores(candidate)
+        course.robust = evaluation.robust_accuracy
         if candidate.epochs is not None:
             course.halfway.append(Halfway(candidate.epochs, metrics_of(evaluation)))
         return Outcome(evaluation, 0.0, epochs=candidate.epochs, halfway=tuple(course.halfway))
@@ -103,29 +102,3 @@ class _Rehearsal:
             lipschitz_bound_log10=lipschitz_bound_log10(self._problem.space.spec(candidate.genotype)),
             attack={}, threat={}, fidelity=candidate.fidelity,
         )  # fmt: skip
-
-
-STANDING = 0.3
-"""Share of the images that still stand, and meet the attacks of the front's rung."""
-DEEP_STEPS = 40
-"""Gradient steps of all checks of trust of the front's rung, for each of their images (nas/evaluation/trust)."""
-
-
-def images_scored(evaluation: EvaluationSettings, rungs: Sequence[Fidelity], images: int) -> float:
-    """Images for which `evaluation.attack` takes as long as being scored on `rungs`, with `images` images each."""
-    slopes = evaluation.lipschitz_steps * (1 + evaluation.lipschitz_restarts)
-    whole, ladder = _steps(evaluation.attack) + slopes, evaluation.ladder
-    costs: dict[Fidelity, float] = {
-        "screen": images * (_steps(ladder.screen or evaluation.attack) + slopes) / whole,
-        "attack": images,
-        "front": (images * STANDING * sum(map(_steps, ladder.front)) + ladder.trust_images * DEEP_STEPS) / whole,
-    }
-    return sum(costs[rung] for rung in rungs)
-
-
-def _steps(attack: AttackSettings) -> float:
-    """Work of `attack` for an image, in gradient steps; two are for the logits before and after it."""
-    settings: Mapping[str, Any] = attack.model_dump()
-    targets = settings["targets"] if settings.get("loss") == "targeted_dlr" else 1
-    queries = settings.get("queries", 0) + settings.get("draws", 0)  # forward passes alone: a third of a step
-    return 2.0 + float(settings.get("restarts", 1) * (settings.get("steps", 0) * targets + queries / 3))

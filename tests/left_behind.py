@@ -17,7 +17,8 @@ from nas.evaluation.ladder import RUNGS
 from nas.records import Candidate, Evaluation, Outcome, TrialRecord, TrialState, from_json
 from nas.runs import Run
 from nas.runs.work import trained_network
-from nas.search.study import STUDY_NAME, is_trained, read_records
+from nas.search.finished import is_trained, read_records
+from nas.search.journal import STUDY_NAME
 from nas.trial_files import LOG, RESULT, STATE, WEIGHTS, trial_folder
 
 

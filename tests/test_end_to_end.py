@@ -14,7 +14,7 @@ import pytest
 
 from nas.data.datasets import load_search_data
 from nas.runs import Run, open_run
-from nas.search.study import is_trained, read_records
+from nas.search.finished import is_trained, read_records
 from tests.left_behind import Left, flaws, look, violations
 from tests.running import nas_process, wait_for
 from tests.terminal import Terminal, nas_in_terminal

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from nas.data.datasets import SearchData, load_search_data
 from nas.records import TrialState
 from nas.runs import Run, open_run
-from nas.search.study import is_trained
+from nas.search.finished import is_trained
 from tests.benchmarks.kills import CONFIG
 from tests.left_behind import Left, flaws, look, mark, violations
 from tests.tiny_run import call

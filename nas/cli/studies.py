@@ -156,7 +156,7 @@ def agreement(
 
 def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple[Verdict, ...]]":
     """All that can be compared in `run` and with `other`, and whether halting is safe there."""
-    from nas.search.study import read_predictions
+    from nas.search.finished import read_predictions
     from nas.study import agreement as study
     from nas.study import check_same_images
 

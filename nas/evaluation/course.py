@@ -15,13 +15,14 @@ import safetensors.torch
 from torch import Tensor
 
 from nas.attacks.result import Attack
+from nas.evaluation.ladder import attacks_of
 from nas.evaluation.scores import FIELDS, ImageScores
 from nas.evaluation.settings import EvaluationSettings
 from nas.files import write_atomic
-from nas.records import Rung, from_json, to_json
+from nas.records import Fidelity, Rung, from_json, to_json
 
-CHECK_PASSES = 200
-"""Of the deep checks for each image of theirs, about (nas/evaluation/trust)."""
+CHECK_PASSES = 10
+"""Of the deep checks for each of their images and each gradient step of their attacks, about (nas/evaluation/trust)."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ class Course:
         return passes * self.seconds / self.passes if self.passes else None
 
 
+def first_passes(attack: Attack, settings: EvaluationSettings, num_classes: int) -> float:
+    """Passes for one image of a rung's first `attack`, where instability and slopes are measured."""
+    slopes = settings.lipschitz_steps * (1 + settings.lipschitz_restarts)
+    return attack.passes(num_classes) + 1 + slopes
+
+
 def scoring_passes(
     attacks: Sequence[Attack],
     settings: EvaluationSettings,
@@ -115,18 +122,30 @@ def scoring_passes(
     standing: int,
     *,
     has_first: bool,
-    deep: bool,
+    check_steps: int,
 ) -> float:
-    """Passes of `attacks` in turn, and of the deep checks where `deep`; at most, as images fall on the way.
+    """Passes of `attacks` in turn, and of deep checks with `check_steps` (0: none); at most, as images fall on the way.
 
-    Attacks meet `standing` images; where the rung's first one is among them (`has_first`), that one meets all `count`,
-    and instability and slopes are measured where it ends.
+    Attacks meet `standing` images; where the rung's first one is among them (`has_first`), that one meets all `count`.
     """
-    passes = CHECK_PASSES * min(settings.ladder.trust_images, count) if deep else 0.0
+    passes = float(CHECK_PASSES * check_steps * min(settings.ladder.trust_images, count))
     for index, attack in enumerate(attacks):
         if has_first and index == 0:
-            slopes = settings.lipschitz_steps * (1 + settings.lipschitz_restarts)
-            passes += count * (attack.passes(num_classes) + 1 + slopes)
+            passes += count * first_passes(attack, settings, num_classes)
         else:
             passes += standing * attack.passes(num_classes)
     return passes
+
+
+def check_steps(fidelity: Fidelity) -> int:
+    """Gradient steps of the attacks that the deep checks of rung `fidelity` make; 0 where it has no such checks."""
+    return {"front": 10, "final": 20}.get(fidelity, 0)
+
+
+def rung_passes(fidelity: Fidelity, settings: EvaluationSettings, num_classes: int, count: int, standing: int) -> float:
+    """Passes of a scoring of `count` images on one rung, of which `standing` meet the attacks after the first."""
+    first, others = attacks_of(settings.ladder, settings.attack, fidelity, num_classes)
+    attacks = others if first is None else (first, *others)
+    return scoring_passes(
+        attacks, settings, num_classes, count, standing, has_first=first is not None, check_steps=check_steps(fidelity)
+    )

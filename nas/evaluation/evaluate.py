@@ -20,7 +20,7 @@ from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.closed_form import lipschitz_bound_log10
-from nas.evaluation.course import Course, Made, scoring_passes
+from nas.evaluation.course import Course, Made, check_steps, scoring_passes
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import slopes
@@ -120,20 +120,21 @@ class _Scoring:
             first = self.settings.attack
         if before is not None:
             self.rungs += before.evaluation.ladder
-        is_deep = fidelity in ("front", "final") and self.settings.ladder.trust_images > 0
-        images = self._made(first, (*others, *transfers), before.images if before else None, logits.shape[1], is_deep)
+        steps = check_steps(fidelity)
+        images = self._made(first, (*others, *transfers), before.images if before else None, logits.shape[1], steps)
         primary = first or self.settings.attack
         probe = Probe(
             self.network, self.view, training, x, y, logits.float(), images, (primary, *others, *transfers),
             self.threat, tuple(self.rungs), self.excess, self.outside, self.generator,
-            steps=20 if fidelity == "final" else 10,
+            steps=steps or 10,
         )  # fmt: skip
+        is_deep = steps > 0 and self.settings.ladder.trust_images > 0
         asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
         checks = _merged(before, [ask(probe) for ask in asked.values()])
         return Scored(self._evaluation(images, primary, fidelity, checks, split_name, before), images)
 
     def _made(
-        self, first: Attack | None, others: Sequence[Attack], images: ImageScores | None, num_classes: int, deep: bool
+        self, first: Attack | None, others: Sequence[Attack], images: ImageScores | None, num_classes: int, steps: int
     ) -> ImageScores:
         """Scores of all images after every attack, those that the course has kept left out."""
         attacks, known = [*filter(None, (first,)), *others], len(self.rungs)
@@ -144,7 +145,9 @@ class _Scoring:
         for index in range(len(self.rungs) - known, len(attacks)):
             attack, is_first = attacks[index], index == 0 and first is not None
             standing = int(images.robust.sum()) if images is not None else count
-            work = partial(scoring_passes, settings=self.settings, num_classes=num_classes, count=count, deep=deep)
+            work = partial(
+                scoring_passes, settings=self.settings, num_classes=num_classes, count=count, check_steps=steps
+            )
             before = work(attacks[index:], standing=standing, has_first=is_first)
             self.course.begin(attack.describe(self.threat), before)
             if is_first:

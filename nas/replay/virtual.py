@@ -11,11 +11,12 @@ from nas.records import Candidate, Halfway, Outcome, TrialRecord
 from nas.replay.table import BenchTable, Training
 from nas.search.engine import run_search
 from nas.search.executors import Finished
+from nas.search.finished import is_trained
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
-from nas.search.study import StudyFile, is_trained
+from nas.search.study import StudyFile
 from nas.seeding import derive_seed
 
 

@@ -13,7 +13,7 @@ from nas.pareto import Metric, ParetoFront, front_of
 from nas.records import TrialRecord
 from nas.runs.problem import make_space, reference_point
 from nas.search.database import Database
-from nas.search.study import Place, read_records
+from nas.search.finished import Place, read_records
 from search_spaces import SearchSpace
 
 

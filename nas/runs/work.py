@@ -23,12 +23,13 @@ from nas.runs.problem import check_budget, make_problem, make_space
 from nas.runs.same import check_same_config
 from nas.search.engine import run_search
 from nas.search.executors import Executor
+from nas.search.finished import Place
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Foreknown
 from nas.search.start import START, frozen, starts_to_freeze
-from nas.search.study import Place, StudyFile
+from nas.search.study import StudyFile
 from nas.search.sweep import run_sweep
 from nas.seeding import make_generator
 from nas.sweep import sweep_plan

@@ -18,6 +18,7 @@ from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.draws import MAX_DRAWS, draws
 from nas.search.executors import Executor
+from nas.search.finished import is_trained
 from nas.search.halting import Rung as EpochRung
 from nas.search.halting import is_spared, violation_of
 from nas.search.inheritance import parent_of
@@ -25,7 +26,7 @@ from nas.search.limits import HALTED, constrained, regardless_of_trust
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.start import first_genotypes
-from nas.search.study import StudyFile, is_trained
+from nas.search.study import StudyFile
 from nas.seeding import derive_seed
 from search_spaces import Genotype
 

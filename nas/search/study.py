@@ -11,8 +11,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -22,17 +21,15 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
 from nas.errors import StudyCorrupt
-from nas.files import fault_text, write_atomic
 from nas.pareto import Direction
-from nas.records import TrialRecord, TrialState, from_json, to_json
+from nas.records import TrialRecord, to_json
 from nas.search.database import Database
+from nas.search.finished import Place, record_of, records_of
+from nas.search.journal import STUDY_NAME, StoredTrial, logs, read_trials, repair_journal, unreadable
 from search_spaces import Genotype, SearchSpace
 
 SamplerFactory = Callable[[int], BaseSampler]
 """Makes the sampler that proposes the trial of the given number."""
-
-Place = Path | Database
-"""Where a study lives: in a journal file, or in a database."""
 
 
 class _RunLockHeld(JournalFileOpenLock):
@@ -57,28 +54,15 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), lock_obj=_RunLockHeld(str(path)))
         self._path = path
-
         self._reached = (0, 0)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Logs from this number on. Blank lines are none; a last line that is half-written is left (`repair_journal`).
-
-        Optuna's own reader refuses a journal with a blank line. Raises ValueError for another line that is no JSON.
-        """
+        """Logs from this number on, as `nas.search.journal.logs`: Optuna's own reader refuses a blank line."""
         number, offset = self._reached if self._reached[0] <= log_number_from else (0, 0)
         with self._path.open("rb") as file:
             file.seek(offset)
-            for line in file:
-                offset += len(line)
-                if _is_blank(line):
-                    continue
-                try:
-                    log = _log(line)
-                except ValueError:
-                    if _is_blank(file.read()):
-                        return
-                    raise
-                number, self._reached = number + 1, (number + 1, offset)
+            for _, log in logs(file):
+                number, self._reached = number + 1, (number + 1, file.tell())
                 if number > log_number_from:
                     yield log
 
@@ -127,7 +111,7 @@ class StudyFile:
 
     def records(self) -> list[TrialRecord]:
         """Finished trials by number."""
-        return _records(self._study, self._place)
+        return records_of(_finished(self._study), self._place)
 
     @property
     def num_trials(self) -> int:
@@ -148,7 +132,7 @@ class StudyFile:
     def half_told(self) -> list[tuple[optuna.Trial, TrialRecord]]:
         """Unfinished trials that have their record already, by number: the process ended while it told them."""
         found = [(trial, trial.user_attrs.get("record")) for trial in self.pending()]
-        return [(trial, _record(trial.number, data, self._place)) for trial, data in found if data is not None]
+        return [(trial, record_of(trial.number, data, self._place)) for trial, data in found if data is not None]
 
     def pass_rung(self, trial: optuna.Trial, epochs: int) -> None:
         """Notes that `trial` goes on beyond its rung of `epochs`."""
@@ -213,37 +197,23 @@ class StudyFile:
         trial.set_user_attr("set_aside", error)
 
 
-STUDY_NAME = "search"
-
-
-def read_records(place: Place) -> list[TrialRecord]:
-    """Finished trials of the study at `place`, by number, without changing anything. Safe while a search writes.
-
-    Raises StudyCorrupt where there is none or it cannot be read.
-    """
-    return _read(place, lambda study: _records(study, place))
+def read_database(place: Database) -> dict[int, StoredTrial]:
+    """Finished trials of the study in a database, by number. Raises StudyCorrupt where there is none to be read."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with place.guarded():
+        try:
+            return _finished(_existing(place.storage(create=False), place.study_name))
+        except KeyError:
+            raise StudyCorrupt(f"no {place}: is it another database than the one the search wrote to?") from None
 
 
 def open_storage(place: Place) -> BaseStorage:
     """Optuna storage at `place`, to read. Raises StudyCorrupt where there is none or it cannot be read."""
     if isinstance(place, Path):
-        _check_exists(place)
-        return _journal(place)
+        read_trials(place)
+        return JournalStorage(_Journal(place))
     with place.guarded():
         return place.storage(create=False)
-
-
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        raise StudyCorrupt(f"no study at {path}: nothing was searched there; start with `nas search CONFIG`")
-
-
-def read_predictions(place: Place) -> dict[int, tuple[list[float], list[float]]]:
-    """Predicted and told objectives of every trained trial that a surrogate chose, by number (search.prescreen).
-
-    A halted one was told what it had at its rung. Raises StudyCorrupt as `read_records`.
-    """
-    return _read(place, lambda study: _predictions(study, place))
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -251,126 +221,24 @@ def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
     return {choice.name: CategoricalDistribution(choice.options) for choice in space.choices}
 
 
-T = TypeVar("T")
-
-
-def _read(place: Place, of: Callable[[optuna.Study], T]) -> T:
-    """What `of` finds in the existing study at `place`. Raises StudyCorrupt where there is none to be read."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if isinstance(place, Path):
-        _check_exists(place)
-        return of(_load(place, _existing))
-    with place.guarded():
-        try:
-            return of(_existing(place.storage(create=False), place.study_name))
-        except KeyError:
-            raise StudyCorrupt(f"no {place}: is it another database than the one the search wrote to?") from None
-
-
-def repair_journal(path: Path) -> None:
-    """Removes from the journal at `path` what holds no record: blank lines, and a last line that is half-written.
-
-    A crash, a full disk, a power cut or an editor leaves these. Nothing else is changed.
-    """
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    kept = [line for line in content.splitlines(keepends=True) if not _is_blank(line)]
-    if kept:
-        try:
-            _log(kept[-1])
-        except ValueError:
-            kept.pop()
-    whole = b"".join(kept)
-    if whole != content:
-        write_atomic(path, whole)
-
-
-def _is_blank(line: bytes) -> bool:
-    """Whether there is nothing in it; a power cut may leave zeros at the end of a file."""
-    return not line.strip(b"\0 \t\r\n")
-
-
-def _log(line: bytes) -> Any:
-    """What a line of a journal holds. Raises ValueError for half a line."""
-    if not line.endswith(b"\n"):
-        raise ValueError("a line without its end")
-    return json.loads(line)
-
-
-_Load = Callable[[BaseStorage, str], optuna.Study]
-"""Opens the study of the given name in a storage."""
-
-
 def _existing(storage: BaseStorage, name: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _load(path: Path, load: _Load) -> optuna.Study:
+def _load(path: Path, load: Callable[[BaseStorage, str], optuna.Study]) -> optuna.Study:
+    """Study in the journal at `path`, opened by `load`."""
+    if path.is_file() and path.stat().st_size:
+        read_trials(path)  # names the first line that cannot be read
     try:
-        return _open(path, load)
+        study = load(JournalStorage(_Journal(path)), STUDY_NAME)
+        study.get_trials(deepcopy=False)
+        return study
     except OSError:
         raise
     except Exception as error:
-        raise StudyCorrupt(
-            f"{path} is not a readable study{_first_bad_line(path, load)} ({type(error).__name__}: {error}); "
-            f"restore it from a copy, or cut it before that line: finished trials keep their results under trials/"
-        ) from error
+        raise unreadable(path, error) from error
 
 
-def _open(path: Path, load: _Load) -> optuna.Study:
-    study = load(_journal(path), STUDY_NAME)
-    study.get_trials(deepcopy=False)
-    return study
-
-
-def _journal(path: Path) -> JournalStorage:
-    return JournalStorage(_Journal(path))
-
-
-def _first_bad_line(path: Path, load: _Load) -> str:
-    """Where the journal at `path` stops being loadable, found by bisection over its lines."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    good, bad = 0, len(lines)
-    with TemporaryDirectory() as folder:
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            prefix = Path(folder, str(middle))
-            prefix.write_bytes(b"".join(lines[:middle]))
-            try:
-                _is_blank(lines[middle - 1]) or _log(lines[middle - 1])  # the reader forgives a torn last line
-                _open(prefix, load)
-                good = middle
-            except Exception:
-                bad = middle
-    return f" (first bad line: {bad})" if lines else ""
-
-
-def _records(study: optuna.Study, place: Place | None) -> list[TrialRecord]:
+def _finished(study: optuna.Study) -> dict[int, StoredTrial]:
     trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE, OptunaState.FAIL))
-    found = {trial.number: trial.user_attrs["record"] for trial in trials if "record" in trial.user_attrs}
-    return [_record(number, data, place) for number, data in found.items()]
-
-
-def _record(number: int, data: object, place: Place | None) -> TrialRecord:
-    """The record of trial `number`. Raises StudyCorrupt where `data` is none that this version writes."""
-    try:
-        return from_json(TrialRecord, data)
-    except ValueError as error:
-        raise StudyCorrupt(
-            f"{place}: the record of trial {number} is damaged, or of another version ({fault_text(error)}); read the "
-            f"run with the version that wrote it (git_revision in its environment.json), or use --run NAME for a new "
-            f"run; trials/ keeps every network with its scores"
-        ) from error
-
-
-def _predictions(study: optuna.Study, place: Place | None) -> dict[int, tuple[list[float], list[float]]]:
-    trials = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
-    chosen = [trial for trial in trials if "predicted" in trial.user_attrs and "record" in trial.user_attrs]
-    trained = [trial for trial in chosen if is_trained(_record(trial.number, trial.user_attrs["record"], place))]
-    return {trial.number: (trial.user_attrs["predicted"], list(trial.values)) for trial in trained}
-
-
-def is_trained(record: TrialRecord) -> bool:
-    """Whether the trial cost a training of its own (it was neither rejected nor reused)."""
-    return record.state is not TrialState.REJECTED and record.reused_from is None
+    return {trial.number: StoredTrial(trial.state.value, trial.values, trial.user_attrs) for trial in trials}

@@ -113,7 +113,7 @@ def prediction_agreement(
 ) -> list[Agreement]:
     """A surrogate's predictions against the final scores under the common rung, by sample and objective.
 
-    `predictions` as `nas.search.study.read_predictions` returns them; what the study was told (their second part) is
+    `predictions` as `nas.search.finished.read_predictions` returns them; what the study was told (their second part) is
     of different rungs. The surrogate chose these candidates among others, so they are more alike than all: among all,
     its ranks would agree better. Reads the folder of all trials.
     """

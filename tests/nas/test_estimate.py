@@ -19,6 +19,7 @@ from nas.forecast import Course
 from nas.runs import make_problem
 from nas.search.problem import Problem
 from nas.search.settings import SearchSettings
+from tests.conftest import ROOT
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -167,18 +168,17 @@ def test_the_time_of_a_retraining_follows_from_the_speeds_and_its_attacks(
     assert resumed["training_seconds"] == 0 < found["evaluation_seconds"] < resumed["evaluation_seconds"]
 
 
-@pytest.mark.parametrize(("changes", "count"), [
-    ("data={name: digits}", 359), ("data={name: cifar10}", 10_000), ("data={name: svhn, test_limit: 100}", 100),
-    ("data={name: image_folder, root: .}", 3),
+@pytest.mark.parametrize(("counts", "changes", "count"), [
+    (None, (), 359), (None, ("data.test_limit=100",), 100), ({"a": 2, "b": 1}, (), 3),
+    ({"a": 70, "b": 10}, ("evaluation.final_images=50",), 50),
 ])  # fmt: skip
-def test_test_images_are_counted_without_reading_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: str, count: int
+def test_the_final_evaluation_meets_the_test_images_that_there_are(
+    pools: Callable[..., list[Workload]], counts: dict[str, int] | None, changes: tuple[str, ...], count: int
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a/1.png", "a/2.png", "b/1.png"):
-        (tmp_path / "test" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "test" / name).write_bytes(b"no image")
-    assert estimate._test_images(load_config(write_config(tmp_path), (changes,))) == count
+    pools(_fixed)
+    config = load_config(ROOT / "configs" / "digits.yaml", changes)
+    data = dataclasses.replace(load_search_data(config.data), test_counts=counts)
+    assert retraining_time(config, data)["test_images"] == count
 
 
 def test_check_measures_unless_told_not_to(here: Path, capsys: Capture, pools: Callable[..., list[Workload]]) -> None:

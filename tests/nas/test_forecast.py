@@ -6,17 +6,15 @@ from statistics import fmean
 
 import pytest
 
-from nas.attacks import Apgd, Noise, Pgd, Square
 from nas.budgets import Budget
 from nas.config import load_config
 from nas.data.datasets import load_search_data
-from nas.evaluation import EvaluationSettings, Ladder
-from nas.forecast import DEEP_STEPS, MOST, STANDING, forecast, images_scored
+from nas.forecast import MOST, forecast
 from nas.replay.table import read_table
 from nas.replay.virtual import VirtualTime
 from nas.runs import make_problem
 from nas.search.engine import run_search
-from nas.search.study import is_trained
+from nas.search.finished import is_trained
 from tests.conftest import ROOT
 from tests.toy import open_study, settings, toy_problem, toy_space
 
@@ -77,13 +75,3 @@ def test_the_networks_are_as_large_as_those_of_a_search_on_real_scores() -> None
 def test_conditions_on_scores_and_trust_stop_no_forecast() -> None:
     strict = replace(toy_problem(constraints=["natural_accuracy >= 0.99"]), reject_untrusted=True)
     assert any(course.is_on_front for course in forecast(strict, settings(6)))
-
-
-def test_a_rung_costs_its_gradient_steps() -> None:
-    ladder = Ladder(screen=Pgd(steps=4), front=(Apgd(loss="dlr", steps=8), Square(queries=30), Noise(draws=3)),
-                    trust_images=11)  # fmt: skip
-    chosen = EvaluationSettings(attack=Pgd(steps=5, restarts=2), ladder=ladder)  # 12 gradient steps
-    assert images_scored(chosen, ["attack"], 90) == 90
-    assert images_scored(chosen, ["screen", "screen"], 90) == pytest.approx(2 * 90 * 6 / 12)
-    front = (90 * STANDING * (10 + 12 + 3) + 11 * DEEP_STEPS) / 12
-    assert images_scored(chosen, ["screen", "attack", "front"], 90) == pytest.approx(45 + 90 + front)

@@ -18,7 +18,7 @@ from nas.evaluation import EvaluationSettings
 from nas.records import Candidate, Outcome
 from nas.remote import RemotePlan
 from nas.runs import open_run
-from nas.search.study import is_trained
+from nas.search.finished import is_trained
 from nas.threat import ThreatModel
 from nas.trial import TrialPlan
 from nas.trial_files import stored_outcome

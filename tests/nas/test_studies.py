@@ -17,8 +17,8 @@ from nas.evaluation.scores import load_scores
 from nas.records import TrialState
 from nas.runs import open_run
 from nas.runs.work import sweep
+from nas.search.finished import read_records
 from nas.search.halting import is_spared
-from nas.search.study import read_records
 from nas.study.agreement import Verdict
 from nas.study.curves import CURVES, tracked_evaluation
 from nas.study.paper import COLUMNS

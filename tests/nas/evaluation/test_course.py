@@ -11,8 +11,9 @@ from nas.attacks import Apgd, AutoAttack, Fgsm, Noise, Pgd, Square
 from nas.attacks.result import Attack
 from nas.attacks.transfer import Transfer
 from nas.evaluation import EvaluationSettings
-from nas.evaluation.course import AttackReport, Course, Made, scoring_passes
+from nas.evaluation.course import AttackReport, Course, Made, rung_passes, scoring_passes
 from nas.evaluation.evaluate import Scored, score
+from nas.evaluation.ladder import RUNGS, Ladder
 from nas.evaluation.scores import FIELDS, ImageScores
 from nas.records import Interval, Rung
 from nas.report.live import attack_lines
@@ -131,6 +132,20 @@ def test_the_work_of_an_attack_is_counted_in_passes(attack: Attack, passes: floa
 def test_the_work_of_a_scoring_is_that_of_its_attacks_and_checks() -> None:
     settings = EvaluationSettings(lipschitz_steps=5, lipschitz_restarts=1)
     attacks = (Pgd(steps=20), Square(queries=300))
-    found = scoring_passes(attacks, settings, 10, 1000, 400, has_first=True, deep=True)
+    found = scoring_passes(attacks, settings, 10, 1000, 400, has_first=True, check_steps=20)
     assert found == pytest.approx(200 * 64 + 1000 * (20 + 1 / 3 + 1 + 10) + 400 * 100)
-    assert scoring_passes(attacks[1:], settings, 10, 1000, 400, has_first=False, deep=False) == pytest.approx(40_000)
+    later = scoring_passes(attacks[1:], settings, 10, 1000, 400, has_first=False, check_steps=0)
+    assert later == pytest.approx(40_000)
+
+
+def test_the_work_of_a_rung_is_that_of_its_own_attacks() -> None:
+    ladder = Ladder(screen=Pgd(steps=4), front=(Apgd(loss="dlr", steps=8), Square(queries=30)), trust_images=11,
+                    final=(Noise(draws=3),))  # fmt: skip
+    settings = EvaluationSettings(attack=Pgd(steps=5, restarts=2), ladder=ladder, lipschitz_steps=3)
+    work = {rung: rung_passes(rung, settings, 10, 90, 30) for rung in RUNGS}
+    slopes = 3 * (1 + settings.lipschitz_restarts)
+    whole = 90 * (2 * (5 + 1 / 3) + 1 + slopes)
+    assert work == pytest.approx({
+        "screen": 90 * (4 + 1 / 3 + 1 + slopes), "attack": whole, "front": 30 * (8 + 1 / 3 + 10) + 100 * 11,
+        "final": whole + 30 * 1 + 200 * 11,
+    })  # fmt: skip

@@ -13,7 +13,7 @@ from nas.errors import ConfigError, StudyCorrupt, UsageError
 from nas.runs import open_run
 from nas.search.database import Database
 from nas.search.engine import Progress
-from nas.search.study import read_predictions, read_records
+from nas.search.finished import read_predictions, read_records
 from tests import postgres
 from tests.tiny_run import nas, write_config
 from tests.toy import Batched, Result, ToyEvaluate, open_study, search, settings, toy_problem, toy_space

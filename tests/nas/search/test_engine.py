@@ -8,8 +8,8 @@ import pytest
 from nas.errors import SearchStopped
 from nas.pareto import front_of, hypervolume
 from nas.records import Candidate, Outcome, TrialState
+from nas.search.finished import read_records
 from nas.search.samplers import SAMPLERS
-from nas.search.study import read_records
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_costs, toy_evaluation, toy_problem, toy_space
 
 each_sampler = pytest.mark.parametrize("sampler", sorted(SAMPLERS))

@@ -8,10 +8,10 @@ import pytest
 from nas.pareto import front_of
 from nas.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
 from nas.search.executors import InProcess
+from nas.search.finished import is_trained, read_records
 from nas.search.inheritance import parent_of
 from nas.search.repeats import run_repeats
 from nas.search.settings import Halting, SearchSettings
-from nas.search.study import is_trained, read_records
 from search_spaces import Choice, SearchSpace
 from tests.builders import trial
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_problem, toy_space, toy_spec

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import kendalltau
 
+from nas.search.finished import read_predictions
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Prescreened
 from nas.search.settings import SearchSettings
-from nas.search.study import read_predictions
 from tests.toy import search, settings, toy_problem, toy_space
 
 PROBLEM = toy_problem(toy_space(8), params=2600)

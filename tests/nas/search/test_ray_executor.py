@@ -12,8 +12,8 @@ import pytest
 
 from nas.errors import ConfigError, NasError, UsageError
 from nas.search.executors import Executor
+from nas.search.finished import is_trained
 from nas.search.ray_executor import ATTEMPTS, Node, RayTasks, Share, cluster, share_out
-from nas.search.study import is_trained
 from tests.contracts.executor_contract import EVALUATE, ExecutorContract, run_all
 from tests.ray_cluster import HEAD, PORT, SECOND, Diary, PlainJob, kill_node, ray_environment, read_diary, two_nodes
 from tests.toy import Result, ToyEvaluate, search, settings

@@ -4,12 +4,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 
+import optuna
 import pytest
+from optuna.trial import TrialState as OptunaState
 
 from nas.errors import StudyCorrupt
 from nas.records import Candidate, Outcome, TrialState
+from nas.search.finished import read_records
+from nas.search.journal import STUDY_NAME, read_trials
 from nas.search.samplers import SAMPLERS
-from nas.search.study import read_records
+from nas.search.study import open_storage
 from tests.toy import Batched, Result, ToyEvaluate, open_study, search, settings, toy_problem, toy_space
 
 USABLE = sorted(name for name in SAMPLERS if name != "pymoo_agemoea" or find_spec("numba"))
@@ -168,6 +172,19 @@ def test_a_journal_cut_within_a_proposal_gives_the_same_proposal(tmp_path: Path,
         if search(path, PROBLEM, chosen).records != uninterrupted.records:
             differing.append(index)
     assert not differing, f"other records after a cut before lines {differing} of {len(lines)}"
+
+
+def test_a_journal_is_read_as_optuna_reads_it(tmp_path: Path, journal: tuple[bytes, Result]) -> None:
+    lines = journal[0].splitlines(keepends=True)
+    path = tmp_path / "j"
+    for kept in range(2, len(lines) + 1, 3):
+        path.write_bytes(b"".join(lines[:kept]))
+        found = optuna.load_study(study_name=STUDY_NAME, storage=open_storage(path)).get_trials(
+            states=(OptunaState.COMPLETE, OptunaState.FAIL)
+        )
+        assert {
+            number: (trial.state, trial.values, trial.attributes) for number, trial in read_trials(path).items()
+        } == {trial.number: (trial.state.value, trial.values, trial.user_attrs) for trial in found}
 
 
 def test_reading_a_journal_with_a_torn_last_line_changes_nothing(tmp_path: Path, journal: tuple[bytes, Result]) -> None:

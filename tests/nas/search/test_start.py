@@ -11,10 +11,10 @@ import pytest
 from nas.errors import ConfigError, UsageError
 from nas.records import Candidate, Outcome, TrialRecord, TrialState
 from nas.search.engine import MAX_BARREN
+from nas.search.finished import read_predictions
 from nas.search.samplers import SAMPLERS
 from nas.search.settings import StartFrom
 from nas.search.start import first_genotypes, frozen, starts_of
-from nas.search.study import read_predictions
 from search_spaces import Choice, Genotype, SearchSpace
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.space import Value

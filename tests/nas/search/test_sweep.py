@@ -8,8 +8,8 @@ import pytest
 from nas.errors import SearchStopped
 from nas.records import Candidate, Outcome, TrialState
 from nas.search.executors import Executor, InProcess
+from nas.search.finished import read_records
 from nas.search.problem import Problem, Progress
-from nas.search.study import read_records
 from nas.search.sweep import run_sweep
 from search_spaces import Genotype
 from tests.toy import Batched, Result, ToyEvaluate, open_study, settings, toy_problem, toy_space
