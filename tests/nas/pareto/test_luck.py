@@ -42,5 +42,4 @@ def test_the_effect_is_one_line_with_its_networks_and_its_interval() -> None:
     many = selection_effects([trained(0.54, 0.5)] * MIN_NETWORKS, OBJECTIVES)
     assert "same 8 networks by robust accuracy 0.04 (0.04 to 0.04), instability -0.1" in selection_words(many)
     few = selection_effects([trained(0.54, 0.5)], OBJECTIVES)
-    assert "robust accuracy 0.04, instability -0.1 (mean, 95 % interval" in selection_words(few)
-    assert "an interval needs 8 networks" in selection_words(few)
+    assert "robust accuracy 0.04, instability -0.1 (mean; an interval needs 8 networks)" in selection_words(few)
