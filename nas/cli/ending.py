@@ -1,8 +1,13 @@
 """How a verb ends from outside: Ctrl-C and SIGTERM (of SLURM, of `timeout`) let everything be put away first."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from types import FrameType
+
+from nas.cli.options import err
 
 PUTTING_AWAY = 10.0
 """Seconds after a signal in which more of them change nothing: what was begun is being put away."""
@@ -33,3 +38,13 @@ def end_in_order() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+
+
+@contextmanager
+def says_what_is_kept(folder: Path) -> Iterator[None]:
+    """Where a signal ends what is within it, says on stderr how to go on from what is kept in `folder`."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
+        raise

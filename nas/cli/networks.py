@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.ending import says_what_is_kept
 from nas.cli.options import DataRoot, Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
 from nas.errors import UsageError
 
@@ -67,7 +68,7 @@ def retrain(
         found = retraining_time(opened.config, data, opened.space.spec(record.genotype), epochs, standing)
         err.print(retraining_text(found), soft_wrap=True, highlight=False)
 
-    with retraining_progress(err) as report:
+    with says_what_is_kept(run), retraining_progress(err) as report:
         folder, evaluation = run_retrain(
             opened, picked, report, inherited=start is Start.INHERITED, name=name, foresee=foresee,
             report_attack=attack_lines(err),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.status import Status
 
-from nas.cli.ending import Terminated
+from nas.cli.ending import says_what_is_kept
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
 from nas.cli.printing import print_front, print_safety
 from nas.errors import UsageError
@@ -116,12 +116,11 @@ def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> st
     epochs: Epochs = (
         (lambda *_: None) if loaded.search.executor == "ray" else partial(epochs_trained, folder / "trials")
     )
-    try:
-        with live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet):
-            return verb(loaded, folder, report, report_supernet, warn)
-    except (KeyboardInterrupt, Terminated):
-        err.print(f"stopped; everything finished is kept in {folder}, the same command goes on from there")
-        raise
+    with (
+        says_what_is_kept(folder),
+        live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet),
+    ):
+        return verb(loaded, folder, report, report_supernet, warn)
 
 
 @app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")

@@ -58,7 +58,9 @@ def selection_words(effects: Sequence[SelectionEffect]) -> str:
     for one in effects:
         bar = f" ({one.interval.low:.2g} to {one.interval.high:.2g})" if one.interval else ""
         shown.append(f"{one.objective.title} {one.mean:.2g}{bar}")
-    what = "95 % interval by resampling networks" if effects[0].interval else f"an interval needs {MIN_NETWORKS} networks"
+    what = (
+        "95 % interval by resampling networks" if effects[0].interval else f"an interval needs {MIN_NETWORKS} networks"
+    )
     return (
         f"members were selected for their results: the search's own training looks better than fresh ones of the same "
         f"{effects[0].networks} networks by {', '.join(shown)} (mean; {what})"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.cli import app
+from nas.cli.ending import Terminated
 from tests.tiny_run import Ended, nas
 
 RUN = "runs/tiny"
@@ -29,7 +30,7 @@ def test_help_of_every_verb_has_an_example(capsys: Capture) -> None:
 
 
 def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> None:
-    ended = nas(capsys, "check", "tiny.yaml", "--format", "json")
+    ended = nas(capsys, "check", "tiny.yaml", "--no-time", "--format", "json")
     facts = json.loads(ended.out)
     assert ended.code == 0
     assert facts["genotypes"] == 16
@@ -40,7 +41,7 @@ def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> 
     assert sum(counts["train"] for counts in each.values()) == 200
     assert facts["costs"]["params"][0] < facts["costs"]["params"][1]
     assert facts["within_budget"] == 1.0
-    table = nas(capsys, "check", "tiny.yaml")
+    table = nas(capsys, "check", "tiny.yaml", "--no-time")
     assert (table.code, "the config is valid" in table.out) == (0, True)
 
 
@@ -269,3 +270,20 @@ def test_a_limit_on_the_size_of_files_is_named(here: Path, capsys: Capture, monk
     assert ended.code == 1
     assert "weights: File too large (files may have" in ended.message
     assert "ulimit -f" in ended.message
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize(
+    ("verb", "work"), [(("retrain", RUN), "nas.retrain.retrain"), (("search", "tiny.yaml"), "nas.runs.work.search")]
+)
+def test_a_verb_that_a_signal_ends_says_what_is_kept(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], work: str,
+    ended: type[BaseException],
+) -> None:  # fmt: skip
+    def end(*_: object, **__: object) -> None:
+        raise ended
+
+    monkeypatch.setattr(work, end)
+    found = nas(capsys, *verb)
+    assert found.code == {KeyboardInterrupt: 130, Terminated: 143}[ended]
+    assert f"stopped; everything finished is kept in {RUN}, the same command goes on from there" in found.err
