@@ -131,6 +131,7 @@ def worker_pool(
     once = partial(_once, prepare or engine_speed)
     context = multiprocessing.get_context(METHOD)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=claim_threads, initargs=(threads,)) as pool:
+        list(pool.map(len, [()] * workers))  # they are starting
         yield lambda workload: list(pool.map(once, [workload] * workers))
 
 
@@ -146,24 +147,24 @@ _PREPARED: dict[Workload, Callable[[], Speed]] = {}
 
 def engine_speed(workload: Workload) -> Callable[[], Speed]:
     """Measures how fast the project trains and scores with the threads of this process; warmed up."""
-    data, network = _images(workload), _network(workload)
-    generator = make_generator(0, "bench", device=workload.device)
+    data, scored = (_images(workload, part.batch_size) for part in (workload.training, workload.evaluation))
+    network, generator = _network(workload), make_generator(0, "bench", device=workload.device)
     state = start_training(network, workload.training, generator)
 
     def train() -> None:
         train_epoch(state, data, workload.training, workload.threat)
 
     def score() -> None:
-        evaluate(network.eval(), data, workload.threat, workload.evaluation, generator, split_name="validation")
+        evaluate(network.eval(), scored, workload.threat, workload.evaluation, generator, split_name="validation")
 
-    return _measured(train, score, len(data), workload)
+    return _measured(train, score, workload)
 
 
 def plain_speed(workload: Workload) -> Callable[[], Speed]:
     """The same for a plain TRADES loop and a plain PGD evaluation."""
-    data = _images(workload)
+    data, scored = (_images(workload, part.batch_size) for part in (workload.training, workload.evaluation))
     network = _network(workload).to(memory_format=torch.contiguous_format)
-    x, y = data.images.float() / 255, data.labels
+    x, x_scored = data.images.float() / 255, scored.images.float() / 255
     generator = make_generator(0, "bench", device=workload.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
     threat, training, attack = workload.threat, workload.training, workload.evaluation.attack
@@ -171,13 +172,13 @@ def plain_speed(workload: Workload) -> Callable[[], Speed]:
 
     def train() -> None:
         plain_trades_step(
-            network, optimizer, x, y, threat.epsilon, step, training.attack.steps, training.beta, generator
+            network, optimizer, x, data.labels, threat.epsilon, step, training.attack.steps, training.beta, generator
         )
 
     def score() -> None:
-        plain_pgd(network.eval(), x, y, threat.epsilon, step, steps)
+        plain_pgd(network.eval(), x_scored, scored.labels, threat.epsilon, step, steps)
 
-    return _measured(train, score, len(data), workload)
+    return _measured(train, score, workload)
 
 
 def plain_trades_step(
@@ -219,10 +220,10 @@ def plain_pgd(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, step_siz
     return x_adv
 
 
-def _images(workload: Workload) -> Split:
-    """One batch of random images: speed does not depend on what they show."""
+def _images(workload: Workload, count: int) -> Split:
+    """Random images: speed does not depend on what they show."""
     generator = make_generator(0, "images")
-    size = (workload.training.batch_size, *workload.spec.input_shape)
+    size = (count, *workload.spec.input_shape)
     images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, workload.spec.num_classes, size[:1], generator=generator)
     return Split(images, labels).to(torch.device(workload.device))
@@ -232,14 +233,15 @@ def _network(workload: Workload) -> Network:
     return build_network(workload.spec, make_generator(0, "weights")).to(workload.device)
 
 
-def _measured(
-    train: Callable[[], None], score: Callable[[], None], images: int, workload: Workload
-) -> Callable[[], Speed]:
+def _measured(train: Callable[[], None], score: Callable[[], None], workload: Workload) -> Callable[[], Speed]:
     train()
     score()
 
     def measure() -> Speed:
-        rates = {"training": _rate(train, images, workload), "scoring": _rate(score, images, workload)}
+        rates = {
+            "training": _rate(train, workload.training.batch_size, workload),
+            "scoring": _rate(score, workload.evaluation.batch_size, workload),
+        }
         return rates | {"memory_bytes": _peak_memory(workload.device)}
 
     return measure

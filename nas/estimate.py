@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from random import Random
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -91,19 +92,22 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     """Seconds and candidates per hour of a search of `config` on an otherwise idle machine, JSON-ready.
 
     Which candidates it would train, for how many epochs and with which rungs of the attack ladder is a forecast
-    (nas/forecast.py). Training and scoring are measured on three of these (small, middle, large), in as many processes
-    as the search will have, for about a second each; all others lie between them, by their MACs. A supernet's step is
-    taken to cost as much as that of its subnets by themselves, on one worker.
+    (nas/forecast.py). Training and scoring are measured on three of these (the smallest, the middle one, the largest),
+    in as many processes as the search will have, for about a second each; all others are between them, by their MACs.
+    Starting takes what this process has spent so far and its workers took to start. A supernet's step is taken to cost
+    as much as that of its subnets by themselves, on one worker.
     """
     workers, threads = workers_and_threads(config)
     problem = _begun(config, data)
     courses = forecast(problem, config.search)
     macs = [problem.costs(course.genotype).macs for course in courses]
     measured = []
+    began = perf_counter()
     with worker_pool(workers, threads) as speeds:
+        startup = process_time() + perf_counter() - began
         for index in _typical(macs):
             spec = problem.space.spec(courses[index].genotype)
-            found = speeds(_workload(config, len(data.train), spec, macs[index]))
+            found = speeds(_workload(config, data, spec, macs[index]))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
             measured.append({"macs": macs[index], "training": training, "scoring": scoring,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
@@ -118,6 +122,8 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     mean = total / sum(course.weight for course in courses)
     again = [one for course, one in zip(courses, seconds, strict=True) if course.is_on_front]
     total += (config.evaluation.seeds - 1) * math.fsum(again)
+    # Workers end at different times: on average each but one waits for half a candidate.
+    total += mean * (workers - 1) / 2
     supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
     whole = Course(problem.space.smallest(), config.training.epochs, ["attack"])
     for one in measured:
@@ -127,7 +133,8 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         "seconds_per_candidate": mean,
         "candidates_per_hour": 3600 * workers / mean,
         "supernet_seconds": supernet,
-        "search_seconds": supernet + total / workers,
+        "startup_seconds": startup,
+        "search_seconds": startup + supernet + total / workers,
         "memory_bytes": workers * max(one["memory_bytes"] for one in measured),
         "workers": workers,
         "threads_per_worker": threads,
@@ -152,7 +159,7 @@ def retraining_time(
     spec = spec or _middle_sized(config, data)
     retrain, settings, epochs = config.retrain, config.evaluation, config.retrain.epochs if epochs is None else epochs
     own = config.model_copy(update={"training": retrain})
-    speed = engine_speed(_workload(own, len(data.train), spec, count_costs(spec, config.deployment).macs))()
+    speed = engine_speed(_workload(own, data, spec, count_costs(spec, config.deployment).macs))()
     trained = sum(step_sizes(len(data.train), retrain.batch_size))  # in an epoch
     classes = spec.num_classes
     a_pass = 1 / (speed["scoring"] * first_passes(settings.attack, settings, classes))
@@ -197,9 +204,9 @@ def _begun(config: RunConfig, data: SearchData) -> Problem:
 
 
 def _typical(macs: Sequence[int]) -> list[int]:
-    """Indices of those at the middle of every third of `macs`, smallest first."""
+    """Indices of the smallest, the middle and the largest of `macs`."""
     order = sorted(range(len(macs)), key=lambda index: macs[index])
-    return [order[len(macs) * part // 6] for part in (1, 3, 5)]
+    return [order[0], order[len(macs) // 2], order[-1]]
 
 
 def _images(config: RunConfig, data: SearchData, course: Course) -> tuple[float, float]:
@@ -223,14 +230,17 @@ def _supernet_images(config: RunConfig, data: SearchData) -> int:
     return settings.epochs * (2 + settings.subnets) * sum(step_sizes(len(data.train), settings.batch_size))
 
 
-def _workload(config: RunConfig, images: int, spec: NetworkSpec, macs: int) -> Workload:
+def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int) -> Workload:
     """Steps of the config's training and scoring, on fewer images where a whole batch would take many seconds."""
     device = str(resolve_device(config.device))
-    size = max(step_sizes(images, config.training.batch_size))
+    trained = max(step_sizes(len(data.train), config.training.batch_size))
+    scored = min(config.evaluation.batch_size, len(data.validation))
     if device == "cpu":
-        size = max(8, min(size, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
-    training = config.training.model_copy(update={"batch_size": size})
-    evaluation = config.evaluation.model_copy(update={"batch_size": size})
+        passes = first_passes(config.evaluation.attack, config.evaluation, data.num_classes)
+        trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
+        scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
+    training = config.training.model_copy(update={"batch_size": trained})
+    evaluation = config.evaluation.model_copy(update={"batch_size": scored})
     return Workload(spec, config.threat, training, evaluation, device, 0.5)
 
 

@@ -64,7 +64,8 @@ def retrain(
 
     def foresee(data: SearchData, epochs: int) -> None:
         record = picked.record
-        standing = record.evaluation.robust_accuracy if record.evaluation else 1.0
+        # What was trained briefly is less robust than it will be; its natural accuracy is an upper bound of that.
+        standing = record.evaluation.natural_accuracy if record.evaluation else 1.0
         found = retraining_time(opened.config, data, opened.space.spec(record.genotype), epochs, standing)
         err.print(retraining_text(found), soft_wrap=True, highlight=False)
 
