@@ -13,6 +13,8 @@ from nas.report.whole_table import WholeTable
 
 HEADINGS = ("variant", "candidates", "halted", "reused", "hypervolume", "seen", "epochs to the baseline's end")
 STYLES = ("-", "--", ":", "-.")
+READABLE = 6
+"""Variants whose intervals, and whose names, find room among the curves."""
 
 
 def replay_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -56,8 +58,9 @@ def _note(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def replay_png(points: Sequence[Mapping[str, Any]], title: str, note: str) -> bytes:
-    """PNG of `points` (variant, epochs, hypervolume, low, high): mean as a line, its interval as a band."""
-    figure = figure_of(9.0, 5.2)
+    """PNG of `points` (variant, epochs, hypervolume, low, high): mean as a line, the interval of a few as a band."""
+    many = len({point["variant"] for point in points}) > READABLE
+    figure = figure_of(12.0 if many else 9.0, 5.2)
     axes = figure.add_subplot()
     for index, (variant, same) in enumerate(groupby(points, lambda point: point["variant"])):
         line = [point for point in same if point["epochs"] > 0]
@@ -66,12 +69,16 @@ def replay_png(points: Sequence[Mapping[str, Any]], title: str, note: str) -> by
         means = [point["hypervolume"] for point in line]
         axes.plot(epochs, means, color=colour, linestyle=style, linewidth=1.6, label=variant)
         low, high = ([point[side] for point in line] for side in ("low", "high"))
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+        if not many:
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
     final = [point["hypervolume"] for point in points]
     axes.set(xlabel="epochs spent by all candidates", ylabel="hypervolume of the front, by trainings not seen")
     axes.set_ylim(bottom=sorted(final)[len(final) // 20])
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, framealpha=0.9, loc="lower right")
+    place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)} if many else {"loc": "lower right"}
+    axes.legend(fontsize=8, framealpha=0.9, **place)
+    if many:
+        note = f"{note}; the intervals are in the table"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     figure.text(0.01, 0.01, note, fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
