@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks import Apgd, Square
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Costs, Evaluation, Interval, TrialRecord, TrialState
+from nas.base.seeding import make_generator
 from nas.data import Augmentation
 from nas.data.datasets import SearchData
 from nas.data.split import Split
 from nas.evaluation import Ladder
-from nas.records import Costs, Evaluation, Interval, TrialRecord, TrialState
-from nas.seeding import make_generator
-from nas.threat import ThreatModel
 from nas.training import Training
 from nas.training.loop import scored_network, start_training, train_epoch
 from nas.training.settings import InnerAttack

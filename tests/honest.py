@@ -3,10 +3,10 @@
 from functools import cache
 from pathlib import Path
 
-from nas.config import RunConfig, load_config
+from nas.base.seeding import derive_seed
 from nas.data.datasets import SearchData, load_search_data
 from nas.runs import make_space
-from nas.seeding import derive_seed
+from nas.runs.config import RunConfig, load_config
 from search_spaces.network import Network
 from tests.builders import briefly_trained
 

@@ -12,14 +12,14 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from nas.base.records import Candidate, Evaluation, Outcome, TrialRecord, TrialState, from_json
 from nas.data.datasets import SearchData
 from nas.evaluation.ladder import RUNGS
-from nas.records import Candidate, Evaluation, Outcome, TrialRecord, TrialState, from_json
 from nas.runs import Run
+from nas.runs.trial_files import LOG, RESULT, STATE, WEIGHTS, trial_folder
 from nas.runs.work import trained_network
 from nas.search.finished import is_trained, read_records
 from nas.search.journal import STUDY_NAME
-from nas.trial_files import LOG, RESULT, STATE, WEIGHTS, trial_folder
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.records import Candidate, Outcome
-from nas.search.executors import Evaluate
-from nas.search.ray_executor import Files
+from nas.base.records import Candidate, Outcome
+from nas.workers.local import Evaluate
+from nas.workers.ray import Files
 
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 PORT = 26379

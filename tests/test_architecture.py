@@ -11,41 +11,17 @@ from tests.conftest import ROOT
 
 FLOORS: dict[str, int] = {
     "search_spaces": 0,
-    "nas": 1, "nas.errors": 1, "nas.settings": 1, "nas.seeding": 1, "nas.files": 1, "nas.processes": 1,
-    "nas.threat": 2, "nas.records": 2, "nas.machine": 2, "nas.packages": 2, "nas.environment": 3, "nas.layers": 2,
-    "nas.data": 3, "nas.budgets": 3, "nas.attacks": 3, "nas.pareto": 3, "nas.norms": 3,
-    "nas.search": 3, "nas.search.study": 3, "nas.search.database": 2, "nas.search.settings": 3,
-    "nas.search.inheritance": 3,
-    "nas.search.halting": 4, "nas.search.limits": 4,
-    "nas.search.problem": 4, "nas.search.draws": 4, "nas.search.start": 4,
-    "nas.search.sweep": 5,
-    "nas.training": 4, "nas.evaluation": 4, "nas.search.samplers": 4,
-    "nas.trial": 5, "nas.trial_files": 3,
-    "nas.bench": 5, "nas.search.engine": 5, "nas.search.executors": 5, "nas.search.ray_executor": 5,
-    "nas.search.repeats": 5,
-    "nas.config": 6, "nas.needs": 6, "nas.forecast": 6, "nas.checkpoint": 6, "nas.report": 6, "nas.remote": 6,
-    "nas.dashboard": 6,
-    "nas.crew": 7, "nas.sweep": 7, "nas.runs": 7, "nas.retrain": 7, "nas.estimate": 7, "nas.audit": 7, "nas.members": 7,
-    "nas.replay": 7, "nas.study": 6,
-    "nas.cli": 8, "nas.__main__": 8,
+    "nas": 1, "nas.base": 1,
+    "nas.networks": 2, "nas.data": 2, "nas.budgets": 2, "nas.pareto": 2, "nas.workers": 2,
+    "nas.attacks": 3,
+    "nas.evaluation": 4, "nas.training": 4, "nas.search": 4,
+    "nas.assets": 5,
+    "nas.report": 6,
+    "nas.runs": 7,
+    "nas.timing": 8, "nas.studies": 8,
+    "nas.cli": 9, "nas.__main__": 10,
 }  # fmt: skip
-"""Floor of every part; a module belongs to the longest name that starts its own."""
-
-SAME_FLOOR: dict[tuple[str, str], str] = {
-    ("nas.files", "nas.errors"): "a folder that is locked is an error the user meets",
-    ("nas.processes", "nas.errors"): "a server that cannot start is an error the user meets",
-    ("nas.search.study", "nas.pareto"): "a study is created with the directions of the objectives",
-    ("nas.needs", "nas.config"): "a config says what is needed",
-    ("nas.runs", "nas.crew"): "the search of a run needs workers",
-    ("nas.runs", "nas.sweep"): "a sweep's trainings are done in a run folder",
-    ("nas.estimate", "nas.crew"): "an estimate measures as many workers as the search will have",
-    ("nas.retrain", "nas.runs"): "a retraining starts from a run folder",
-    ("nas.replay", "nas.runs"): "a replay searches the problem of a config",
-    ("nas.members", "nas.runs"): "the trainings of a front's members lie in a run folder",
-    ("nas.estimate", "nas.runs"): "an estimate trains networks of a run's problem",
-    ("nas.__main__", "nas.cli"): "`python -m nas` is the command line",
-}
-"""Imports between parts of one floor, each with its reason."""
+"""Floor of every folder: it imports from lower ones and from itself."""
 
 MAX_LINES = 400
 INTEGERS_ONLY = ("__init__", "space", "spec", "mobilenet_tiny", "tiny_blocks")
@@ -66,14 +42,8 @@ def module_of(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """The entry of FLOORS that `module` belongs to: the longest one."""
-    own = [part for part in FLOORS if part != "nas" and (module == part or module.startswith(f"{part}."))]
-    return max(own, key=len) if own else "nas"
-
-
-def package_of(module: str) -> str:
-    """First two names: the folder (or file) that may import from itself."""
-    return ".".join(module.split(".")[:2]) if module.startswith("nas.") else module.split(".")[0]
+    """The entry of FLOORS that `module` belongs to: its first two names, or its first."""
+    return next(part for part in (".".join(module.split(".")[:2]), module.split(".")[0]) if part in FLOORS)
 
 
 def _is_type_checking(node: ast.AST) -> bool:
@@ -111,9 +81,7 @@ MODULES = {module_of(path) for path in FILES}
 def violation(module: str, imported: str) -> str | None:
     """Why `module` may not import `imported` (both of this project), None where it may."""
     importer, target = part_of(module), part_of(imported)
-    if importer == target or (importer, target) in SAME_FLOOR or FLOORS[target] < FLOORS[importer]:
-        return None
-    if FLOORS[target] == FLOORS[importer] and package_of(module) == package_of(imported):
+    if importer == target or FLOORS[target] < FLOORS[importer]:
         return None
     return f"{module} (floor {FLOORS[importer]}) imports {imported} (floor {FLOORS[target]})"
 
@@ -132,24 +100,17 @@ def test_imports_go_downward_only(path: Path) -> None:
 def test_the_floor_check_sees_upward_and_sideways_imports() -> None:
     source = "def f():\n    from nas.runs import search\nif TYPE_CHECKING:\n    from nas.cli import app\n"
     assert imports_of(Path("x"), source) == {"nas.runs"}
-    assert violation("nas.trial", "nas.runs")
+    assert violation("nas.runs.trial", "nas.cli.options")
     assert violation("nas.budgets.costs", "nas.data")
-    assert violation("nas.search.study", "nas.search.engine")
-    assert violation("search_spaces.spec", "nas.errors")
-    assert not violation("nas.search.engine", "nas.search.executors")
-    assert not violation("nas.data.split", "nas.seeding")
+    assert violation("search_spaces.spec", "nas.base.errors")
+    assert not violation("nas.search.engine", "nas.workers.local")
+    assert not violation("nas.data.split", "nas.base.seeding")
 
 
 def test_every_module_has_a_floor_and_every_floor_a_module() -> None:
     unplaced = [module for module in MODULES if part_of(module) == "nas" and module != "nas"]
     assert not unplaced, f"give these a floor: {unplaced}"
     assert FLOORS.keys() <= MODULES, f"no such modules: {FLOORS.keys() - MODULES}"
-
-
-def test_every_permitted_sideways_import_is_used() -> None:
-    used = {(part_of(module_of(path)), part_of(name)) for path in FILES for name in project_imports(path)}
-    assert SAME_FLOOR.keys() <= used, f"no longer needed: {SAME_FLOOR.keys() - used}"
-    assert all(FLOORS[a] == FLOORS[b] for a, b in SAME_FLOOR)
 
 
 @pytest.mark.parametrize("pair", [("nas.training", "nas.evaluation"), ("nas.evaluation", "nas.training")])
@@ -162,15 +123,15 @@ def test_training_and_evaluation_never_import_each_other(pair: tuple[str, str]) 
 
 
 def test_the_search_knows_nothing_of_training() -> None:
-    above = {"nas.training", "nas.evaluation", "nas.attacks", "nas.trial", "nas.data"}
+    above = {"nas.training", "nas.evaluation", "nas.attacks", "nas.networks", "nas.data"}
     for path in FILES:
-        if package_of(module_of(path)) == "nas.search":
+        if part_of(module_of(path)) == "nas.search":
             assert above.isdisjoint(map(part_of, project_imports(path))), path
 
 
 def test_search_spaces_never_import_nas() -> None:
     for path in FILES:
-        if package_of(module_of(path)) == "search_spaces":
+        if part_of(module_of(path)) == "search_spaces":
             assert "nas" not in {name.split(".")[0] for name in imports_of(path)}, path
 
 

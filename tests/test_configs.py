@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from nas.config import load_config
 from nas.runs import costs_of, make_space
+from nas.runs.config import load_config
 from search_spaces.network import build_network
 from tests.conftest import ROOT
 

@@ -53,7 +53,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> _Story:
     interrupted, _ = look(folder / RUN)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("nas.crew.available_cores", lambda: 1)
+        patch.setattr("nas.runs.placement.available_cores", lambda: 1)
         assert call(SEARCH) == 0
     return _Story(folder, interrupted, (running.returncode, out, err), look(folder / RUN)[0])
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_message_and_the_search_goes_on_later(
 ) -> None:
     write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nas.crew.available_cores", lambda: 1)
+    monkeypatch.setattr("nas.runs.placement.available_cores", lambda: 1)
     with _disk_of(size):
         full = nas(capsys, "search", "tiny.yaml")
     assert full.code == 1, full.err

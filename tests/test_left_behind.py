@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from nas.base.records import TrialState
 from nas.data.datasets import SearchData, load_search_data
-from nas.records import TrialState
 from nas.runs import Run, open_run
 from nas.search.finished import is_trained
 from tests.benchmarks.kills import CONFIG
@@ -26,7 +26,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "killed.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("nas.crew.available_cores", lambda: 1)
+        patch.setattr("nas.runs.placement.available_cores", lambda: 1)
         assert call(["search", "killed.yaml", "--set", "search.trials=6", "--set", "search.executor=in_process"]) == 0
     return folder / "runs" / "killed"
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from nas.cli import app
-from nas.config import load_config
+from nas.runs.config import load_config
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from nas.cli import main
-from nas.config import RunConfig, load_config
 from nas.data.datasets import SearchData
 from nas.runs import front_in, make_problem
-from nas.sweep import sweep_plan
+from nas.runs.config import RunConfig, load_config
+from nas.runs.plan import sweep_plan
 from search_spaces import Genotype
 
 TINY = """\

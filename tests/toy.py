@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from nas.base.records import Candidate, Costs, Evaluation, Interval, Outcome, TrialRecord
 from nas.budgets import Budget
 from nas.pareto import METRICS, Direction, parse_condition
-from nas.records import Candidate, Costs, Evaluation, Interval, Outcome, TrialRecord
 from nas.search.engine import run_search
-from nas.search.executors import Executor, InProcess
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import Place, StudyFile
+from nas.workers.local import Executor, InProcess
 from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
 
 OPTIONS = (1, 2, 3, 4)

@@ -15,8 +15,8 @@ from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import LOSSES, Loss, misclassified, targeted_dlr
 from nas.attacks.result import AttackResult, Progress
 from nas.attacks.settings import Apgd
-from nas.attacks.view import View, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View, view_of
 
 
 def run(

@@ -18,10 +18,10 @@ from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import cross_entropy_slope, margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
 from nas.attacks.settings import AutoAttack, Square
-from nas.attacks.view import View, view_of
-from nas.errors import UsageError
-from nas.packages import check_installed
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import UsageError
+from nas.base.packages import check_installed
+from nas.networks.view import View, view_of
 
 Perturb = Callable[[Tensor, Tensor], Tensor]
 """Images and labels to adversarial images."""

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from nas.attacks.view import View
+from nas.networks.view import View
 
 
 def in_chunks(view: View, work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:

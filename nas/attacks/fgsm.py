@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from nas.attacks.gradient import projected_gradient, watched_gradient
 from nas.attacks.losses import LOSSES, misclassified
 from nas.attacks.result import AttackResult
-from nas.attacks.view import View, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View, view_of
 
 
 def run(network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel) -> AttackResult:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nas.attacks.losses import Loss, misclassified
-from nas.attacks.view import View
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View
 
 
 def projected_gradient(

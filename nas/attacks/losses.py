@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.attacks.settings import LossName
-from nas.errors import UsageError
+from nas.base.errors import UsageError
 
 
 @dataclass(frozen=True)

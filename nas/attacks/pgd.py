@@ -10,8 +10,8 @@ from nas.attacks.gradient import projected_gradient, watched_gradient
 from nas.attacks.losses import LOSSES, misclassified
 from nas.attacks.result import AttackResult
 from nas.attacks.settings import Pgd
-from nas.attacks.view import View, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View, view_of
 
 
 def run(

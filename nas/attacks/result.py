@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nas.attacks.chunks import in_chunks
 from nas.attacks.losses import misclassified
-from nas.attacks.view import View
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View
 
 
 @dataclass(frozen=True)

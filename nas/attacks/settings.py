@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from nas.settings import Ratio, Settings
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.base.settings import Ratio, Settings
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from nas.attacks.result import AttackResult
-    from nas.attacks.view import View
+    from nas.networks.view import View
 
 LossName = Literal["cross_entropy", "margin", "dlr"]
 """Losses that need no target class (nas/attacks/losses.py)."""

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from nas.attacks.losses import margin, misclassified
 from nas.attacks.result import Attack, AttackResult, Progress, chunked_logits
-from nas.attacks.view import View, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View, view_of
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from dataclasses import fields
 
 from pydantic import Field
 
-from nas.records import Costs
-from nas.settings import Bytes, Count, Settings
+from nas.base.records import Costs
+from nas.base.settings import Bytes, Count, Settings
 
 COSTS = tuple(field.name for field in fields(Costs))
 """Names of the costs, which are also the names of the limits."""

@@ -11,8 +11,8 @@ from math import ceil
 
 from pydantic import Field
 
-from nas.records import Costs
-from nas.settings import Settings
+from nas.base.records import Costs
+from nas.base.settings import Settings
 from search_spaces import ConvSpec, NetworkSpec
 
 

@@ -1,8 +1,8 @@
 """Why even the smallest network is over a budget, and which part of it to make smaller."""
 
+from nas.base.records import Costs
 from nas.budgets.budget import Budget
 from nas.budgets.costs import walk
-from nas.records import Costs
 from search_spaces import NetworkSpec
 
 

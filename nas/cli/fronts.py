@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nas.base.errors import UsageError
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
 from nas.cli.printing import front_summary, print_front, print_members
-from nas.errors import UsageError
 
 if TYPE_CHECKING:
+    from nas.base.records import TrialRecord
     from nas.evaluation.certified import CertifiedBound
     from nas.pareto import Metric
-    from nas.records import TrialRecord
     from nas.runs import Run
 
 
@@ -31,13 +31,13 @@ def front(
     intervals: Annotated[bool, typer.Option("--intervals", help="Say how sure it is: 95 % intervals, ties.")] = False,
 ) -> None:
     """Show the Pareto front of a run."""
-    from nas.members import SureFront, front_notes, sure_front
     from nas.pareto import parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_html, front_png
     from nas.report.rows import csv_text, front_row, member_row
     from nas.report.tables import tie_notes
     from nas.runs import open_run
+    from nas.runs.members import SureFront, front_notes, sure_front
 
     opened = open_run(run)
     conditions = [parse_condition(text) for text in where or ()]
@@ -88,14 +88,14 @@ def show(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
-    from nas.members import trainings_of
+    from nas.base.records import to_json
     from nas.pareto import METRICS, derived_of
     from nas.pareto import pick as pick_rule
-    from nas.records import to_json
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run
+    from nas.runs.members import trainings_of
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]

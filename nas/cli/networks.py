@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
+from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
 from nas.cli.options import DataRoot, Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
-from nas.errors import UsageError
 
 
 class Start(StrEnum):
@@ -37,16 +37,16 @@ def retrain(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
-    from nas.config import NAME_PATTERN, load_config
+    from nas.base.records import to_json
     from nas.data.datasets import SearchData, at_root
-    from nas.estimate import retraining_time
     from nas.pareto import pick as pick_rule
-    from nas.records import to_json
     from nas.report.evaluations import evaluation_view
     from nas.report.live import attack_lines, retraining_progress
     from nas.report.tables import retraining_text
-    from nas.retrain import retrain as run_retrain
     from nas.runs import Run, open_run
+    from nas.runs.config import NAME_PATTERN, load_config
+    from nas.runs.retrain import retrain as run_retrain
+    from nas.timing.estimate import retraining_time
 
     if name and not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"--name {name}: a plain name (letters, digits, . _ -), not a path")
@@ -105,12 +105,12 @@ def evaluate(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
-    from nas.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
+    from nas.base.machine import available_cores, claim_threads, resolve_device
+    from nas.base.records import to_json
     from nas.data.datasets import at_root
-    from nas.machine import available_cores, claim_threads, resolve_device
-    from nas.records import to_json
     from nas.report.evaluations import evaluation_view
     from nas.report.live import attack_lines
+    from nas.runs.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
 
     loaded = load_checkpoint(checkpoint)
     loaded = dataclasses.replace(loaded, data=at_root(loaded.data, data))
@@ -146,14 +146,14 @@ def audit(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Attack one network with the whole ladder and question the result: a page with the verdict."""
-    from nas.audit import audit as run_audit
-    from nas.audit import checkpoint_subject, function_subject
-    from nas.config import load_config
+    from nas.base.machine import available_cores, claim_threads, resolve_device
+    from nas.base.records import to_json
     from nas.data.datasets import at_root
-    from nas.machine import available_cores, claim_threads, resolve_device
-    from nas.records import to_json
     from nas.report.evaluations import audit_html, audit_view
     from nas.report.live import attack_lines
+    from nas.runs.audit import audit as run_audit
+    from nas.runs.audit import checkpoint_subject, function_subject
+    from nas.runs.config import load_config
 
     with redirect_stdout(sys.stderr):  # their code may print, and our result alone belongs on stdout
         if ":" in subject and not Path(subject).exists():

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from nas.base.errors import UsageError
 from nas.cli.options import Format, RunPath, app, err, out, print_json, write
 from nas.cli.printing import print_common
-from nas.errors import UsageError
 
 
 @app.command(epilog="Example: nas transfer runs/one_shot_digits --subnets 5 --png transfer.png")
@@ -19,15 +19,15 @@ def transfer(
     format: Format = Format.TABLE,
 ) -> None:
     """Say how adversarial images of the supernet fool its subnets, and the other way round."""
+    from nas.assets.supernet.keeping import has_supernet
+    from nas.assets.supernet.weights import inherited
     from nas.attacks.transfer import Transfer
+    from nas.base.seeding import make_generator
     from nas.data.datasets import load_search_data
     from nas.report.one_shot import transfer_png, transfer_table
     from nas.runs import open_run
     from nas.runs.work import supernet_of
-    from nas.seeding import make_generator
-    from nas.study.transfer import transfer_matrix
-    from nas.training.supernet.keeping import has_supernet
-    from nas.training.supernet.weights import inherited
+    from nas.studies.transfer import transfer_matrix
 
     opened = open_run(run)
     if not has_supernet(run):
@@ -82,8 +82,8 @@ def compare(
     from nas.report.evaluations import protocol_text
     from nas.report.one_shot import comparison_png, comparison_table
     from nas.runs import open_run
-    from nas.study import at_common_rung, check_same_images, comparison, in_common, mean_scores
-    from nas.study.comparison import METRICS
+    from nas.studies import at_common_rung, check_same_images, comparison, in_common, mean_scores
+    from nas.studies.comparison import METRICS
 
     if len(runs) < 2 or len(set(runs)) < len(runs):
         raise UsageError("compare needs two or more different runs")

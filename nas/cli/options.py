@@ -75,7 +75,7 @@ def warn(text: str) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Writes `content` to `path`, making its folder, and says so on stderr."""
-    from nas.files import write_atomic
+    from nas.base.files import write_atomic
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)

@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from nas.base.errors import ConfigError
 from nas.cli.options import out
-from nas.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.members import SureFront
+    from nas.base.records import TrialRecord
     from nas.pareto import Metric
-    from nas.records import TrialRecord
     from nas.runs import Run
-    from nas.study.agreement import Verdict
-    from nas.study.common_rung import Common
+    from nas.runs.members import SureFront
+    from nas.studies.agreement import Verdict
+    from nas.studies.common_rung import Common
 
 
 WEIGHTS = {
@@ -55,9 +55,9 @@ def print_front(
 
     Without `notes`, what `front_notes` says of it.
     """
-    from nas.members import front_notes
     from nas.report.evaluations import protocols_of
     from nas.report.tables import front_table, tie_notes, warnings_of
+    from nas.runs.members import front_notes
 
     objectives = objectives or run.config.parsed_objectives
     records = run.records if records is None else records

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import Overrides, app, err, out, print_json, write
-from nas.processes import start_server
+from nas.workers.fork_server import start_server
 
 
 class ReplayFormat(StrEnum):
@@ -40,9 +40,9 @@ def replay(
 
     The first variant is the baseline of the others.
     """
-    start_server("nas.replay")
-    from nas.replay import compare, variants
+    start_server("nas.studies.replay")
     from nas.report.replays import replay_markdown, replay_png, replay_table
+    from nas.studies.replay import compare, variants
 
     chosen = variants(vary or ())
     with err.status("replaying …") as status:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.status import Status
 
+from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
 from nas.cli.printing import print_front, print_safety
-from nas.errors import UsageError
-from nas.processes import start_server
+from nas.workers.fork_server import start_server
 
 if TYPE_CHECKING:
-    from nas.config import RunConfig
+    from nas.runs.config import RunConfig
 
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
@@ -27,14 +27,14 @@ def check(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Validate a config and say what its search would cover and how long it would take."""
-    from nas.config import load_config
+    from nas.runs.config import load_config
 
     loaded = load_config(config, overrides or ())  # first: what is wrong with it is said at once
     if time:
-        start_server("nas.bench")  # imports beside ours, on another core
+        start_server("nas.timing.bench")  # imports beside ours, on another core
     from nas.data.datasets import load_search_data
-    from nas.estimate import coverage, retraining_time, search_time
     from nas.report.tables import coverage_table
+    from nas.timing.estimate import coverage, retraining_time, search_time
 
     data = load_search_data(loaded.data, survey_test=True)
     facts = dict(coverage(loaded, data))
@@ -56,11 +56,11 @@ def search(
 ) -> None:
     """Start the search of a config, or go on with it; Ctrl-C and kill lose nothing finished."""
     loaded, folder = _begun(config, overrides, run)
-    from nas.members import front_notes
     from nas.report.rows import front_row
     from nas.runs import open_run
+    from nas.runs.members import front_notes
     from nas.runs.work import search as run_search
-    from nas.study.agreement import safety
+    from nas.studies.agreement import safety
 
     reason = _worked(run_search, loaded, folder)
     finished = open_run(folder)
@@ -98,19 +98,19 @@ def sweep(
 
 def _begun(config: Path, overrides: list[str] | None, run: str) -> tuple["RunConfig", Path]:
     """The config and its run folder, before the slow imports; the workers' server begins with its own."""
-    from nas.config import NAME_PATTERN, load_config
+    from nas.runs.config import NAME_PATTERN, load_config
 
     loaded = load_config(config, overrides or ())
     if run and not re.fullmatch(NAME_PATTERN, run):
         raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
-    start_server("nas.trial")  # imports beside ours, on another core
+    start_server("nas.runs.trial")  # imports beside ours, on another core
     return loaded, Path("runs") / (run or loaded.name)
 
 
 def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> str:
     """Why `verb` has ended in the run folder."""
     from nas.report.live import Epochs, live_progress
-    from nas.trial_files import epochs_trained
+    from nas.runs.trial_files import epochs_trained
 
     # A trial on another machine of a cluster brings its files when it ends: nothing is known of its epochs.
     epochs: Epochs = (
@@ -139,21 +139,21 @@ def bench(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Measure how fast this machine trains and scores, against a plain TRADES loop."""
-    start_server("nas.bench")
+    start_server("nas.timing.bench")
     from nas.report.tables import bench_table, time_table
 
     if config is not None:
-        from nas.config import load_config
         from nas.data.datasets import load_search_data
-        from nas.estimate import search_time
+        from nas.runs.config import load_config
+        from nas.timing.estimate import search_time
 
         loaded = load_config(config, ())
         with err.status("measuring three networks …"):
             time = search_time(loaded, load_search_data(loaded.data))
         return print_json(time) if format is PlainFormat.JSON else out.print(time_table(time))
 
-    from nas.bench import compare, paper_workload
-    from nas.machine import available_cores, resolve_device
+    from nas.base.machine import available_cores, resolve_device
+    from nas.timing.bench import compare, paper_workload
 
     chosen = str(resolve_device(device))
     cores = available_cores()

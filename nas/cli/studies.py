@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.base.errors import UsageError
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
 from nas.cli.printing import print_common, print_safety
-from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from nas.runs import Run
-    from nas.study.agreement import Agreement, Verdict
+    from nas.studies.agreement import Agreement, Verdict
 
 
 class TableFormat(StrEnum):
@@ -31,8 +31,8 @@ def table(run: RunPath, format: TableFormat = TableFormat.TABLE) -> None:
     """Show the networks of a run with the columns of Mousavi 2023, beside its printed values."""
     from nas.report.study_tables import paper_markdown, paper_table
     from nas.runs import open_run
-    from nas.study import at_common_rung, table_rows
-    from nas.study.paper import COLUMNS, PAPER
+    from nas.studies import at_common_rung, table_rows
+    from nas.studies.paper import COLUMNS, PAPER
 
     opened = open_run(run)
     common = at_common_rung([(opened.trials_folder, opened.records)], needed=COLUMNS)
@@ -62,8 +62,8 @@ def curves(
     from nas.report.study_plots import curves_html, curves_png
     from nas.report.study_tables import curve_table
     from nas.runs import open_run
-    from nas.study import curve_rows
-    from nas.study.curves import CURVES, tracked_evaluation
+    from nas.studies import curve_rows
+    from nas.studies.curves import CURVES, tracked_evaluation
 
     opened = open_run(run)
     rows = curve_rows(opened.records, opened.trials_folder)
@@ -98,8 +98,8 @@ def insights(
     from nas.report.one_shot import composition_png, composition_table
     from nas.report.study_tables import insight_tables
     from nas.runs import open_run
-    from nas.study import at_common_rung, compositions
-    from nas.study import insights as find
+    from nas.studies import at_common_rung, compositions
+    from nas.studies import insights as find
 
     opened = open_run(run)
     common = at_common_rung([(opened.trials_folder, opened.records)])
@@ -130,8 +130,8 @@ def agreement(
     from nas.report.study_plots import agreement_png
     from nas.report.study_tables import agreement_tables
     from nas.runs import open_run
-    from nas.study.agreement import SAFE_TAU, rows_of
-    from nas.study.kendall import RESAMPLES
+    from nas.studies.agreement import SAFE_TAU, rows_of
+    from nas.studies.kendall import RESAMPLES
 
     opened = open_run(run)
     found, verdicts = _agreement(opened, open_run(other) if other else None)
@@ -157,8 +157,8 @@ def agreement(
 def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple[Verdict, ...]]":
     """All that can be compared in `run` and with `other`, and whether halting is safe there."""
     from nas.search.finished import read_predictions
-    from nas.study import agreement as study
-    from nas.study import check_same_images
+    from nas.studies import agreement as study
+    from nas.studies import check_same_images
 
     objectives, halting, folder = run.config.parsed_objectives, run.config.search.halting, run.trials_folder
     samples, metrics = study.samples_of(run.records, halting.spared), study.measured(objectives)

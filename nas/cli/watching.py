@@ -13,8 +13,8 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8080,
 ) -> None:
     """Show the study of a run in optuna-dashboard, read only, on this machine only."""
-    from nas.dashboard import serve_dashboard
     from nas.runs import open_run
+    from nas.search.dashboard import serve_dashboard
 
     def ready(address: str) -> None:
         err.print(f"{address} (Ctrl-C ends it)", soft_wrap=True, highlight=False)

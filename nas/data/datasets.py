@@ -10,11 +10,11 @@ from typing import cast
 
 import torch
 
+from nas.base.errors import DataError, UsageError
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import DataSettings, Source
 from nas.data.sources import DATASETS
 from nas.data.split import Split, stratified_subset
-from nas.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from nas.base.errors import DataError
 from nas.data.settings import ImageFolder
-from nas.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

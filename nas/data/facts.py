@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import RunMismatch
-from nas.files import read_json, write_json
+from nas.base.errors import RunMismatch
+from nas.base.files import read_json, write_json
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData

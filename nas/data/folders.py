@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas.base.errors import DataError
 from nas.data.decoding import image_suffixes, is_image
-from nas.errors import DataError
 
 NAMED = 3
 """Files that a message names of many."""

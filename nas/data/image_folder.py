@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nas.base.errors import DataError
 from nas.data.decoding import decode
 from nas.data.folders import (
     NAMED,
@@ -21,7 +22,6 @@ from nas.data.folders import (
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import ImageFolder
 from nas.data.split import Split, stratified_order
-from nas.errors import DataError
 
 
 def load_image_folder(settings: ImageFolder, part: Part) -> Raw:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nas.settings import Settings
+from nas.base.settings import Settings
 
 
 class Source(Settings):

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from nas.base.errors import DataError
 from nas.data.image_folder import load_image_folder, survey_image_folder
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import Cifar10, Digits, ImageFolder, Source, Svhn
 from nas.data.split import Split, stratified_subset
-from nas.errors import DataError
 
 
 def _digits(settings: Digits, part: Part) -> Raw:

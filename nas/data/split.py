@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nas.seeding import make_generator
+from nas.base.seeding import make_generator
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from statistics import NormalDist
 
-from nas.records import Interval
+from nas.base.records import Interval
 
 
 def wilson_interval(successes: int, count: int) -> Interval:

@@ -13,8 +13,8 @@ from math import isfinite, log10, prod
 import torch
 from torch import nn
 
-from nas.layers import layers_of
-from nas.norms import Factor, factors_of
+from nas.networks import layers_of
+from nas.networks.norms import Factor, factors_of
 
 SLACK = 1e-6
 """Relative; added to every layer's norm. Singular values in float64 are known to about 1e-13."""

@@ -15,11 +15,11 @@ import safetensors.torch
 from torch import Tensor
 
 from nas.attacks.result import Attack
+from nas.base.files import write_atomic
+from nas.base.records import Fidelity, Rung, from_json, to_json
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.scores import FIELDS, ImageScores
 from nas.evaluation.settings import EvaluationSettings
-from nas.files import write_atomic
-from nas.records import Fidelity, Rung, from_json, to_json
 
 CHECK_PASSES = 10
 """Of the deep checks for each of their images and each gradient step of their attacks, about (nas/evaluation/trust)."""

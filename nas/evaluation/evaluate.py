@@ -11,10 +11,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from nas.attacks.mode import evaluation_mode
 from nas.attacks.result import Attack, AttackResult
+from nas.attacks.threat import ThreatModel
 from nas.attacks.transfer import Transfer
-from nas.attacks.view import View, view_of
+from nas.base.records import Check, Evaluation, Fidelity, Rung
 from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
@@ -29,8 +29,8 @@ from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
 from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
 from nas.evaluation.trust.probe import exceeds
-from nas.records import Check, Evaluation, Fidelity, Rung
-from nas.threat import ThreatModel
+from nas.networks.mode import evaluation_mode
+from nas.networks.view import View, view_of
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from nas.attacks import Apgd, AttackSettings, AutoAttack, Pgd, Square
-from nas.errors import ConfigError
-from nas.packages import check_installed
-from nas.records import Fidelity
-from nas.settings import Settings
+from nas.base.errors import ConfigError
+from nas.base.packages import check_installed
+from nas.base.records import Fidelity
+from nas.base.settings import Settings
 
 
 class Ladder(Settings):

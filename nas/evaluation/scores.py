@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from nas.errors import CheckpointError
-from nas.files import write_atomic
+from nas.base.errors import CheckpointError
+from nas.base.files import write_atomic
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from nas.attacks import AttackSettings, Pgd
+from nas.base.settings import Settings
 from nas.evaluation.ladder import Ladder
-from nas.settings import Settings
 
 
 class EvaluationSettings(Settings):

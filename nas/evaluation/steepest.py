@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from nas.attacks.chunks import in_chunks
-from nas.attacks.view import View
+from nas.attacks.threat import ThreatModel
 from nas.evaluation.lipschitz import slopes
-from nas.threat import ThreatModel
+from nas.networks.view import View
 
 
 def steepest_slopes(

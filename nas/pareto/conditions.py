@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord
+from nas.base.settings import amount, nearest
 from nas.pareto.objectives import Metric, metric
-from nas.records import TrialRecord
-from nas.settings import amount, nearest
 
 _PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(.+)")
 

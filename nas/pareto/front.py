@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.base.records import TrialRecord
 from nas.pareto.objectives import Metric, number_of
-from nas.records import TrialRecord
 
 Array = NDArray[np.float64]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.base.records import Interval
 from nas.pareto.front import Array
 from nas.pareto.objectives import Metric
-from nas.records import Interval
 
 MIN_NETWORKS = 8
-"""Below it there is no interval, here and in nas/study. Of simulated factors without effect, on networks of three
+"""Below it there is no interval, here and in nas/studies. Of simulated factors without effect, on networks of three
 seeds, intervals of Kendall's τ excluded 0 in 17 % over the five networks of configs/paper/mousavi_digits.yaml, in 7 to
 10 % over 8, in 4 to 8 % over 10 to 32."""
 RESAMPLES = 2000

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from math import inf, isfinite, isnan
 from typing import Literal
 
-from nas.errors import UsageError
-from nas.records import Costs, Evaluation, TrialRecord
+from nas.base.errors import UsageError
+from nas.base.records import Costs, Evaluation, TrialRecord
 
 Direction = Literal["minimize", "maximize"]
 

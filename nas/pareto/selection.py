@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord
 from nas.pareto.front import Array, ParetoFront, absences
 from nas.pareto.objectives import metric
-from nas.records import TrialRecord
 
 RULES = "knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number"
 

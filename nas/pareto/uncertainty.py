@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.base.records import Interval, TrialRecord
 from nas.pareto.front import Array
 from nas.pareto.objectives import ACCURACIES, Metric, is_derived
-from nas.records import Interval, TrialRecord
 
 RESAMPLES = 1000
 CHUNK = 250

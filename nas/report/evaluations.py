@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nas.records import Evaluation, Interval, TrialRecord
+from nas.base.records import Evaluation, Interval, TrialRecord
+from nas.base.settings import ratio_text
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
-from nas.settings import ratio_text
 
 if TYPE_CHECKING:
     from nas.evaluation.certified import CertifiedBound

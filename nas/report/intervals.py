@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nas.base.records import Evaluation
 from nas.budgets import COSTS
 from nas.pareto import Member, Metric
-from nas.records import Evaluation
 from nas.report.names import column_name
 from nas.report.tables import cell
 from nas.report.whole_table import WholeTable

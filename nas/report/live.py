@@ -14,9 +14,9 @@ from nas.report.tables import duration_text, progress_line, progress_view, waiti
 from nas.search.problem import Progress as SearchProgress
 
 if TYPE_CHECKING:
+    from nas.assets.supernet.training import SupernetLog
     from nas.evaluation.course import AttackReport
-    from nas.retrain import CurvePoint
-    from nas.training.supernet.training import SupernetLog
+    from nas.runs.retrain import CurvePoint
 
 
 Epochs = Callable[[int, int], int | None]

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nas.base.records import TrialRecord
 from nas.budgets import COSTS
 from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, has_all, is_non_dominated, losses, number_of
-from nas.records import TrialRecord
 from nas.report.evaluations import protocol_text, protocols_of
 from nas.report.names import column_name
 from nas.report.tables import columns_for, genotype_text, number_in, warnings_of

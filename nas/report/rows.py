@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from nas.base.records import TrialRecord, to_json
 from nas.budgets import COSTS
 from nas.pareto import Member, derived_of
-from nas.records import TrialRecord, to_json
 
 
 def front_row(record: TrialRecord) -> dict[str, Any]:

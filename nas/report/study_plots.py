@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
 from nas.report.names import column_name
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR, figure_of, png_of
 

@@ -10,9 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas.base.records import Interval, TrialRecord
 from nas.budgets import Deployment, count_costs
 from nas.pareto import METRICS, ParetoFront, number_of
-from nas.records import Interval, TrialRecord
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from nas.config import RunConfig, load_config
+from nas.base.errors import ConfigError, StudyCorrupt, UsageError
+from nas.base.files import read_json
+from nas.base.records import TrialRecord
 from nas.data.facts import read_facts
-from nas.errors import ConfigError, StudyCorrupt, UsageError
-from nas.files import read_json
 from nas.pareto import Metric, ParetoFront, front_of
-from nas.records import TrialRecord
+from nas.runs.config import RunConfig, load_config
 from nas.runs.problem import make_space, reference_point
 from nas.search.database import Database
 from nas.search.finished import Place, read_records

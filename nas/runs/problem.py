@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from nas.base.errors import ConfigError, EmptyBudget
+from nas.base.records import Costs
 from nas.budgets import count_costs, over_budget_text
-from nas.config import RunConfig
-from nas.errors import ConfigError, EmptyBudget
 from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.pareto import Metric, metric
-from nas.records import Costs
+from nas.runs.config import RunConfig
 from nas.search.problem import Problem
 from search_spaces import SPACES, Genotype, SearchSpace
 

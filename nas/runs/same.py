@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nas.config import RunConfig, differences
+from nas.base.errors import RunMismatch
+from nas.base.settings import AS_WRITTEN
 from nas.data.facts import brief
-from nas.errors import RunMismatch
-from nas.settings import AS_WRITTEN
+from nas.runs.config import RunConfig, differences
 
 MAY_CHANGE = (
     "data.root",

@@ -7,22 +7,27 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from nas.config import RunConfig, dump_config
-from nas.crew import Crew, Warn, crew_of
+from nas.assets.supernet.keeping import Report, kept_supernet
+from nas.assets.supernet.weights import Supernet
+from nas.base.environment import log_environment
+from nas.base.errors import RunMismatch, StudyCorrupt, UsageError
+from nas.base.files import exclusive, write_atomic, write_json
+from nas.base.machine import available_cores, claim_threads, resolve_device
+from nas.base.records import TrialRecord
+from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData, load_search_data
 from nas.data.facts import check_same_data
-from nas.environment import log_environment
-from nas.errors import RunMismatch, StudyCorrupt, UsageError
-from nas.files import exclusive, write_atomic, write_json
-from nas.machine import available_cores, claim_threads, resolve_device
-from nas.needs import check_needs
 from nas.pareto import front_of
-from nas.records import TrialRecord
+from nas.runs.config import RunConfig, dump_config
 from nas.runs.folder import STUDY_ID, Run, front_in, open_run
+from nas.runs.needs import check_needs
+from nas.runs.placement import Crew, Warn, crew_of
+from nas.runs.plan import sweep_plan
 from nas.runs.problem import check_budget, make_problem, make_space
 from nas.runs.same import check_same_config
+from nas.runs.trial import TrialPlan
+from nas.runs.trial_files import WEIGHTS, stored_outcome, trial_folder
 from nas.search.engine import run_search
-from nas.search.executors import Executor
 from nas.search.finished import Place
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
@@ -31,13 +36,8 @@ from nas.search.samplers.prescreen import Foreknown
 from nas.search.start import START, frozen, starts_to_freeze
 from nas.search.study import StudyFile
 from nas.search.sweep import run_sweep
-from nas.seeding import make_generator
-from nas.sweep import sweep_plan
-from nas.training.checkpoint import load_weights
-from nas.training.supernet.keeping import Report, kept_supernet
-from nas.training.supernet.weights import Supernet
-from nas.trial import TrialPlan
-from nas.trial_files import WEIGHTS, stored_outcome, trial_folder
+from nas.training.stored import load_weights
+from nas.workers.local import Executor
 from search_spaces.network import Network, build_network
 
 

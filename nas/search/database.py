@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nas.errors import StudyCorrupt, UsageError
+from nas.base.errors import StudyCorrupt, UsageError
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

@@ -13,21 +13,21 @@ from typing import Any
 
 import optuna
 
-from nas.errors import SearchStopped
+from nas.base.errors import SearchStopped
+from nas.base.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, TrialState
+from nas.base.seeding import derive_seed
 from nas.pareto import front_of, hypervolume
-from nas.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, TrialState
 from nas.search.draws import MAX_DRAWS, draws
-from nas.search.executors import Executor
 from nas.search.finished import is_trained
 from nas.search.halting import Rung as EpochRung
 from nas.search.halting import is_spared, violation_of
-from nas.search.inheritance import parent_of
 from nas.search.limits import HALTED, constrained, regardless_of_trust
+from nas.search.parents import parent_of
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.start import first_genotypes
 from nas.search.study import StudyFile
-from nas.seeding import derive_seed
+from nas.workers.local import Executor
 from search_spaces import Genotype
 
 MAX_BARREN = 20

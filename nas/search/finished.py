@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from nas.errors import StudyCorrupt
-from nas.files import fault_text
-from nas.records import TrialRecord, TrialState, from_json
+from nas.base.errors import StudyCorrupt
+from nas.base.files import fault_text
+from nas.base.records import TrialRecord, TrialState, from_json
 from nas.search.database import Database
 from nas.search.journal import COMPLETE, StoredTrial, read_trials
 

@@ -12,10 +12,10 @@ from random import Random
 
 import numpy as np
 
+from nas.base.records import TrialRecord
+from nas.base.seeding import derive_seed
 from nas.pareto import Metric, losses
 from nas.pareto.front import Array
-from nas.records import TrialRecord
-from nas.seeding import derive_seed
 
 
 @dataclass

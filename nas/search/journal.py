@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nas.errors import StudyCorrupt
-from nas.files import write_atomic
+from nas.base.errors import StudyCorrupt
+from nas.base.files import write_atomic
 
 STUDY_NAME = "search"
 

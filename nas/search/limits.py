@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nas.records import Evaluation, TrialRecord
+from nas.base.records import Evaluation, TrialRecord
 from nas.search.problem import Problem
 
 TRUSTED, HALTED = "trusted", "halted"

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nas.base.records import Costs, Fidelity, TrialRecord
 from nas.budgets import Budget
 from nas.pareto import Condition, Metric
-from nas.records import Costs, Fidelity, TrialRecord
 from search_spaces import Genotype, SearchSpace
 
 

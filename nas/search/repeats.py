@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from nas.errors import SearchStopped
+from nas.base.errors import SearchStopped
+from nas.base.records import Candidate, Fidelity, Outcome, TrialRecord, TrialState
+from nas.base.seeding import derive_seed
 from nas.pareto import hypervolume
-from nas.records import Candidate, Fidelity, Outcome, TrialRecord, TrialState
-from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
-from nas.seeding import derive_seed
+from nas.workers.local import Executor
 
 Stored = Callable[[Candidate], Outcome | None]
 """Outcome of a candidate that was finished before, on whatever rung; None where there is none."""

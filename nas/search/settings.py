@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas.settings import Settings
+from nas.base.settings import Settings
 from search_spaces.mobilenet_tiny import PRESETS
 
 
@@ -111,7 +111,7 @@ class SearchSettings(Settings):
     """What a candidate's weights are when it is scored: trained from random ones; its part of a supernet that is
     trained once for all (docs/one-shot.md), as it is; that part, trained on with the settings of `training`."""
     inherit: bool = False
-    """Start each candidate from the weights of the nearest network trained so far (nas/search/inheritance.py), not from
+    """Start each candidate from the weights of the nearest network trained so far (nas/search/parents.py), not from
     random ones. Such a search needs the weights of its trials to go on; `nas retrain` starts from random ones all the
     same."""
     reject_untrusted: bool = False

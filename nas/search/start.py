@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.errors import ConfigError, NasError, RunMismatch
-from nas.files import read_json, write_json
-from nas.records import TrialRecord
+from nas.base.errors import ConfigError, NasError, RunMismatch
+from nas.base.files import read_json, write_json
+from nas.base.records import TrialRecord
 from nas.search.problem import Problem
 from nas.search.settings import StartFrom
 from search_spaces import Genotype, SearchSpace

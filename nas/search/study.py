@@ -20,9 +20,9 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState as OptunaState
 
-from nas.errors import StudyCorrupt
+from nas.base.errors import StudyCorrupt
+from nas.base.records import TrialRecord, to_json
 from nas.pareto import Direction
-from nas.records import TrialRecord, to_json
 from nas.search.database import Database
 from nas.search.finished import Place, record_of, records_of
 from nas.search.journal import STUDY_NAME, StoredTrial, logs, read_trials, repair_journal, unreadable
@@ -33,7 +33,7 @@ SamplerFactory = Callable[[int], BaseSampler]
 
 
 class _RunLockHeld(JournalFileOpenLock):
-    """No lock of its own: the writer holds the run folder's lock (nas.files.exclusive) for its whole life.
+    """No lock of its own: the writer holds the run folder's lock (nas.base.files.exclusive) for its whole life.
 
     Optuna's lock files outlive a killed process and make the next one wait for 30 seconds.
     """

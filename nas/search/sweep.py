@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nas.records import Candidate
+from nas.base.records import Candidate
 from nas.search.engine import Search, run
-from nas.search.executors import Executor
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile
+from nas.workers.local import Executor
 from search_spaces import Genotype
 
 

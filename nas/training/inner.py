@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import projected_gradient
 from nas.attacks.losses import cross_entropy_slope
-from nas.attacks.view import View
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import View
 from nas.training.settings import InnerAttack
 
 

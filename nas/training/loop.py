@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks.view import View, view_of
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import Diverged
 from nas.data.augmentation import augment
 from nas.data.split import Split
-from nas.errors import Diverged
-from nas.norms import spectral_penalty
-from nas.threat import ThreatModel
+from nas.networks.backprop import Forward, forward_of
+from nas.networks.norms import spectral_penalty
+from nas.networks.view import View, view_of
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
-from nas.training.backprop import Forward, forward_of
 from nas.training.graphs import Replayed, recorder
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.losses import trades_loss

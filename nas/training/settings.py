@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from nas.base.settings import Ratio, Settings
 from nas.data import Augmentation
-from nas.settings import Ratio, Settings
 from nas.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Training(Settings):
     """L2 penalty on convolution and linear weights; biases and batch-norm have none."""
     lipschitz_penalty: float = Field(0.0, ge=0, le=100)
     """Weight λ of ln L in the loss, L the product of layer norms that certifies the Lipschitz constant
-    (nas/norms.py); 0: none. Needs a network whose layers are known."""
+    (nas/networks/norms.py); 0: none. Needs a network whose layers are known."""
     schedule: Schedule = "cosine"
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from nas.errors import DataError
+from nas.base.errors import DataError
 
 
 def step_sizes(images: int, batch_size: int) -> list[int]:

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from nas.attacks import Apgd, AutoAttack, Pgd
+from nas.attacks.threat import ThreatModel
+from nas.base.machine import claim_threads
 from nas.budgets import Deployment, count_costs
-from nas.config import RunConfig
 from nas.data.datasets import SearchData, load_search_data
 from nas.data.split import Split
-from nas.machine import claim_threads
-from nas.threat import ThreatModel
+from nas.runs.config import RunConfig
 from search_spaces.network import Network
 from tests.benchmarks.equal_accuracy import digits_config, spec_of
 from tests.builders import briefly_trained

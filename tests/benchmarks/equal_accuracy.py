@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks.view import AutogradView
+from nas.attacks.threat import ThreatModel
+from nas.base.machine import claim_threads
+from nas.base.seeding import make_generator
 from nas.budgets import Deployment, count_costs
-from nas.config import RunConfig, load_config
 from nas.data.datasets import SearchData, load_search_data
 from nas.evaluation.evaluate import evaluate
-from nas.machine import claim_threads
+from nas.networks.view import AutogradView
 from nas.runs import make_space
-from nas.seeding import make_generator
-from nas.threat import ThreatModel
+from nas.runs.config import RunConfig, load_config
 from nas.training import Training
 from nas.training.loop import METHODS, TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss

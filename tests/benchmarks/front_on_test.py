@@ -14,13 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from nas.base.machine import available_cores, claim_threads
+from nas.base.seeding import make_generator
 from nas.data.datasets import load_test_data
 from nas.evaluation.evaluate import evaluate
-from nas.machine import available_cores, claim_threads
 from nas.pareto import hypervolume
 from nas.runs import open_run
 from nas.runs.work import trained_network
-from nas.seeding import make_generator
 
 
 def measure(folder: Path) -> dict[str, Any]:

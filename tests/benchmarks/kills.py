@@ -24,8 +24,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from nas.base.machine import available_cores
 from nas.data.datasets import load_search_data
-from nas.machine import available_cores
 from nas.runs import open_run
 from tests.left_behind import Left, flaws, look, mark, violations
 from tests.running import Process, nas_process, seconds_until_ended, wait_for

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from nas.config import RunConfig, load_config
+from nas.attacks.threat import ThreatModel
+from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData, load_search_data
 from nas.data.split import Split
-from nas.estimate import _typical
 from nas.evaluation.evaluate import Scored, score
-from nas.seeding import make_generator
-from nas.threat import ThreatModel
+from nas.runs.config import RunConfig, load_config
+from nas.timing.estimate import _typical
 from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import NetworkSpec
 from search_spaces.network import build_network

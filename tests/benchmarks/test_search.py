@@ -6,9 +6,9 @@ from random import Random
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from nas.base.records import Costs, TrialRecord
 from nas.budgets import Deployment, count_costs
 from nas.pareto import METRICS, front_of, hypervolume
-from nas.records import Costs, TrialRecord
 from search_spaces import Genotype
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from tests.builders import trial

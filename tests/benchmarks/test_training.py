@@ -7,11 +7,11 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from nas.attacks.view import view_of
-from nas.config import RunConfig, load_config
 from nas.data.split import Split
 from nas.evaluation.evaluate import evaluate
-from nas.training.backprop import forward_of
+from nas.networks.backprop import forward_of
+from nas.networks.view import view_of
+from nas.runs.config import RunConfig, load_config
 from nas.training.inner import maximise_kl
 from nas.training.loop import start_training, to_pixels, train_epoch
 from nas.training.losses import trades_loss

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.config import load_config
 from nas.data.datasets import load_search_data
+from nas.runs.config import load_config
 from tests.benchmarks.workers_speedup import compare, draw
 from tests.tiny_run import write_config
 

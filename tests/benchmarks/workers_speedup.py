@@ -22,18 +22,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from nas.config import RunConfig, load_config
+from nas.base.machine import available_cores
+from nas.base.records import Candidate, Evaluation
+from nas.base.seeding import derive_seed
 from nas.data.datasets import SearchData, load_search_data
-from nas.machine import available_cores
-from nas.processes import start_server
-from nas.records import Candidate, Evaluation
 from nas.runs import make_problem
-from nas.search.executors import Processes
+from nas.runs.config import RunConfig, load_config
+from nas.runs.trial import TrialPlan
 from nas.search.samplers import make_sampler
 from nas.search.study import StudyFile
 from nas.search.sweep import run_sweep
-from nas.seeding import derive_seed
-from nas.trial import TrialPlan
+from nas.workers.fork_server import start_server
+from nas.workers.local import Processes
 from search_spaces import Genotype
 
 WARM_UP = 1_000_000
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=16)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="FIELD=VALUE")
     chosen = parser.parse_args()
-    start_server("nas.trial")
+    start_server("nas.runs.trial")
     config = load_config(chosen.config, chosen.overrides)
     data, ratios = load_search_data(config.data), []
     for number in range(chosen.rounds):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks.result import AttackResult
-from nas.attacks.view import view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import view_of
 from search_spaces.network import Network
 from tests.builders import Broken, generator, tiny_network, torch_threads, with_unknown_activation
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from nas.records import Candidate, Outcome
-from nas.search.executors import Executor
+from nas.base.records import Candidate, Outcome
+from nas.workers.local import Executor
 from tests.toy import ToyEvaluate, toy_evaluation, toy_space
 
 SPACE = toy_space(3)

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
-from nas.records import TrialState
+from nas.base.records import TrialState
 from nas.search.samplers import make_sampler
 from nas.search.settings import SearchSettings
 from tests.toy import ToyEvaluate, open_study, search, settings, toy_problem, toy_space

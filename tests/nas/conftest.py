@@ -13,7 +13,7 @@ from tests.tiny_run import call, write_config
 def _one_core() -> Iterator[None]:
     """One thread for everything: a tiny network on two busy cores is slower than on one."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("nas.crew", "nas.retrain", "nas.estimate"):
+        for module in ("nas.runs.placement", "nas.runs.retrain", "nas.timing.estimate"):
             patch.setattr(f"{module}.available_cores", lambda: 1)
         yield
 

@@ -6,6 +6,7 @@ Carlini 2019 (On evaluating adversarial robustness), Croce & Hein 2020 and Pinto
 
 from collections.abc import Callable
 
+from nas.base.records import Check
 from nas.evaluation.trust.attack import (
     black_box,
     converged,
@@ -26,7 +27,6 @@ from nas.evaluation.trust.network import (
     logits,
 )
 from nas.evaluation.trust.probe import Probe
-from nas.records import Check
 
 NETWORK: dict[str, Callable[[Probe], Check]] = {
     "eval_mode": eval_mode,

@@ -2,11 +2,11 @@
 
 from nas.attacks import Fgsm, Noise, Pgd, Square
 from nas.attacks.result import Attack
-from nas.attacks.view import Scaled
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Check
 from nas.evaluation.classes import chance_of
 from nas.evaluation.trust.probe import Probe, exceeds, verdict
-from nas.records import Check
-from nas.threat import ThreatModel
+from nas.networks.view import Scaled
 
 QUERIES = 100
 """Of the black-box attack, where the ladder ends without one."""

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nas.base.records import Check
 from nas.evaluation.trust.probe import Probe, verdict
-from nas.records import Check
 
 REPEATS = 5
 

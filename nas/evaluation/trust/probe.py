@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from nas.attacks import Pgd
 from nas.attacks.result import Attack
-from nas.attacks.view import View
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Check, Rung
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.scores import ImageScores
-from nas.records import Check, Rung
-from nas.threat import ThreatModel
+from nas.networks.view import View
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from optuna.samplers import BaseSampler
 
+from nas.base.seeding import derive_seed
 from nas.search.samplers.of_optuna import gp, nsga2, nsga3, random, tpe
 from nas.search.samplers.of_pymoo import evolutionary
 from nas.search.samplers.prescreen import Foreknown, Prescreened
 from nas.search.settings import SearchSettings
-from nas.seeding import derive_seed
 
 
 def make_sampler(settings: SearchSettings, number: int, known: Foreknown | None = None) -> BaseSampler:

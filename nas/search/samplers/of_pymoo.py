@@ -20,11 +20,11 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.packages import check_installed
+from nas.base.packages import check_installed
+from nas.base.seeding import derive_seed
 from nas.search.samplers.history import Choices, Genes, categorical, genes_of, losses_of, proposed_in, violation_of
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.settings import SearchSettings
-from nas.seeding import derive_seed
 
 Array = NDArray[np.float64]
 MAX_MUTATIONS = 50

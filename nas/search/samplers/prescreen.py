@@ -25,8 +25,9 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.base.records import Costs
+from nas.base.seeding import derive_seed
 from nas.pareto import Metric, is_non_dominated
-from nas.records import Costs
 from nas.search.samplers.history import (
     Choices,
     Genes,
@@ -40,7 +41,6 @@ from nas.search.samplers.history import (
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.samplers.surrogate import Surrogate, fit_surrogate
 from nas.search.settings import SearchSettings
-from nas.seeding import derive_seed
 from search_spaces import Genotype, SearchSpace
 
 Array = NDArray[np.float64]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from nas.attacks import Apgd
 from nas.attacks.apgd import auto_pgd, border_start
 from nas.attacks.losses import LOSSES, Loss, targeted_dlr
-from nas.attacks.view import AutogradView
-from nas.errors import UsageError
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import UsageError
+from nas.networks.view import AutogradView
 from tests.builders import Linear, generator, tiny_network
 
 reference = pytest.importorskip("pyautoattack.autopgd_base")

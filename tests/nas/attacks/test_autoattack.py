@@ -12,9 +12,9 @@ from torch import Tensor
 
 from nas.attacks import AutoAttack
 from nas.attacks.autoattack import _their_tiles_fit
-from nas.attacks.view import AutogradView, FoldedView, view_of
-from nas.errors import UsageError
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import UsageError
+from nas.networks.view import AutogradView, FoldedView, view_of
 from tests.builders import Broken, generator, tiny_network
 from tests.nas.attacks.test_apgd import NORMS, THREATS, Exact, images
 

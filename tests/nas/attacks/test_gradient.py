@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from nas.attacks.gradient import projected_gradient
 from nas.attacks.losses import cross_entropy, misclassified
-from nas.attacks.mode import evaluation_mode
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.mode import evaluation_mode
 from tests.builders import generator, tiny_network
 
 THREAT = ThreatModel(epsilon=0.1)

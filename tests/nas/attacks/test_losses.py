@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from nas.attacks.losses import LOSSES, Loss, cross_entropy_slope, targeted_dlr
-from nas.errors import UsageError
+from nas.base.errors import UsageError
 from tests.builders import generator
 
 LABELS = torch.tensor([0, 3, 5, 1, 2, 2, 4, 0])

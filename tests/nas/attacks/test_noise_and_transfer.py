@@ -5,8 +5,8 @@ import json
 import torch
 
 from nas.attacks import Apgd, AutoAttack, Noise, Pgd
+from nas.attacks.threat import ThreatModel
 from nas.attacks.transfer import Transfer
-from nas.threat import ThreatModel
 from tests.builders import Linear, generator, tiny_network
 from tests.nas.attacks.test_apgd import Exact, images
 

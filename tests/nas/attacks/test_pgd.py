@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.attacks import Fgsm, Pgd
-from nas.attacks.view import Scaled, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import Scaled, view_of
 from tests.builders import Broken, generator, tiny_network
 
 THREAT = ThreatModel(epsilon=0.05)

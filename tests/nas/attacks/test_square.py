@@ -7,7 +7,7 @@ from torch import Tensor
 from nas.attacks import Square
 from nas.attacks.result import AttackResult
 from nas.attacks.square import _pair_of_bumps
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
 from tests.builders import generator, tiny_network
 from tests.nas.attacks.test_apgd import NORMS, Exact, images
 

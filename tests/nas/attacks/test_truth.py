@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.attacks import ATTACKS, AutoAttack, Fgsm, Pgd, Square
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
 from tests.builders import Linear, generator
 
 AT_RANDOM = {"square": 0.3, "noise": 0.2}

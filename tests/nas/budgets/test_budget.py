@@ -6,8 +6,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from nas.base.records import Costs
 from nas.budgets import COSTS, Budget
-from nas.records import Costs
 
 SPENT = Costs(params=1200, macs=50_000, weight_bytes=4800, peak_activation_bytes=640)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.base.records import Costs
 from nas.budgets import Deployment, count_costs
 from nas.budgets.largest import largest_part
-from nas.records import Costs
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, mobilenet_tiny, preset
 from search_spaces.network import Network

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.base.errors import DataError
 from nas.data.decoding import decode
 from nas.data.settings import ImageFolder
-from nas.errors import DataError
 
 
 def settings(**others: object) -> ImageFolder:

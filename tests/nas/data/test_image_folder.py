@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from nas.base.errors import DataError
 from nas.data.datasets import load_search_data, load_test_data
 from nas.data.image_folder import survey_image_folder
 from nas.data.sources import ImageFolder
 from nas.data.split import Split
-from nas.errors import DataError
 from tests.nas.data.files import write_image_folder
 
 

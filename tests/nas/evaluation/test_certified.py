@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.attacks.threat import ThreatModel
 from nas.evaluation.certified import SLACK, CertifiedBound, certified_lipschitz
-from nas.norms import spectral_penalty
-from nas.threat import ThreatModel
+from nas.networks.norms import spectral_penalty
 from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS

@@ -8,17 +8,17 @@ from rich.console import Console, RenderableType
 from torch import Tensor
 
 from nas.attacks import Pgd
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Evaluation, from_json, to_json
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.evaluate import evaluate
 from nas.pareto import METRICS, ParetoFront
-from nas.records import Evaluation, from_json, to_json
 from nas.report.evaluations import audit_html, evaluation_view
 from nas.report.plots import front_html
 from nas.report.rows import front_row
 from nas.report.tables import cell, columns_for, front_table
-from nas.threat import ThreatModel
 from tests.builders import Linear, evaluation, generator, trial
 
 SETTINGS = EvaluationSettings(attack=Pgd(steps=10), ladder=Ladder(front=(), final=(), trust_images=64))

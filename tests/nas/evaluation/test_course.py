@@ -9,15 +9,15 @@ from rich.console import Console
 
 from nas.attacks import Apgd, AutoAttack, Fgsm, Noise, Pgd, Square
 from nas.attacks.result import Attack
+from nas.attacks.threat import ThreatModel
 from nas.attacks.transfer import Transfer
+from nas.base.records import Interval, Rung
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.course import AttackReport, Course, Made, rung_passes, scoring_passes
 from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.ladder import RUNGS, Ladder
 from nas.evaluation.scores import FIELDS, ImageScores
-from nas.records import Interval, Rung
 from nas.report.live import attack_lines
-from nas.threat import ThreatModel
 from tests.builders import TINY_LADDER, generator, tiny_images, tiny_network
 
 SETTINGS = EvaluationSettings(attack=Pgd(steps=2), batch_size=16, ladder=TINY_LADDER)

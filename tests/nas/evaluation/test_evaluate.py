@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from nas.attacks import Fgsm, Pgd
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Evaluation
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.evaluate import evaluate
-from nas.records import Evaluation
-from nas.threat import ThreatModel
 from tests.builders import Broken, Linear, generator, linear_spec, tiny_images, tiny_network
 
 SIZE = 4

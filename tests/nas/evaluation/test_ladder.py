@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from nas.attacks import Apgd, AutoAttack, Pgd, Square
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import ConfigError
+from nas.base.records import Evaluation, from_json, to_json
 from nas.data.split import Split
-from nas.errors import ConfigError
 from nas.evaluation import EvaluationSettings, Ladder, check_attacks
 from nas.evaluation.evaluate import score
 from nas.evaluation.ladder import RUNGS, attacks_of
 from nas.evaluation.scores import FIELDS, load_scores, save_scores
-from nas.records import Evaluation, from_json, to_json
-from nas.threat import ThreatModel
 from tests.builders import generator, tiny_images, tiny_network
 
 LADDER = Ladder(

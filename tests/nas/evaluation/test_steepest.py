@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from nas.attacks import Pgd
-from nas.attacks.view import view_of
+from nas.attacks.threat import ThreatModel
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.evaluate import EvaluationSettings, evaluate
 from nas.evaluation.lipschitz import slopes
 from nas.evaluation.steepest import steepest_slopes
-from nas.threat import ThreatModel
+from nas.networks.view import view_of
 from tests.builders import BLOCKS, generator, network_of, tiny_images, tiny_network, with_random_statistics
 
 

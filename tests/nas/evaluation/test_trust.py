@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from nas.attacks import Pgd
 from nas.attacks.result import AttackResult
+from nas.attacks.threat import ThreatModel
+from nas.base.records import Fidelity
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.trust import CHECKS, DEEP, SHALLOW
-from nas.records import Fidelity
-from nas.threat import ThreatModel
 from tests.builders import generator
 from tests.honest import RECIPES, digits_config, digits_data, honest_network
 

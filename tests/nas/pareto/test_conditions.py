@@ -2,9 +2,9 @@
 
 import pytest
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
+from nas.base.records import TrialState
 from nas.pareto import parse_condition
-from nas.records import TrialState
 from tests.builders import trial
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nas.base.records import TrialRecord, TrialState
 from nas.pareto import METRICS, Metric, absences, front_of, hypervolume, is_non_dominated, losses
-from nas.records import TrialRecord, TrialState
 from tests.builders import trial
 
 

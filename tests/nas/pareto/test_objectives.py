@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
+from nas.base.records import Costs, Evaluation, TrialState
 from nas.pareto import METRICS, metric
-from nas.records import Costs, Evaluation, TrialState
 from tests.builders import trial
 
 NOT_SCORES = {

@@ -2,9 +2,9 @@
 
 import pytest
 
-from nas.errors import UsageError
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord, TrialState
 from nas.pareto import METRICS, ParetoFront, front_of, pick
-from nas.records import TrialRecord, TrialState
 from tests.builders import trial
 
 OBJECTIVES = tuple(METRICS[name] for name in ("robust_accuracy", "params"))

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
+from nas.base.records import Interval
 from nas.evaluation.accuracy import wilson_interval
 from nas.pareto import METRICS, Member, Trainings, members_of
 from nas.pareto.front import Array
 from nas.pareto.uncertainty import degrees_of_freedom, resample
-from nas.records import Interval
 from tests.builders import trial
 
 ROBUST, NATURAL = METRICS["robust_accuracy"], METRICS["natural_accuracy"]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nas.records import Check
+from nas.base.records import Check
 from nas.report.evaluations import audit_html, evaluation_view, trust_text
 from tests.builders import evaluation
 from tests.nas.report.test_whole_table import printed

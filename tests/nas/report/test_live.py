@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from nas.report.live import SearchView, live_progress, retraining_progress
-from nas.retrain import CurvePoint
+from nas.runs.retrain import CurvePoint
+from nas.runs.trial_files import epochs_trained
 from nas.search.problem import Progress
-from nas.trial_files import epochs_trained
 from tests.terminal import screen
 
 PROGRESS = Progress(

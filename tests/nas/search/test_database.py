@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from nas.config import load_config
-from nas.errors import ConfigError, StudyCorrupt, UsageError
+from nas.base.errors import ConfigError, StudyCorrupt, UsageError
 from nas.runs import open_run
+from nas.runs.config import load_config
 from nas.search.database import Database
 from nas.search.engine import Progress
 from nas.search.finished import read_predictions, read_records

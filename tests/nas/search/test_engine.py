@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import SearchStopped
+from nas.base.errors import SearchStopped
+from nas.base.records import Candidate, Outcome, TrialState
 from nas.pareto import front_of, hypervolume
-from nas.records import Candidate, Outcome, TrialState
 from nas.search.finished import read_records
 from nas.search.samplers import SAMPLERS
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_costs, toy_evaluation, toy_problem, toy_space

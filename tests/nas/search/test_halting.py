@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.base.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
 from nas.pareto import METRICS, front_of
-from nas.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
 from nas.search.halting import Rung, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial

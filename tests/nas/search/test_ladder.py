@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.base.records import Candidate, Check, Evaluation, Fidelity, Outcome
 from nas.pareto import front_of
-from nas.records import Candidate, Check, Evaluation, Fidelity, Outcome
 from nas.search.problem import Problem
 from tests.toy import Batched, ToyEvaluate, search, settings, toy_evaluation, toy_problem
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import SearchStopped
+from nas.base.errors import SearchStopped
+from nas.base.records import Candidate, Fidelity, Outcome, TrialRecord, from_json, to_json
 from nas.pareto import front_of
-from nas.records import Candidate, Fidelity, Outcome, TrialRecord, from_json, to_json
-from nas.search.executors import Executor, InProcess, Processes
 from nas.search.problem import Problem, Progress
 from nas.search.repeats import run_repeats
+from nas.workers.local import Executor, InProcess, Processes
 from tests.toy import Batched, search, settings, toy_evaluation, toy_problem
 
 RUNGS: tuple[Fidelity, ...] = ("screen", "attack", "front")

@@ -8,8 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState as OptunaState
 
-from nas.errors import StudyCorrupt
-from nas.records import Candidate, Outcome, TrialState
+from nas.base.errors import StudyCorrupt
+from nas.base.records import Candidate, Outcome, TrialState
 from nas.search.finished import read_records
 from nas.search.journal import STUDY_NAME, read_trials
 from nas.search.samplers import SAMPLERS

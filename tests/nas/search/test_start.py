@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import ConfigError, UsageError
-from nas.records import Candidate, Outcome, TrialRecord, TrialState
+from nas.base.errors import ConfigError, UsageError
+from nas.base.records import Candidate, Outcome, TrialRecord, TrialState
 from nas.search.engine import MAX_BARREN
 from nas.search.finished import read_predictions
 from nas.search.samplers import SAMPLERS

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import SearchStopped
-from nas.records import Candidate, Outcome, TrialState
-from nas.search.executors import Executor, InProcess
+from nas.base.errors import SearchStopped
+from nas.base.records import Candidate, Outcome, TrialState
 from nas.search.finished import read_records
 from nas.search.problem import Problem, Progress
 from nas.search.sweep import run_sweep
+from nas.workers.local import Executor, InProcess
 from search_spaces import Genotype
 from tests.toy import Batched, Result, ToyEvaluate, open_study, settings, toy_problem, toy_space
 

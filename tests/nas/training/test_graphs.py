@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from nas.attacks.threat import ThreatModel
 from nas.data.split import Split
-from nas.threat import ThreatModel
 from nas.training import Training
 from nas.training.graphs import WARM_UP, Replayed, Work
 from nas.training.loop import METHODS, TrainingState, _Steps, start_training, train_epoch

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.attacks.view import AutogradView, view_of
-from nas.threat import ThreatModel
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import AutogradView, view_of
 from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.settings import InnerAttack
 from tests.builders import Broken, generator, tiny_network

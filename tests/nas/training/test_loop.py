@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nas.attacks.view import view_of
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import Diverged
 from nas.data import Augmentation
 from nas.data.augmentation import augment
-from nas.errors import Diverged
-from nas.norms import spectral_penalty
-from nas.threat import ThreatModel
+from nas.networks.norms import spectral_penalty
+from nas.networks.view import view_of
 from nas.training import Training
-from nas.training.checkpoint import load_training, save_training
 from nas.training.inner import maximise_kl
 from nas.training.loop import METHODS, TrainingState, scored_network, start_training, to_pixels, train_epoch
 from nas.training.losses import trades_loss
 from nas.training.settings import InnerAttack
+from nas.training.stored import load_training, save_training
 from tests.builders import (
     TINY_TRAINING,
     generator,

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+import nas.assets.supernet.training as supernet_loop
 import nas.training.loop as plain_loop
-import nas.training.supernet.training as supernet_loop
+from nas.assets.supernet import SupernetTraining
+from nas.assets.supernet.training import start_supernet, train_supernet_epoch
+from nas.assets.supernet.weights import Supernet
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import DataError
 from nas.data.split import Split
-from nas.errors import DataError
-from nas.threat import ThreatModel
 from nas.training.inner import maximise_kl
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from nas.training.steps import epoch_batches, step_sizes
-from nas.training.supernet import SupernetTraining
-from nas.training.supernet.training import start_supernet, train_supernet_epoch
-from nas.training.supernet.weights import Supernet
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network, tiny_space
 
 THREAT = ThreatModel(epsilon=0.05)

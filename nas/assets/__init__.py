@@ -1,0 +1,1 @@
+"""What all candidates of a run share, and is made before them."""

@@ -1,0 +1,198 @@
+"""Adversarial training of a supernet: in every step several subnets, from the largest to the smallest.
+
+The sandwich rule (Yu 2019, "Universally slimmable networks"): each step trains the largest network, the smallest and
+some random ones, and the weights that they share get the mean of their gradients. The others learn from the largest's
+clean predictions of the same step (in-place distillation), here also in the robust term, as in RSLAD (Zi 2021).
+Kinds of block differ from the largest network's in ever more layers (after once-for-all's progressive shrinking, Cai
+2020): drawn freely from the first step, they never come to agree on what a layer tells the next.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.assets.supernet.settings import SupernetTraining
+from nas.assets.supernet.weights import Supernet, widened
+from nas.attacks.losses import kl_divergence
+from nas.attacks.threat import ThreatModel
+from nas.base.errors import Diverged
+from nas.base.seeding import derive_seed
+from nas.data.augmentation import augment
+from nas.data.split import Split
+from nas.networks.backprop import Forward, forward_of
+from nas.networks.view import View, view_of
+from nas.training.averaging import Tensors, keep_of, update_average_
+from nas.training.inner import maximise_kl
+from nas.training.loop import to_pixels
+from nas.training.losses import trades_loss
+from nas.training.optimizer import make_optimizer, set_learning_rate_
+from nas.training.steps import epoch_batches
+from search_spaces import NetworkSpec, SearchSpace
+from search_spaces.network import Network
+
+KEPT = 64
+"""Subnets whose modules are kept from step to step."""
+
+
+@dataclass
+class SupernetState:
+    """Everything that changes during the training of a supernet."""
+
+    network: Supernet
+    average: Supernet | None
+    """Exponential moving average of the shared weights, where `ema_decay` asks for one."""
+    optimizer: torch.optim.SGD
+    generator: torch.Generator
+    """Order, augmentation and starts of the attacks."""
+    seed: int
+    """Which subnets a step draws follows from it and the number of the step."""
+    members: "dict[str, _Member]"
+    """Subnets of late steps, by the key of their architecture."""
+    epoch: int = 0
+    step: int = 0
+
+    def refresh_(self) -> None:
+        """Nothing: every step looks at the weights anew."""
+
+
+@dataclass(frozen=True)
+class SupernetLog:
+    """Means over one epoch of training."""
+
+    epoch: int
+    loss_largest: float
+    loss_smallest: float
+    loss_random: float | None
+    """None without random subnets."""
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A subnet, ready to be trained."""
+
+    network: Network
+    forward: Forward
+    view: View
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    """Parts of the shared gradients, one for each parameter."""
+
+    @classmethod
+    def of(cls, supernet: Supernet, spec: NetworkSpec, settings: SupernetTraining) -> "_Member":
+        network = supernet.subnet(spec)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0  # its statistics are those of the latest batch: weights change, and others' use
+        view = view_of(network, settings.attack.dtype)
+        return cls(network, forward_of(network), view, list(network.parameters()), supernet.gradients(network))
+
+
+def start_supernet(
+    supernet: Supernet, settings: SupernetTraining, generator: torch.Generator, seed: int
+) -> SupernetState:
+    """State before the first epoch; `supernet` and `generator` are on the training device."""
+    for parameter in supernet.parameters():
+        parameter.grad = torch.zeros_like(parameter)  # members add to views of it
+    optimizer = make_optimizer(supernet, settings, generator.device)
+    average = copy.deepcopy(supernet).requires_grad_(False) if settings.ema_decay else None
+    return SupernetState(supernet, average, optimizer, generator, seed, {})
+
+
+def train_supernet_epoch(
+    state: SupernetState, data: Split, settings: SupernetTraining, threat: ThreatModel
+) -> SupernetLog:
+    """One pass over `data`; `state` moves on by one epoch. Raises Diverged when a mean loss is not finite."""
+    batches = epoch_batches(len(data), settings.batch_size, state.generator)
+    sums, rate = torch.zeros(3, device=data.images.device, dtype=torch.float64), 0.0
+    for index, batch in enumerate(batches):
+        passed = state.epoch + (index + 1) / len(batches)
+        rate = set_learning_rate_(state.optimizer, settings, passed)
+        x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
+        freedom = min(1.0, passed / (settings.progressive * settings.epochs)) if settings.progressive else 1.0
+        space, width = state.network.space, state.network.width
+        specs = list(sandwich(space, width, settings.subnets, freedom, state.seed, state.step))
+        sums += _step(state, specs, x, data.labels[batch], settings, threat)
+        state.step += 1
+    state.epoch += 1
+    largest, smallest, rest = (sums / len(batches)).tolist()
+    if not math.isfinite(largest + smallest + rest):
+        raise Diverged(
+            f"the supernet's loss of epoch {state.epoch} is not finite; lower supernet.learning_rate or supernet.beta"
+        )
+    return SupernetLog(state.epoch, largest, smallest, rest / settings.subnets if settings.subnets else None, rate)
+
+
+def _step(
+    state: SupernetState, specs: list[NetworkSpec], x: Tensor, y: Tensor, settings: SupernetTraining,
+    threat: ThreatModel,
+) -> Tensor:  # fmt: skip
+    """One step of the optimiser on the images `x`; losses of the largest, the smallest and, summed, the random ones."""
+    state.optimizer.zero_grad(set_to_none=False)
+    losses, taught, x_adv = [], None, None
+    for spec in specs:
+        member = _member(state, spec, settings)
+        if x_adv is None or settings.attacked == "subnet":
+            with torch.no_grad():
+                member.forward(x)  # leaves the statistics of these images, which the attack needs
+            member.view.refold_()
+            x_adv = maximise_kl(member.view, x, threat, settings.attack, state.generator)
+        logits, logits_adv = member.forward(x, x_adv)
+        loss = (
+            trades_loss(logits, logits_adv, y, settings.beta)
+            if taught is None
+            else distilled_loss(logits, logits_adv, taught, settings.beta)
+        )
+        if settings.distillation and taught is None:
+            taught = logits.detach()
+        found = torch.autograd.grad(loss / len(specs), member.parameters)
+        torch._foreach_add_(member.gradients, found)
+        losses.append(loss.detach().double())
+    state.optimizer.step()
+    if state.average is not None:
+        moved = torch.full((), 1 - keep_of(settings.ema_decay, state.step), device=x.device)
+        update_average_(Tensors.of(state.average), Tensors.of(state.network), moved)
+    rest = torch.stack(losses[2:]).sum() if losses[2:] else torch.zeros_like(losses[0])
+    return torch.stack([losses[0], losses[1], rest])
+
+
+def distilled_loss(logits: Tensor, logits_adv: Tensor, taught: Tensor, beta: float) -> Tensor:
+    """KL(t ‖ f(x)) + β · KL(t ‖ f(x̂)), means over images, t the largest network's predictions of x; a scalar.
+
+    RSLAD (Zi 2021, eq. 6) with TRADES's β in place of its weights 1/6 and 5/6.
+    """
+    taught = F.log_softmax(taught, 1)
+    natural = kl_divergence(taught, F.log_softmax(logits, 1)).mean()
+    return natural + beta * kl_divergence(taught, F.log_softmax(logits_adv, 1)).mean()
+
+
+def sandwich(
+    space: SearchSpace, width: float, random: int, freedom: float, seed: int, step: int
+) -> Iterator[NetworkSpec]:
+    """The largest network widened by `width`, the smallest, and `random` ones that `seed` and `step` decide.
+
+    In a choice without an order all others keep the largest's option or, with probability `freedom`, draw one.
+    """
+    rng, largest = Random(derive_seed(seed, "subnets", step)), space.largest()
+    yield widened(space.spec(largest), width)
+    for ordered in (space.smallest(), *(space.sample(rng) for _ in range(random))):
+        drawn = {
+            c.name: rng.choice(c.options) if rng.random() < freedom else largest.values[c.name]
+            for c in space.choices
+            if not c.is_ordered
+        }
+        yield space.spec(space.genotype({**ordered.values, **drawn}))
+
+
+def _member(state: SupernetState, spec: NetworkSpec, settings: SupernetTraining) -> _Member:
+    found = state.members.pop(spec.key, None) or _Member.of(state.network, spec, settings)
+    state.members[spec.key] = found  # the latest stand last
+    while len(state.members) > KEPT:
+        state.members.pop(next(iter(state.members)))
+    return found

@@ -1,0 +1,145 @@
+"""A network as a list of its convolution layers."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.networks.known import are_known
+from search_spaces.blocks import Shortcut
+from search_spaces.network import Network, Normalization
+
+DENSE_PIXELS = 64
+DENSE_CHANNELS = 3
+"""Input channels up to which a convolution that mixes channels may be dense (a stem)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One convolution with its batch-norm and what follows."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    relu6: bool
+    opens_residual: bool
+    """Its input is added to the output of the layer that closes the residual."""
+    closes_residual: bool
+    channel_major_in: bool = False
+    channel_major_out: bool = False
+    taps: Tensor | None = None
+    """For a dense window: (k·k, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
+
+    @cached_property
+    def is_pointwise(self) -> bool:
+        """Whether the convolution is one matrix for all pixels."""
+        return _is_pointwise(self.conv)
+
+    @cached_property
+    def is_depthwise(self) -> bool:
+        """Whether every channel has a kernel of its own."""
+        return self.conv.groups > 1
+
+    @cached_property
+    def flips(self) -> bool:
+        """Whether the backward pass by the input is a convolution with the flipped kernel."""
+        conv = self.conv
+        return self.taps is None and conv.stride == (1, 1) and conv.kernel_size[0] == 2 * int(conv.padding[0]) + 1 > 1
+
+
+def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
+    """Layers of `network` in order, or None where it is not made of convolution + batch-norm [+ ReLU6] alone.
+
+    Nor where a module has a hook, a parametrization, or tensors that are not its own: see `nas.networks.known`.
+    """
+    if not isinstance(network, Network) or not are_known(network):
+        return None
+    parts = [type(network.normalization), type(network.features), type(network.classifier)]
+    if parts != [Normalization, nn.Sequential, nn.Linear] or len(network.spec.blocks) != len(network.features):
+        return None
+    found: list[Layer] = []
+    for block, module in zip(network.spec.blocks, network.features, strict=True):
+        layers = _layers_of_block(module, block.has_residual)
+        if layers is None or len(layers) != len(block.convolutions):
+            return None
+        found += layers
+    if len({layer.norm.momentum for layer in found}) > 1:
+        return None
+    _, height, width = network.spec.input_shape
+    dense = height * width <= DENSE_PIXELS and all(
+        layer.is_pointwise or layer.is_depthwise or layer.conv.in_channels <= DENSE_CHANNELS for layer in found
+    )
+    return _densely(found, height, width) if dense else _with_bottlenecks(found)
+
+
+def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
+    if residual != (isinstance(block, Shortcut) and block.adds_input):
+        return None
+    inside = [module for module in block.modules() if module is not block]
+    if any(isinstance(module, Shortcut) for module in inside):  # a residual that the block's spec lacks
+        return None
+    leaves = [module for module in (block, *inside) if not list(module.children())]
+    layers: list[Layer] = []
+    while leaves:
+        conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
+        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _is_known(conv, norm):
+            return None
+        relu6 = bool(leaves) and _is_relu6(leaves[0])
+        leaves = leaves[1:] if relu6 else leaves
+        layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
+    return None if residual and layers[-1].relu6 else layers
+
+
+def _is_relu6(module: nn.Module) -> bool:
+    return type(module) is nn.ReLU6 and (module.min_val, module.max_val) == (0, 6)
+
+
+def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    plain = conv.bias is None and conv.padding_mode == "zeros" and conv.dilation == (1, 1)
+    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+    groups = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
+    return plain and square and groups and norm.track_running_stats and norm.momentum is not None
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and conv.padding == (0, 0)
+
+
+def _with_bottlenecks(layers: list[Layer]) -> tuple[Layer, ...]:
+    pointwise = [False, *(layer.is_pointwise for layer in layers), False]
+    between = [a and b for a, b in pairwise(pointwise)]
+    return tuple(
+        replace(layer, channel_major_in=between[i], channel_major_out=between[i + 1]) for i, layer in enumerate(layers)
+    )
+
+
+def _densely(layers: list[Layer], height: int, width: int) -> tuple[Layer, ...]:
+    found = []
+    for layer in layers:
+        taps = None
+        if not layer.is_pointwise:
+            taps = _taps(layer.conv, height, width)
+            height, width = taps.shape[2:]
+        found.append(replace(layer, channel_major_in=True, channel_major_out=True, taps=taps))
+    return tuple(found)
+
+
+def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
+    """(k·k, H·W, H', W'): the convolution of every unit kernel with every unit image."""
+    (kernel, _), weight = conv.kernel_size, conv.weight.detach()
+    images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
+    kernels = torch.eye(kernel * kernel, dtype=weight.dtype, device=weight.device).view(-1, 1, kernel, kernel)
+    return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
+
+
+def folded_weight(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Weight (O, I/groups, k, k) with batch-norm in eval mode folded in, and the factor of every output channel (O,).
+
+    w · γ / √(σ² + ε) with the running variance σ², differentiable by w and γ.
+    """
+    norm = layer.norm
+    assert norm.running_var is not None, "batch-norm without running statistics was let through"
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return layer.conv.weight * scale[:, None, None, None], scale

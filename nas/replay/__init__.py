@@ -1,5 +1,0 @@
-"""Searches on a table of finished trainings: samplers and halting rules compared in seconds, without training."""
-
-from nas.replay.compare import Summary, Variant, compare, variants
-
-__all__ = ["Summary", "Variant", "compare", "variants"]

@@ -1,0 +1,390 @@
+"""A run's config: one complete YAML file, composed of the parts' own configs, with all errors at once."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from nas.assets.supernet.settings import SupernetTraining
+from nas.attacks import AttackSettings, Pgd
+from nas.attacks.threat import ThreatModel, out_of_box
+from nas.base.errors import ConfigError, UsageError
+from nas.base.machine import DEVICE_PATTERN
+from nas.base.settings import AS_WRITTEN, Settings, ratio_text
+from nas.budgets import COSTS, Budget, Deployment
+from nas.data import DataSettings
+from nas.evaluation import EvaluationSettings
+from nas.pareto import Condition, Metric, metric, parse_condition
+from nas.search.settings import SearchSettings
+from nas.training import Training
+from search_spaces.mobilenet_tiny import MobileNetTiny
+from search_spaces.tiny_blocks import TinyBlocks
+
+if TYPE_CHECKING:
+    from nas.data.datasets import SearchData
+
+SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, Field(discriminator="name")]
+"""Settings of any registered space, told apart by `name`."""
+
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What a run may be called."""
+
+
+class Retraining(Training):
+    """Long training of a picked network; what is not set is taken from `training`."""
+
+    validate_every: int = Field(5, ge=1)
+    """Epochs between validations; the best averaged weights by validated robust accuracy are kept."""
+    validation_attack: AttackSettings = Pgd(steps=10)
+    """Attack of these validations."""
+
+
+class Sweep(Settings):
+    """A fixed set of networks instead of a search, each trained from several seeds.
+
+    The whole grid of the space where nothing is named.
+    """
+
+    genotypes: tuple[dict[str, float | str], ...] = ()
+    """Values of the choices, an entry for each network."""
+    sample: int = Field(0, ge=0, le=100_000)
+    """Networks within the budget, drawn at random by `search.seed`, after those."""
+    spread: Literal["params", "macs"] | None = None
+    """Cost by whose logarithm the sample is spread evenly, the cheapest networks to the dearest; null: drawn uniformly,
+    which hardly ever draws small ones."""
+    front_of: Path | None = None
+    """Folder of a run of the same space whose front's networks are taken, after those."""
+    seeds: int = Field(3, ge=1, le=1000)
+    """Trainings of every network."""
+
+
+class RunConfig(Settings):
+    """Everything that defines a run. Field names are part of the interface."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    """Name of the run folder, runs/NAME."""
+    data: DataSettings
+    """Data set."""
+    space: SpaceSettings
+    """Search space."""
+    threat: ThreatModel
+    """What the adversary may do, in training and in scoring."""
+    training: Training = Training()
+    """Brief training of every candidate."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Scoring of every candidate, and of the retrained network."""
+    objectives: tuple[str, ...] = (
+        "robust_accuracy", "instability", "lipschitz_bound_log10", "params",
+    )  # fmt: skip
+    """Metrics to optimise, each in its own direction."""
+    constraints: tuple[str, ...] = ()
+    """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`. Where instability or a
+    Lipschitz constant is an objective, natural accuracy must be above chance unless one of them is on it."""
+    budget: Budget = Budget()
+    """Limits on costs; a genotype beyond them is rejected untrained."""
+    deployment: Deployment = Deployment()
+    """Number formats on the device."""
+    search: SearchSettings = SearchSettings()
+    """Sampler, amount of work, workers."""
+    sweep: Sweep = Sweep()
+    """What `nas sweep` trains."""
+    retrain: Retraining = Retraining()
+    """Long training of the picked network."""
+    supernet: SupernetTraining = SupernetTraining()
+    """Training of the weights that all candidates share, for `search.evaluator`; what is not set is taken from
+    `training`."""
+    device: str = Field("auto", pattern=rf"^({DEVICE_PATTERN})$")
+    """auto (CUDA where there is one), cpu, cuda, cuda:N."""
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _as_value_error(metric, name)
+        if not value or len(set(value)) != len(value):
+            raise ValueError("needs one or more different metrics")
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _known_constraints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            condition = _as_value_error(parse_condition, text)
+            if condition.metric.name in COSTS:
+                raise ValueError(f"{text!r} limits a cost: write it as budget.{condition.metric.name}")
+        return value
+
+    @model_validator(mode="after")
+    def _wanted_scores_are_measured(self) -> "RunConfig":
+        wanted = {*self.objectives, *(condition.metric.name for condition in self.parsed_constraints)}
+        if "lipschitz_maximised" in wanted and not self.evaluation.lipschitz_steps:
+            raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
+        return self
+
+    @field_validator("search")
+    @classmethod
+    def _possible_reference_point(cls, value: SearchSettings) -> SearchSettings:
+        for name, worst in value.reference_point.items():
+            try:
+                metric(name).check(worst)
+            except UsageError as error:
+                raise ValueError(f"reference_point: {error}") from error
+        return value
+
+    @model_validator(mode="after")
+    def _steps_stay_in_the_box(self) -> "RunConfig":
+        ladder = self.evaluation.ladder
+        scoring = (self.evaluation.attack, ladder.screen, *ladder.front, *ladder.final, self.retrain.validation_attack)
+        training = (self.training.attack, self.retrain.attack, self.supernet.attack)
+        for attack in (*training, *scoring):
+            step_size = getattr(attack, "step_size", None) or 0.0
+            if self.threat.norm == "linf" and step_size > 1:
+                raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
+        return self
+
+    @model_validator(mode="after")
+    def _inner_attacks_reach_the_border(self) -> "RunConfig":
+        for name, training in (("training", self.training), ("retrain", self.retrain), ("supernet", self.supernet)):
+            attack = training.attack
+            step_size = self.threat.epsilon / 4 if attack.step_size is None else attack.step_size
+            if training.method != "natural" and attack.steps * step_size < self.threat.epsilon * (1 - 1e-9):
+                raise ValueError(
+                    f"{name}.attack: {attack.steps} steps of {ratio_text(step_size)} cannot reach the border of the "
+                    f"ball, epsilon = {ratio_text(self.threat.epsilon)}; raise steps or step_size"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _supernet_can_be_trained(self) -> "RunConfig":
+        if self.search.evaluator != "scratch":
+            if self.supernet.method != "trades":
+                raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
+            if self.supernet.lipschitz_penalty:
+                raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
+        if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:
+            raise ValueError(
+                "evaluation.seeds: must be 1 with search.evaluator supernet, where no candidate is trained"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _halting_comes_before_the_end(self) -> "RunConfig":
+        rungs = self.search.halting.epochs
+        if rungs and rungs[-1] >= self.training.epochs:
+            raise ValueError(
+                f"search.halting.epochs: {rungs[-1]} is not before the end of training, training.epochs = "
+                f"{self.training.epochs}"
+            )
+        return self
+
+    def above_chance(self, data: "SearchData") -> "RunConfig":
+        """Config with the constraint that keeps untrained networks off the front (nas/evaluation/learned.py)."""
+        from nas.evaluation.learned import above_chance
+
+        labels = data.validation.labels[: self.evaluation.max_images]
+        return self.model_copy(update={"constraints": above_chance(self.constraints, self.parsed_objectives, labels)})
+
+    def continuing(self, begun: "RunConfig") -> "RunConfig":
+        """Config with the constraint that `begun`, the same but for it, got by `above_chance`."""
+        from nas.evaluation.learned import as_begun
+
+        return self.model_copy(
+            update={"constraints": as_begun(self.constraints, self.parsed_objectives, begun.constraints)}
+        )
+
+    @property
+    def parsed_objectives(self) -> tuple[Metric, ...]:
+        """Objectives in the order of the config."""
+        return tuple(map(metric, self.objectives))
+
+    @property
+    def parsed_constraints(self) -> tuple[Condition, ...]:
+        """Constraints in the order of the config."""
+        return tuple(map(parse_condition, self.constraints))
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Config of the YAML file at `path`, after `overrides` of the form part.field=value.
+
+    Raises ConfigError that lists every error as `file:line: field: what is wrong [got …] (allowed: …)`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not a text file in UTF-8 ({error.reason}); save it as UTF-8") from error
+    try:
+        tree = YAML(typ="rt").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, CommentedMap):
+        raise ConfigError(f"{path} must hold `field: value` lines, got {type(tree).__name__}")
+    data = json.loads(json.dumps(tree, default=str))
+    origins: dict[str, str] = {}
+    for override in overrides:
+        _apply(data, override, origins)
+    return _validate(data, lambda loc: origins.get(".".join(map(str, loc))) or f"{path}:{_line(tree, loc)}")
+
+
+def dump_config(config: RunConfig) -> str:
+    """YAML text that `load_config` reads back as an equal config, every default written out."""
+    yaml, stream = YAML(), StringIO()
+    yaml.default_flow_style = None
+    yaml.dump(config.model_dump(mode="json", context=AS_WRITTEN), stream)
+    return stream.getvalue()
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Fields in which two dumped configs differ, as (field, our value, their value)."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*ours, *theirs]):
+        a, b = ours.get(key), theirs.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append((prefix + key, a, b))
+    return found
+
+
+def _validate(data: dict[str, Any], where: Any) -> RunConfig:
+    training, inheriting = data.get("training", {}), {name: data.get(name, {}) for name in ("retrain", "supernet")}
+    for name, own in inheriting.items():
+        if isinstance(training, dict) and isinstance(own, dict):
+            data = {**data, name: _merged(training, own)}
+    try:
+        # JSON mode is strict about types (true is no integer) and lenient about what JSON cannot say.
+        return RunConfig.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        lines = dict.fromkeys(
+            _describe(detail, data, where) for detail in error.errors() if _is_own(detail["loc"], inheriting)
+        )
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _is_own(loc: Sequence[str | int], inheriting: Mapping[str, Any]) -> bool:
+    """False for an error in a field that `retrain` or `supernet` took over from `training`, where it is reported."""
+    own = inheriting.get(str(loc[0])) if loc else None
+    return len(loc) < 2 or not isinstance(own, dict) or loc[1] in own
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key for key in base.keys() & changes.keys() if isinstance(base[key], dict) and isinstance(changes[key], dict)
+    }
+    return {**base, **changes, **{key: _merged(base[key], changes[key]) for key in both}}
+
+
+def _apply(data: dict[str, Any], override: str, origins: dict[str, str]) -> None:
+    field, equals, text = override.partition("=")
+    keys = field.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {override}: write part.field=value, e.g. search.trials=64")
+    node = data
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {key} is a value, not a part")
+    try:
+        node[keys[-1]] = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML ({' '.join(str(error).split())})") from error
+    for depth in range(1, len(keys) + 1):
+        origins[".".join(keys[:depth])] = f"--set {override}"
+
+
+def _describe(detail: ErrorDetails, data: Mapping[str, Any], where: Any) -> str:
+    """One error as `place: field: what is wrong [got …] (allowed: …; did you mean …?)`."""
+    loc, got = _real_location(detail["loc"], data)
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    hint = ""
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        allowed = _fields_at(loc[:-1])
+        message = "unknown field"
+        near = get_close_matches(str(loc[-1]), allowed, n=1)
+        hint = f" (allowed: {', '.join(allowed)}" + (f"; did you mean {near[0]}?)" if near else ")")
+    elif detail["type"] == "missing":
+        message = "is required"
+    shown = "" if got is _ABSENT or isinstance(got, dict) else f" [got {json.dumps(got)}]"
+    field = f"{'.'.join(map(str, loc))}: " if loc else ""  # an error of fields together names them itself
+    # A URL that was written in place of a variable's name may hold a password.
+    return re.sub(r"://[^\s\"\]]+", "://…", f"{where(loc)}: {field}{message}{shown}{hint}")
+
+
+_ABSENT = object()
+
+
+def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
+    """`loc` without the union tags that pydantic inserts, and the value there."""
+    real: list[str | int] = []
+    node: Any = data
+    for index, key in enumerate(loc):
+        if (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int)):
+            node = node[key]  # type: ignore[index]
+            real.append(key)
+        elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:
+            real.append(key)
+            node = _ABSENT
+    return real, node
+
+
+def _fields_at(loc: Sequence[str | int]) -> list[str]:
+    """Names of the fields of the part at `loc`, from the schema (all members where it is a union)."""
+    schema = RunConfig.model_json_schema()
+    nodes = [schema]
+    for key in loc:
+        following = []
+        for node in nodes:
+            if isinstance(key, int):
+                following += [node.get("items", {}), *node.get("prefixItems", [])]
+            else:
+                following.append(node.get("properties", {}).get(key, {}))
+        nodes = [resolved for node in following for resolved in _resolve(node, schema)]
+    return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
+
+
+def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
+    if "$ref" in node:
+        return _resolve(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
+    options = [*node.get("anyOf", []), *node.get("oneOf", []), *node.get("allOf", [])]
+    return [resolved for option in options for resolved in _resolve(option, schema)] if options else [node]
+
+
+def _line(tree: Any, loc: Sequence[str | int]) -> int:
+    """Line of the deepest part of `loc` that the file has."""
+    line, node = 1, tree
+    for key in loc:
+        try:
+            position = node.lc.data[key]
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+        line = position[0] + 1
+    return line
+
+
+def _as_value_error(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+__all__ = [
+    "NAME_PATTERN",
+    "Retraining",
+    "RunConfig",
+    "differences",
+    "dump_config",
+    "load_config",
+]

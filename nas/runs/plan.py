@@ -1,0 +1,105 @@
+"""What a sweep trains: the networks that a config lists, each from several seeds."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, product, repeat
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord
+from nas.base.seeding import derive_seed
+from nas.runs.config import RunConfig
+from nas.search.problem import Problem
+from search_spaces import Genotype, SearchSpace
+
+MAX_GRID = 1000
+"""Networks of a sweep's grid at most."""
+MAX_DRAWS = 1000
+"""Random draws for each network of a sample at most."""
+POOL = 20_000
+"""Random draws for a sample that is spread over a cost: a hundred for each network up to this, and ten at least."""
+
+Fronts = Callable[[Path], Sequence[TrialRecord]]
+"""Members of the front of the run in a folder."""
+
+
+def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tuple[Genotype, int]]:
+    """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next.
+
+    An architecture is planned once for each seed, also where several genotypes round to it. Raises UsageError where a
+    genotype is not of the space, nothing is listed and the grid is too large, or too few fit the budget for the sample.
+    """
+    settings, space = config.sweep, problem.space
+    listed = [_genotype(space, values, "genotypes") for values in settings.genotypes]
+    if settings.front_of is not None:
+        members = fronts(settings.front_of)
+        listed += [_genotype(space, record.genotype.values, f"front_of: {settings.front_of}") for record in members]
+    if settings.sample:
+        listed += _sample(problem, settings.sample, settings.spread, config.search.seed)
+    if not listed:
+        listed = list(_grid(space))
+    genotypes = list(_different(listed))
+    repeats = range(settings.seeds)
+    return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
+
+
+def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Genotype:
+    try:
+        return space.genotype(values)
+    except ValueError as error:
+        raise UsageError(f"sweep.{where}: {error}") from None
+
+
+def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list[Genotype]:
+    """Different architectures within the budget, drawn uniformly or, of many such, spread over a cost."""
+    space, rng = problem.space, Random(derive_seed(seed, "sweep", "sample"))
+    draws = (space.sample(rng) for _ in repeat(None))
+    if spread is None:
+        found = list(islice(_fitting(problem, islice(draws, MAX_DRAWS * count)), count))
+    else:
+        drawn = islice(draws, max(min(100 * count, POOL), 10 * count))
+        pool = list(_fitting(problem, chain((space.smallest(), space.largest()), drawn)))
+        found = pool if len(pool) < count else _spread(problem, spread, pool, count)
+    if len(found) < count:
+        raise UsageError(
+            f"sweep.sample: {count} networks are wanted, only {len(found)} within the budget were found; ask for fewer"
+        )
+    return found
+
+
+def _spread(problem: Problem, cost: str, pool: list[Genotype], count: int) -> list[Genotype]:
+    """`count` of `pool`, cheapest first: those nearest to evenly spaced logarithms of `cost`, ends included."""
+    sizes = {genotype: math.log(getattr(problem.costs(genotype), cost)) for genotype in pool}
+    low, high = min(sizes.values()), max(sizes.values())
+    found = dict[Genotype, float]()
+    for index in range(count):
+        wanted = low + (high - low) * index / max(1, count - 1)
+        nearest = min(sizes, key=lambda genotype: abs(sizes[genotype] - wanted))
+        found[nearest] = sizes.pop(nearest)
+    return sorted(found, key=found.__getitem__)
+
+
+def _fitting(problem: Problem, genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+    """Different architectures among `genotypes`, those within the budget."""
+    return _different(genotype for genotype in genotypes if problem.budget.allows(problem.costs(genotype)))
+
+
+def _different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+    """The first genotype of every architecture."""
+    seen = set[str]()
+    for genotype in genotypes:
+        if genotype.key not in seen:
+            seen.add(genotype.key)
+            yield genotype
+
+
+def _grid(space: SearchSpace) -> Iterator[Genotype]:
+    if space.size > MAX_GRID:
+        raise UsageError(
+            f"sweep.genotypes: needed, as the grid of this space has {space.size:,} networks; or draw some with "
+            "sweep.sample"
+        )
+    for values in product(*(choice.options for choice in space.choices)):
+        yield space.genotype(dict(zip((choice.name for choice in space.choices), values, strict=True)))

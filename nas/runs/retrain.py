@@ -1,0 +1,257 @@
+"""From a picked trial to a finished network: long training, selection on validation, one test evaluation."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.assets.supernet.keeping import has_supernet
+from nas.assets.supernet.weights import begin_with
+from nas.base.errors import CheckpointError, UsageError
+from nas.base.files import exclusive, read_json, write_atomic, write_json
+from nas.base.machine import available_cores, claim_threads, resolve_device
+from nas.base.records import Evaluation, Interval, from_json, to_json
+from nas.base.seeding import derive_seed, make_generator
+from nas.data.datasets import SearchData, load_search_data
+from nas.data.facts import check_same_data
+from nas.evaluation import EvaluationSettings
+from nas.evaluation.course import AttackReport
+from nas.evaluation.evaluate import evaluate
+from nas.pareto import Pick
+from nas.report.plots import training_curve_png
+from nas.runs import Run
+from nas.runs.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
+from nas.runs.config import differences
+from nas.runs.needs import check_attacks_of
+from nas.runs.work import supernet_of
+from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
+from nas.training.stored import load_training, load_weights, save_training, save_weights
+from search_spaces.network import Network, build_network
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch of a retraining; the last five are None between validations."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    learning_rate: float
+    natural_accuracy: float | None = None
+    robust_accuracy: float | None = None
+    robust_interval: Interval | None = None
+    instability: float | None = None
+    lipschitz_empirical: float | None = None
+
+
+def retrain(
+    run: Run,
+    picked: Pick,
+    report: Callable[[CurvePoint, int], None],
+    inherited: bool = False,
+    name: str = "",
+    *,
+    foresee: Callable[[SearchData, int], None] = lambda *_: None,
+    report_attack: Callable[[AttackReport], None] = lambda _: None,
+) -> tuple[Path, Evaluation]:
+    """Folder of the network that `picked` became, and its evaluation on the test set.
+
+    Trains with the run's `retrain` settings, from random weights or, if `inherited`, from its part of the run's
+    supernet; keeps the weights of the best validated robust accuracy, then evaluates these once on the test images.
+    Everything goes to RUN/retrained/NUMBER (or NUMBER-inherited; with a `name`, NUMBER-NAME): model.safetensors,
+    genotype.json, evaluation.json, curve.csv, curve.png. The state is saved after every epoch, and so is what each
+    attack of the evaluation gave: a killed retraining goes on from there; a finished one is only read. `foresee` gets
+    the data and the epochs to come before the first of them, `report` every epoch and the total, `report_attack` every
+    attack as it begins and ends. Sets torch's number of threads to the cores. Raises UsageError where weights are to be
+    inherited and the run has no supernet, and CheckpointError where the folder holds a retraining with other settings.
+    """
+    kind = f"{'-inherited' if inherited else ''}{f'-{name}' if name else ''}"
+    folder = run.folder / "retrained" / f"{picked.record.number:05d}{kind}"
+    if inherited and not has_supernet(run.folder):
+        raise UsageError(f"{run.folder} has no supernet to inherit weights from; retrain --from scratch")
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        data = load_search_data(run.config.data, survey_test=True)
+        check_same_data(data, run.folder / "data.json")
+        supernet = supernet_of(run, data) if inherited else None
+        if (folder / RESULT).exists():
+            return folder, _finished(run, picked, data, folder)
+        check_attacks_of(run.config, data.num_classes)
+        claim_threads(available_cores())
+        device = resolve_device(run.config.device)
+        data = data.to(device)
+        seed = _seed(run, picked)
+        network = _new_network(run, picked, data, seed).to(device)
+        if supernet is not None:
+            begin_with(supernet, network, data.train, run.config.retrain)
+        curve = _train(run, picked, data, network, seed, folder, report, foresee)
+        checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
+        evaluation = evaluate_checkpoint(
+            checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING
+        )
+        write_json(folder / RESULT, to_json(evaluation))  # last: a folder with it is finished
+        for leftover in (_STATE, _BEST, _CURVE, _SETTINGS, _SCORING):
+            (folder / leftover).unlink(missing_ok=True)
+        return folder, evaluation
+
+
+_STATE, _BEST, _CURVE, _SETTINGS = "state.safetensors", "best.safetensors", "curve.json", "settings.json"
+_SCORING = "scoring.safetensors"
+"""What the attacks of the final evaluation gave so far."""
+
+
+def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network:
+    spec = run.space.spec(picked.record.genotype)
+    return build_network(spec, make_generator(seed, "weights"), data.mean, data.std)
+
+
+def _train(
+    run: Run,
+    picked: Pick,
+    data: SearchData,
+    network: Network,
+    seed: int,
+    folder: Path,
+    report: Callable[[CurvePoint, int], None],
+    foresee: Callable[[SearchData, int], None],
+) -> list[CurvePoint]:
+    """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
+    settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
+    state = start_training(network, settings, make_generator(seed, "training", device=device))
+    curve: list[CurvePoint] = []
+    fingerprint = _fingerprint(run, picked, data)
+    if not (folder / _STATE).exists():
+        write_json(folder / _SETTINGS, _settings(run))
+    else:
+        if (folder / _SETTINGS).exists():
+            _check_settings(run, read_json(folder / _SETTINGS, dict, "remove it; the training goes on"), folder)
+        load_training(folder / _STATE, state, fingerprint)
+        remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
+        stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
+        curve = stored[: state.epoch]
+    foresee(data, settings.epochs - state.epoch)
+    while state.epoch < settings.epochs:
+        log = train_epoch(state, data.train, settings, threat)
+        point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)
+        if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
+            point = _validate(run, state, data, seed, device, point, curve, folder)
+        curve.append(point)
+        # Curve before state: a kill in between repeats this epoch, bit for bit.
+        write_json(folder / _CURVE, [to_json(p) for p in curve])
+        save_training(folder / _STATE, state, fingerprint)
+        report(point, settings.epochs)
+    return curve
+
+
+def _validate(
+    run: Run,
+    state: TrainingState,
+    data: SearchData,
+    seed: int,
+    device: torch.device,
+    point: CurvePoint,
+    curve: list[CurvePoint],
+    folder: Path,
+) -> CurvePoint:
+    """`point` with its validation scores; saves the weights where they are the best so far."""
+    settings = run.config.retrain
+    scored = scored_network(state, data.train, settings)
+    protocol = EvaluationSettings(attack=settings.validation_attack, batch_size=run.config.evaluation.batch_size)
+    generator = make_generator(seed, "validation", device=device)  # the same noise at every validation
+    scores = evaluate(scored, data.validation, run.config.threat, protocol, generator, split_name="validation")
+    earlier = [p.robust_accuracy for p in curve if p.robust_accuracy is not None]
+    if scores.robust_accuracy >= max(earlier, default=0.0):
+        save_weights(folder / _BEST, scored)
+    return dataclasses.replace(
+        point,
+        natural_accuracy=scores.natural_accuracy,
+        robust_accuracy=scores.robust_accuracy,
+        robust_interval=scores.robust_interval,
+        instability=scores.instability,
+        lipschitz_empirical=scores.lipschitz_empirical,
+    )
+
+
+def _finish(
+    run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint], begun: str
+) -> Checkpoint:
+    """Writes the selected network and its curve."""
+    network = _new_network(run, picked, data, seed)
+    load_weights(folder / _BEST, network)
+    network.requires_grad_(False).eval()
+    record, config = picked.record, run.config
+    checkpoint = Checkpoint(
+        network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
+        config.evaluation, seed, data.fingerprint,
+    )  # fmt: skip
+    validated = [p for p in curve if p.robust_accuracy is not None]
+    best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
+    save_checkpoint(folder, checkpoint, {
+        "trial": record.number,
+        "fingerprint": _fingerprint(run, picked, data),
+        "picked": picked.reason,
+        "costs": to_json(record.costs),
+        "deployment": config.deployment.model_dump(mode="json"),
+        "training": config.retrain.model_dump(mode="json"),
+        "begun_with": begun,
+        "selected_epoch": best.epoch,
+        "selected_on": "validation",
+    })  # fmt: skip
+    write_atomic(folder / "curve.csv", _csv(curve).encode())
+    write_atomic(folder / "curve.png", training_curve_png([dataclasses.asdict(p) for p in curve], best.epoch))
+    return checkpoint
+
+
+def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluation:
+    """Evaluation in `folder`. Raises CheckpointError where it is of another retraining."""
+    try:
+        described = json.loads((folder / DESCRIPTION).read_bytes())
+        found, settings = described["fingerprint"], {"retrain": described["training"], **described}
+        evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
+    if found != _fingerprint(run, picked, data):
+        _check_settings(run, settings, folder)
+        raise CheckpointError(f"{folder} is of other images, another network or another search.seed; {_KEEP_BOTH}")
+    return evaluation
+
+
+_KEEP_BOTH = "--name NAME retrains into a folder of its own; or move the folder away"
+
+
+def _check_settings(run: Run, stored: Mapping[str, Any], folder: Path) -> None:
+    """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`."""
+    ours = _settings(run)
+    theirs = {part: {name: stored[part][name] for name in stored[part] if name in ours[part]} for part in ours}
+    if changed := differences(ours, theirs):
+        fields = "; ".join(f"{field} was {json.dumps(old)}, is {json.dumps(new)}" for field, new, old in changed)
+        raise CheckpointError(f"{folder} was retrained with other settings ({fields}); {_KEEP_BOTH}")
+
+
+def _seed(run: Run, picked: Pick) -> int:
+    return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key)
+
+
+def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
+    """Names what a saved state belongs to: network, data, threat, settings, seed."""
+    shown = _settings(run).values()
+    text = json.dumps([picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settings(run: Run) -> dict[str, dict[str, Any]]:
+    """Settings that a retraining depends on, by their part of the config."""
+    parts = {"data": run.config.data, "threat": run.config.threat, "retrain": run.config.retrain}
+    return {name: part.model_dump(mode="json", exclude={"root", "download"}) for name, part in parts.items()}
+
+
+def _csv(curve: list[CurvePoint]) -> str:
+    import pandas as pd
+
+    table = pd.json_normalize([to_json(point) for point in curve])
+    return table.drop(columns=[c for c in table if c == "robust_interval"]).to_csv(index=False)

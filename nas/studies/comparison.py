@@ -1,0 +1,95 @@
+"""The networks that several runs have in common, by their scores in each: scratch or fine-tuned, narrow or wide.
+
+Records come with their scores under the common rung (`in_common`, then `nas.studies.common_rung.at_common_rung`).
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord, TrialState
+from nas.pareto import Metric, hypervolume
+from nas.pareto.luck import MIN_NETWORKS
+from nas.studies.kendall import Tau, drawn_times, percentiles, tau_of
+
+RESAMPLES = 2000
+METRICS = ("robust_accuracy", "natural_accuracy", "instability")
+
+
+def comparison(
+    runs: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Metric], reference: Sequence[float]
+) -> list[dict[str, Any]]:
+    """A row for each run: means over the common networks, differences from the first run, τ with it, their front.
+
+    A network trained from several seeds enters by the mean of its scores. `…_difference` is paired, network by network,
+    with a 95 % percentile bootstrap over networks. `tau` is of robust accuracy with the first run's, `tau_params` of
+    robust accuracy with the parameters: what size alone would tell. `hypervolume` is that of the common networks by
+    this run's scores (the best-looking training of each), `seconds` what a network took in the mean. Raises UsageError
+    where the runs have no network in common.
+    """
+    scores = mean_scores(runs)
+    first, baseline = next(iter(scores.items()))
+    common = list(baseline)
+    rows: list[dict[str, Any]] = []
+    for name, found in scores.items():
+        columns = {m: [found[key][m] for key in common] for m in (*METRICS, "params")}
+        same = [r for r in runs[name] if r.genotype.key in baseline and _is_scored(r)]
+        row: dict[str, Any] = {"run": name, "networks": len(common), "trainings": len(same)}
+        for metric in METRICS:
+            theirs = [baseline[key][metric] for key in common]
+            row[metric] = fmean(columns[metric])
+            row |= _difference(metric, np.array(columns[metric]) - np.array(theirs)) if name != first else {}
+        robust = columns["robust_accuracy"]
+        if name != first:
+            row |= _bounded("tau", tau_of([baseline[key]["robust_accuracy"] for key in common], robust, common))
+        row |= _bounded("tau_params", tau_of(columns["params"], robust, common))
+        rows.append(row | {"hypervolume": hypervolume(same, objectives, reference),
+                           "seconds": fmean(record.seconds for record in same)})  # fmt: skip
+    return rows
+
+
+def in_common(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, list[TrialRecord]]:
+    """For each run its trainings of the networks that all of them trained. Raises UsageError where there are none."""
+    trained = {name: [record for record in records if _is_scored(record)] for name, records in runs.items()}
+    common = set.intersection(*({record.genotype.key for record in records} for records in trained.values()))
+    if not common:
+        raise UsageError(f"{', '.join(runs)} have no trained network in common; compare sweeps of the same networks")
+    return {name: [r for r in records if r.genotype.key in common] for name, records in trained.items()}
+
+
+def mean_scores(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, dict[str, dict[str, float]]]:
+    """For each run the scores of the networks that all of them trained, and their parameters; means over seeds.
+
+    Raises UsageError where there are none.
+    """
+    scores = {name: _means(records) for name, records in in_common(runs).items()}
+    common = sorted(next(iter(scores.values())))
+    return {name: {key: found[key] for key in common} for name, found in scores.items()}
+
+
+def _is_scored(record: TrialRecord) -> bool:
+    return record.state is TrialState.COMPLETE and record.reused_from is None and record.evaluation is not None
+
+
+def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
+    groups: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault(record.genotype.key, []).append(record)
+    return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in METRICS}
+            | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
+
+
+def _bounded(name: str, tau: Tau) -> dict[str, float | None]:
+    low, high = (tau.interval.low, tau.interval.high) if tau.interval else (None, None)
+    return {name: tau.value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | None]:
+    """Mean of the gaps of networks with its 95 % percentile interval; without one below MIN_NETWORKS."""
+    times = drawn_times(len(gaps), RESAMPLES)
+    interval = percentiles(times @ gaps / len(gaps), RESAMPLES) if len(gaps) >= MIN_NETWORKS else None
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": low, f"{metric}_high": high}

@@ -1,0 +1,55 @@
+"""Worker processes are forks of a server that has the slow imports behind it.
+
+A spawned process spends seconds on importing torch before its first candidate, each one anew. The server imports
+once, while the search itself still loads, and forks a worker in milliseconds. It runs no tensor operation, so
+no thread or GPU state is ever forked. Where there is no such server (Windows), workers are spawned.
+"""
+
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
+
+from nas.base.errors import UsageError
+
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def start_server(module: str) -> None:
+    """Starts the server in the background, to import `module`; does nothing where it runs or is not needed."""
+    if METHOD == "forkserver":
+        multiprocessing.set_forkserver_preload([module])
+        ensure_server()
+
+
+def ensure_server() -> None:
+    """Starts the server where it does not run and is needed. Raises UsageError where its socket cannot be made."""
+    if METHOD != "forkserver":
+        return
+    try:
+        with ctrl_c_blocked():
+            forkserver.ensure_running()
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        folder = tempfile.gettempdir()
+        raise UsageError(
+            f"the folder for temporary files, {folder}, has a path of {len(folder)} characters, and sockets of the "
+            f"system allow about 70 there; set TMPDIR to a shorter one, such as /tmp"
+        ) from error
+
+
+@contextmanager
+def ctrl_c_blocked() -> Iterator[None]:
+    """Threads and processes started inside never see Ctrl-C: it reaches the whole group, the search decides.
+
+    multiprocessing's resource tracker must run before, as starting it unblocks the signal.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
