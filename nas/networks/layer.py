@@ -74,6 +74,11 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
     return _densely(found, height, width) if dense else _with_bottlenecks(found)
 
 
+def is_walked(network: nn.Module) -> bool:
+    """Whether the hand-written passes know all layers of `network`."""
+    return layers_of(network) is not None
+
+
 def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
     if residual != (isinstance(block, Shortcut) and block.adds_input):
         return None

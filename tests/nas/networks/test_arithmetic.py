@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks import Arithmetic, Layer, arithmetic_of, images, maps, relu6_back_
-from nas.networks.layer import _densely
+from nas.networks import images, maps
+from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
+from nas.networks.layer import Layer, _densely
 from tests.builders import generator
 
 WINDOWS = [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (3, 1, 0), (3, 1, 2), (3, 3, 1), (5, 1, 2), (5, 2, 2)]
