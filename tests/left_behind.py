@@ -65,7 +65,7 @@ class Left:
         waiting = {n for n in self.running & self.folders.keys() if self.folders[n].outcome.epochs is not None}
         found = {
             "in its first epochs": self.running - self.folders.keys(),
-            "between rungs of epochs": waiting,
+            "between stages of epochs": waiting,
             "trained, not told": (self.running & self.folders.keys()) - waiting,
             "half told": self.half_told,
         }

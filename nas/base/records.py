@@ -152,7 +152,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Halfway:
-    """What a candidate had reached at a rung of epochs."""
+    """What a candidate had reached at a stage of epochs."""
 
     __pydantic_config__ = EXACT
 
@@ -194,7 +194,7 @@ class Outcome:
     cause: Cause = "candidate"
     """Of the error, where there is one."""
     halfway: tuple[Halfway, ...] = ()
-    """Scores at the rungs of epochs below."""
+    """Scores at the stages of epochs below."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class TrialRecord:
     epochs: int | None = None
     """Epochs trained, where it was halted before all of them."""
     halfway: tuple[Halfway, ...] = ()
-    """Scores at the rungs of epochs that it passed."""
+    """Scores at the stages of epochs that it passed."""
     reused_from: int | None = None
     """Number of the earlier trial of the same architecture whose result this is."""
     inherits: int | None = None

@@ -83,7 +83,7 @@ def compare(
     from nas.report.one_shot import comparison_png, comparison_table
     from nas.runs import open_run
     from nas.studies import at_common_rung, check_same_images, comparison, in_common, mean_scores
-    from nas.studies.comparison import METRICS
+    from nas.studies.comparison import COMPARED
 
     if len(runs) < 2 or len(set(runs)) < len(runs):
         raise UsageError("compare needs two or more different runs")
@@ -92,7 +92,7 @@ def compare(
     first = next(iter(opened.values()))
     objectives = first.config.parsed_objectives
     trained = in_common({name: one.records for name, one in opened.items()})
-    needed = (*METRICS, *(objective.name for objective in objectives))
+    needed = (*COMPARED, *(objective.name for objective in objectives))
     common = at_common_rung([(one.trials_folder, trained[name]) for name, one in opened.items()], needed)
     records = dict(zip(opened, common.runs, strict=True))
     rows = comparison(records, objectives, first.reference_point(objectives))

@@ -36,11 +36,11 @@ def curves_png(rows: Sequence[dict[str, Any]], panels: Sequence[tuple[str, str]]
 def agreement_png(rows: Sequence[dict[str, Any]], safe: float, title: str, note: str) -> bytes:
     """PNG of τ by epochs with its intervals: one panel for each metric, one colour for each sample.
 
-    `safe` is the τ that is drawn as a dashed line. Raises UsageError where `rows` have no rung of epochs.
+    `safe` is the τ that is drawn as a dashed line. Raises UsageError where `rows` have no stage of epochs.
     """
     rows = [row for row in rows if row["compared"] == "rung"]
     if not rows:
-        raise UsageError("no rung of epochs to draw: set search.halting.epochs or training.track_every_epoch=true")
+        raise UsageError("no stage of epochs to draw: set search.halting.epochs or training.track_every_epoch=true")
     from matplotlib.ticker import MaxNLocator
 
     names = list(dict.fromkeys(row["metric"] for row in rows))

@@ -1,4 +1,4 @@
-"""Who trains the candidates of a run: how many workers, what each gets, and the executor that runs them."""
+"""Where the candidates of a run are trained: how many workers, what each gets, and the executor that runs them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +18,7 @@ GPU_WORKERS = 4
 
 
 @dataclass(frozen=True)
-class Crew:
+class Workers:
     """Workers of a search."""
 
     workers: int
@@ -26,13 +26,13 @@ class Crew:
     """Of each worker."""
     device: str
     """Where they train; on the worker's own machine."""
-    hire: Callable[[TrialPlan], Executor]
+    make_executor: Callable[[TrialPlan], Executor]
     """Makes the executor of a plan."""
 
     @contextmanager
     def executor(self, plan: TrialPlan) -> Iterator[Executor]:
         """Executor of `plan`, closed at the end."""
-        with closing(self.hire(plan)) as executor:
+        with closing(self.make_executor(plan)) as executor:
             yield executor
 
 
@@ -58,30 +58,30 @@ def workers_and_threads(config: RunConfig) -> tuple[int, int]:
 
 
 @contextmanager
-def crew_of(config: RunConfig, warn: Warn = lambda _: None) -> Iterator[Crew]:
-    """Crew that `config` asks for; connects to the Ray cluster, or starts one, where it is to train there.
+def workers_of(config: RunConfig, warn: Warn = lambda _: None) -> Iterator[Workers]:
+    """Workers that `config` asks for; connects to the Ray cluster, or starts one, where it is to train there.
 
     `warn` gets what its workers cannot be given as usual.
     """
     if config.search.executor == "ray":
-        with _ray_crew(config) as crew:
-            yield crew
+        with _ray_workers(config) as found:
+            yield found
         return
     workers, threads = workers_and_threads(config)
     device = str(resolve_device(config.device))
 
-    def hire(plan: TrialPlan) -> Executor:
+    def make_executor(plan: TrialPlan) -> Executor:
         if config.search.executor == "in_process":
             claim_threads(threads)
             return InProcess(plan)
         timeout = config.search.trial_timeout
         return Processes(plan, workers=workers, threads=threads, timeout=timeout, device=device, warn=warn)
 
-    yield Crew(workers, threads, device, hire)
+    yield Workers(workers, threads, device, make_executor)
 
 
 @contextmanager
-def _ray_crew(config: RunConfig) -> Iterator[Crew]:
+def _ray_workers(config: RunConfig) -> Iterator[Workers]:
     from nas.runs.remote import RemotePlan
     from nas.workers.ray import RayTasks, cluster, share_out
 
@@ -94,7 +94,7 @@ def _ray_crew(config: RunConfig) -> Iterator[Crew]:
         wanted = None if search.workers == "auto" else search.workers
         share = share_out(nodes, wanted, search.trials, None if device == "cpu" else GPU_WORKERS)
 
-        def hire(plan: TrialPlan) -> Executor:
+        def make_executor(plan: TrialPlan) -> Executor:
             return RayTasks(RemotePlan(plan), share, timeout=search.trial_timeout, device=device)
 
-        yield Crew(share.workers, share.threads, device, hire)
+        yield Workers(share.workers, share.threads, device, make_executor)

@@ -101,7 +101,7 @@ class TrialPlan:
         return outcome
 
     def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:
-        """Outcome of training to the rung of epochs that is asked for, from the one that was `reached`."""
+        """Outcome of training to the stage of epochs that is asked for, from the one that was `reached`."""
         device, seed = torch.device(self.device), candidate.seed
         data = self.data.to(device)
         spec = self.space.spec(candidate.genotype)

@@ -16,7 +16,7 @@ WEIGHTS = "model.safetensors"
 """The network that was scored."""
 
 STATE = "state.safetensors"
-"""The training of a candidate that waits at a rung of epochs, or was halted there."""
+"""The training of a candidate that waits at a stage of epochs, or was halted there."""
 
 ERROR = "error.txt"
 """Traceback of the attempt that failed."""

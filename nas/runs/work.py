@@ -22,7 +22,7 @@ from nas.pareto import front_of
 from nas.runs.config import RunConfig, dump_config
 from nas.runs.folder import STUDY_ID, Run, front_in, open_run
 from nas.runs.needs import check_needs
-from nas.runs.placement import Crew, Warn, crew_of
+from nas.runs.placement import Warn, Workers, workers_of
 from nas.runs.plan import sweep_plan
 from nas.runs.problem import check_budget, make_problem, make_space
 from nas.runs.same import check_same_config
@@ -126,12 +126,12 @@ Work = Callable[[StudyFile, Executor], str]
 
 def _work(config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn) -> str:
     """Does what `planned` says of the problem. What it refuses leaves the folder as it was."""
-    with crew_of(config, warn) as crew:
-        return _work_of(crew, config, folder, planned, report, warn)
+    with workers_of(config, warn) as workers:
+        return _work_of(workers, config, folder, planned, report, warn)
 
 
 def _work_of(
-    crew: Crew, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn
+    workers: Workers, config: RunConfig, folder: Path, planned: Callable[[Problem], Work], report: Report, warn: Warn
 ) -> str:
     begun = open_run(folder).config if (folder / "config.yaml").exists() else None
     if begun is not None:
@@ -153,7 +153,7 @@ def _work_of(
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
         check_same_data(data, folder / "data.json")
-        log_environment(folder / "environment.json", crew.workers, crew.threads)
+        log_environment(folder / "environment.json", workers.workers, workers.threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
         sampler = partial(
@@ -161,11 +161,11 @@ def _work_of(
         )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
-            problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder,
+            problem.space, data, config.threat, config.training, config.evaluation, workers.device, run.trials_folder,
             None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
             trains=config.search.evaluator != "supernet", treatments=config.treatments,
         )  # fmt: skip
-        with study.guarded(), crew.executor(plan) as executor:
+        with study.guarded(), workers.executor(plan) as executor:
             return work(study, executor)
 
 

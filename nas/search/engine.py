@@ -19,8 +19,7 @@ from nas.base.seeding import derive_seed
 from nas.pareto import front_of, hypervolume
 from nas.search.draws import MAX_DRAWS, draws
 from nas.search.finished import is_trained
-from nas.search.halting import Rung as EpochRung
-from nas.search.halting import is_spared, violation_of
+from nas.search.halting import Stage, is_spared, violation_of
 from nas.search.limits import HALTED, constrained, regardless_of_trust
 from nas.search.parents import parent_of
 from nas.search.problem import Problem, Progress
@@ -87,10 +86,10 @@ class Search:
     """Trials in the executor, by number."""
     waiting: dict[str, list[tuple[optuna.Trial, Genotype]]] = field(default_factory=dict)
     """Trials whose architecture is in the executor right now, by key."""
-    epoch_rungs: dict[int, EpochRung] = field(default_factory=dict)
-    """Who has reached each rung of epochs."""
+    stages: dict[int, Stage] = field(default_factory=dict)
+    """Candidates that have reached each stage of epochs."""
     passed: set[tuple[int, int]] = field(default_factory=set)
-    """Trials, and rungs of epochs, that are in `epoch_rungs` already."""
+    """Trials, and stages of epochs, that are in `stages` already."""
     barren: int = 0
     failures: int = 0
     """In a row."""
@@ -132,12 +131,12 @@ class Search:
 
     def resume(self) -> None:
         """Takes up the finished and the unfinished trials of the study."""
-        self.epoch_rungs = {epochs: EpochRung(self.problem.objectives) for epochs in self.settings.halting.epochs}
-        for trial, record in self.study.half_told():
+        self.stages = {epochs: Stage(self.problem.objectives) for epochs in self.settings.halting.epochs}
+        for trial, record in self.study.half_finished():
             self.study.tell(trial, record, self._values(record))
         for record in self.study.records():
             self._remember(record)
-            self._pass_rungs(record)
+            self._pass_stages(record)
             self.barren = 0 if is_trained(record) else self.barren + 1
         self.spent_before = self.spent
         self.pending = self.study.pending()
@@ -163,7 +162,7 @@ class Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            first = self._epochs_after(self.study.passed_rung(trial))  # not judged again on a rung that it has left
+            first = self._epochs_after(self.study.passed_stage(trial))  # not judged again on a rung that it has left
             parent = self._parent(trial, genotype)
             self.executor.submit(
                 Candidate(
@@ -186,10 +185,10 @@ class Search:
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
         costs = self.problem.costs(genotype)
         record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
-        among_best = self._pass_rungs(record)
+        among_best = self._pass_stages(record)
         if outcome.epochs is not None and state is TrialState.COMPLETE:
             if among_best or is_spared(candidate.seed, self.settings.halting.spared):
-                self.study.pass_rung(trial, outcome.epochs)
+                self.study.pass_stage(trial, outcome.epochs)
                 return self.executor.submit(replace(candidate, epochs=self._epochs_after(outcome.epochs)))
             state = TrialState.HALTED
             record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
@@ -237,25 +236,25 @@ class Search:
         )
 
     def _epochs_after(self, epochs: int) -> int | None:
-        """Next rung of epochs; None after the last one: to the end."""
-        return next((rung for rung in self.settings.halting.epochs if rung > epochs), None)
+        """Next stage of epochs; None after the last one: to the end."""
+        return next((stage for stage in self.settings.halting.epochs if stage > epochs), None)
 
-    def _pass_rungs(self, record: TrialRecord) -> bool:
-        """Puts `record` on the rungs of epochs that it has newly reached; whether it is among the best of the last."""
+    def _pass_stages(self, record: TrialRecord) -> bool:
+        """Puts `record` on the stages of epochs that it has newly reached; whether it is among the best of the last."""
         among_best = True
         for passed in record.halfway if record.evaluation is not None and record.reused_from is None else ():
-            rung, place = self.epoch_rungs.get(passed.epochs), (record.number, passed.epochs)
-            if rung is not None and place not in self.passed:
+            stage, place = self.stages.get(passed.epochs), (record.number, passed.epochs)
+            if stage is not None and place not in self.passed:
                 self.passed.add(place)
                 assert record.evaluation is not None
                 scores: dict[str, Any] = dict(passed.scores)
                 reached = replace(record, evaluation=replace(record.evaluation, **scores), violations={})
                 there = constrained(reached, self.problem)
-                among_best = rung.add(regardless_of_trust(there), self.settings.halting.keep)
+                among_best = stage.add(regardless_of_trust(there), self.settings.halting.keep)
         return among_best
 
     def _next_rung(self, record: TrialRecord) -> Fidelity | None:
-        """Rung that `record` is to climb before it is told: the next one, where it would join the front."""
+        """Next attack rung for a candidate that would join the front, else None."""
         # A check that fails down here may pass where the attacks are stronger.
         record = regardless_of_trust(record)
         if record.evaluation is None or not record.is_feasible or record.evaluation.fidelity not in self.problem.rungs:

@@ -1,8 +1,8 @@
-"""Early halting: a candidate that falls behind at a rung of epochs is not trained to its end.
+"""Early halting: a candidate that falls behind at a stage of epochs is not trained to its end.
 
 Asynchronous successive halving for several objectives (Li 2020, ASHA; Schmucker 2021, multi-objective), in its
-stopping form: each candidate is judged the moment it reaches a rung, against those that reached it before, and never
-waits. Letters: P candidates at a rung, M objectives (all minimised).
+stopping form: each candidate is judged the moment it reaches a stage, against those that reached it before, and never
+waits. Letters: P candidates at a stage, M objectives (all minimised).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from nas.pareto.front import Array
 
 
 @dataclass
-class Rung:
+class Stage:
     """Candidates that have reached a number of epochs, with their scores there."""
 
     objectives: tuple[Metric, ...]
@@ -29,7 +29,7 @@ class Rung:
     """By how many each is dominated."""
 
     def add(self, record: TrialRecord, keep: float) -> bool:
-        """Takes up `record`; whether it is among the best `keep` of the rung.
+        """Takes up `record`; whether it is among the best `keep` of the stage.
 
         Best means dominated by fewest (Fonseca & Fleming 1993; by constrained domination: less violation is better),
         among equals the one in the least crowded place (Deb 2002). The first one always is.
@@ -78,6 +78,6 @@ def is_spared(seed: int, share: float) -> bool:
     return Random(derive_seed(seed, "spared")).random() < share
 
 
-def violation_of(epochs: int, rungs: Sequence[int]) -> float:
+def violation_of(epochs: int, stages: Sequence[int]) -> float:
     """Constraint violation of a candidate halted after `epochs`, in (0, 1]: less, the farther it came."""
-    return 1.0 - sum(rung < epochs for rung in rungs) / len(rungs) if rungs else 1.0
+    return 1.0 - sum(stage < epochs for stage in stages) / len(stages) if stages else 1.0

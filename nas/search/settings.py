@@ -10,7 +10,7 @@ from search_spaces.mobilenet_tiny import PRESETS
 
 
 class Halting(Settings):
-    """Rungs of epochs, and who goes on."""
+    """Stages of epochs, and who goes on."""
 
     epochs: tuple[int, ...] = Field((), max_length=20)
     """Epochs after which candidates are compared, rising; none: every candidate is trained to its end."""

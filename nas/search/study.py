@@ -129,16 +129,16 @@ class StudyFile:
         # The number is public, the id that Trial needs is not.
         return [optuna.Trial(self._study, frozen._trial_id) for frozen in running]
 
-    def half_told(self) -> list[tuple[optuna.Trial, TrialRecord]]:
+    def half_finished(self) -> list[tuple[optuna.Trial, TrialRecord]]:
         """Unfinished trials that have their record already, by number: the process ended while it told them."""
         found = [(trial, trial.user_attrs.get("record")) for trial in self.pending()]
         return [(trial, record_of(trial.number, data, self._place)) for trial, data in found if data is not None]
 
-    def pass_rung(self, trial: optuna.Trial, epochs: int) -> None:
+    def pass_stage(self, trial: optuna.Trial, epochs: int) -> None:
         """Notes that `trial` goes on beyond its rung of `epochs`."""
         trial.set_user_attr("passed", epochs)
 
-    def passed_rung(self, trial: optuna.Trial) -> int:
+    def passed_stage(self, trial: optuna.Trial) -> int:
         """Epochs of the highest rung that `trial` went on from; 0 where it did not."""
         return int(trial.user_attrs.get("passed", 0))
 
@@ -182,7 +182,7 @@ class StudyFile:
 
     def tell(self, trial: optuna.Trial, record: TrialRecord, values: Sequence[float] | None) -> None:
         """Finishes `trial` with `record`. Without `values` it is failed and no sampler learns from it."""
-        trial.set_user_attr("record", to_json(record))  # first: what follows cannot be replaced (see `half_told`)
+        trial.set_user_attr("record", to_json(record))  # first: what follows cannot be replaced (see `half_finished`)
         for name, violation in record.violations.items():
             if name not in trial.constraints:
                 trial.set_constraint(name, violation)

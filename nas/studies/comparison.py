@@ -16,7 +16,7 @@ from nas.pareto.luck import MIN_NETWORKS
 from nas.studies.kendall import Tau, drawn_times, percentiles, tau_of
 
 RESAMPLES = 2000
-METRICS = ("robust_accuracy", "natural_accuracy", "instability")
+COMPARED = ("robust_accuracy", "natural_accuracy", "instability")
 
 
 def comparison(
@@ -35,10 +35,10 @@ def comparison(
     common = list(baseline)
     rows: list[dict[str, Any]] = []
     for name, found in scores.items():
-        columns = {m: [found[key][m] for key in common] for m in (*METRICS, "params")}
+        columns = {m: [found[key][m] for key in common] for m in (*COMPARED, "params")}
         same = [r for r in runs[name] if r.genotype.key in baseline and _is_scored(r)]
         row: dict[str, Any] = {"run": name, "networks": len(common), "trainings": len(same)}
-        for metric in METRICS:
+        for metric in COMPARED:
             theirs = [baseline[key][metric] for key in common]
             row[metric] = fmean(columns[metric])
             row |= _difference(metric, np.array(columns[metric]) - np.array(theirs)) if name != first else {}
@@ -78,7 +78,7 @@ def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.genotype.key, []).append(record)
-    return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in METRICS}
+    return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in COMPARED}
             | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
 
 

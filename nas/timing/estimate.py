@@ -22,7 +22,7 @@ from nas.runs.placement import workers_and_threads
 from nas.search.problem import Problem
 from nas.search.start import first_genotypes, starts_of
 from nas.timing.bench import Workload, engine_speed, worker_pool
-from nas.timing.forecast import Course, forecast
+from nas.timing.forecast import ForecastTrial, forecast
 from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
 
@@ -125,7 +125,7 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     # Workers end at different times: on average each but one waits for half a candidate.
     total += mean * (workers - 1) / 2
     supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
-    whole = Course(problem.space.smallest(), config.training.epochs, ["attack"])
+    whole = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
     for one in measured:
         trained, scored = _images(config, data, whole)
         one["seconds"] = trained / one["training"] + scored / one["scoring"]
@@ -209,7 +209,7 @@ def _typical(macs: Sequence[int]) -> list[int]:
     return [order[0], order[len(macs) // 2], order[-1]]
 
 
-def _images(config: RunConfig, data: SearchData, course: Course) -> tuple[float, float]:
+def _images(config: RunConfig, data: SearchData, course: ForecastTrial) -> tuple[float, float]:
     """Images that a candidate trains on in all its epochs, and for which `evaluation.attack` takes as its scoring."""
     epochs = 0 if config.search.evaluator == "supernet" else course.epochs
     settings, classes = config.evaluation, data.num_classes

@@ -29,7 +29,7 @@ MOST = 64
 
 
 @dataclass
-class Course:
+class ForecastTrial:
     """A candidate that is trained."""
 
     genotype: Genotype
@@ -45,7 +45,7 @@ class Course:
     """Candidates that it stands for."""
 
 
-def forecast(problem: Problem, settings: SearchSettings) -> list[Course]:
+def forecast(problem: Problem, settings: SearchSettings) -> list[ForecastTrial]:
     """Candidates that a search of `problem` with `settings` would train, by number. Takes a second or two.
 
     Of Gaussian processes, which think for long, NSGA-II takes the place. Raises SearchStopped where nothing fits.
@@ -71,13 +71,13 @@ class _Rehearsal:
     """Trains nothing: notes what is asked for, and makes up scores."""
 
     def __init__(self, problem: Problem) -> None:
-        self.courses: dict[int, Course] = {}
+        self.courses: dict[int, ForecastTrial] = {}
         self._problem = problem
         ends = (problem.space.smallest(), problem.space.largest())
         self._low, self._high = (math.log(max(1, problem.costs(genotype).macs)) for genotype in ends)
 
     def __call__(self, candidate: Candidate) -> Outcome:
-        course = self.courses.setdefault(candidate.number, Course(candidate.genotype))
+        course = self.courses.setdefault(candidate.number, ForecastTrial(candidate.genotype))
         if candidate.fidelity == self._problem.rungs[0]:
             course.epochs = candidate.epochs or self._problem.epochs
         course.rungs.append(candidate.fidelity)

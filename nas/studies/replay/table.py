@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Training:
+class TabulatedTraining:
     """One training of a genotype."""
 
     scores: tuple[Mapping[str, float], ...]
@@ -33,11 +33,11 @@ class BenchTable:
 
     epochs: int
     """Epochs of every training."""
-    trainings: Mapping[str, tuple[Training, ...]]
+    trainings: Mapping[str, tuple[TabulatedTraining, ...]]
     """Trainings from different seeds, two at least, by the architecture's key."""
     metrics: tuple[str, ...]
 
-    def training(self, genotype: Genotype, draw: float) -> Training:
+    def training(self, genotype: Genotype, draw: float) -> TabulatedTraining:
         """The one of the trainings of `genotype` that `draw`, in [0, 1), falls on."""
         known = self.trainings[genotype.key]
         return known[int(draw * len(known))]
@@ -86,7 +86,7 @@ def read_table(path: Path, space: SearchSpace) -> BenchTable:
     if missing:
         raise UsageError(f"{path} has no column {missing[0]}: is it a table of another space than the config's?")
     metrics = _metrics(path, rows, names)
-    trainings: dict[str, list[Training]] = {}
+    trainings: dict[str, list[TabulatedTraining]] = {}
     for values, same in rows.groupby([*names, "seed"], sort=False):
         genotype = _genotype(path, space, dict(zip(names, values, strict=False)))
         trainings.setdefault(genotype.key, []).append(_training(path, genotype, same, metrics))
@@ -143,9 +143,9 @@ def _genotype(path: Path, space: SearchSpace, values: Mapping[str, Any]) -> Geno
     return space.genotype({name: options[name][value] for name, value in values.items()})
 
 
-def _training(path: Path, genotype: Genotype, rows: "pd.DataFrame", metrics: Sequence[str]) -> Training:
+def _training(path: Path, genotype: Genotype, rows: "pd.DataFrame", metrics: Sequence[str]) -> TabulatedTraining:
     ordered = rows.sort_values("epoch")
     if list(ordered["epoch"]) != list(range(1, len(ordered) + 1)):
         raise UsageError(f"{path}: epochs of {dict(genotype.values)} are {list(ordered['epoch'])}, not 1, 2, 3, …")
     scores = (dict(zip(metrics, map(float, row), strict=True)) for row in ordered[list(metrics)].to_numpy())
-    return Training(tuple(scores), float(ordered["seconds"].mean()))
+    return TabulatedTraining(tuple(scores), float(ordered["seconds"].mean()))

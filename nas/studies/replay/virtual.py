@@ -16,7 +16,7 @@ from nas.search.samplers import make_sampler
 from nas.search.samplers.prescreen import Foreknown
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile
-from nas.studies.replay.table import BenchTable, Training
+from nas.studies.replay.table import BenchTable, TabulatedTraining
 from nas.workers.local import Finished
 
 
@@ -85,7 +85,7 @@ class VirtualTime:
         """Forgets what was running."""
         self._running.clear()
 
-    def _training(self, candidate: Candidate) -> Training:
+    def _training(self, candidate: Candidate) -> TabulatedTraining:
         return self._table.training(candidate.genotype, _draw(candidate.seed))
 
 

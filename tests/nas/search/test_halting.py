@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nas.base.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
 from nas.pareto import METRICS, front_of
-from nas.search.halting import Rung, crowding, is_spared, violation_of
+from nas.search.halting import Stage, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial
 from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem
@@ -22,8 +22,8 @@ TOTAL = 9
 
 
 def rung_of(*points: tuple[float, int], keep: float = 0.5) -> list[bool]:
-    rung = Rung(OBJECTIVES)
-    return [rung.add(trial(n, params=params, robust=robust), keep) for n, (robust, params) in enumerate(points)]
+    stage = Stage(OBJECTIVES)
+    return [stage.add(trial(n, params=params, robust=robust), keep) for n, (robust, params) in enumerate(points)]
 
 
 def test_the_first_of_a_rung_goes_on_and_a_dominated_one_does_not() -> None:
@@ -43,20 +43,20 @@ def test_among_equals_the_least_crowded_goes_on() -> None:
 
 
 def test_a_candidate_beyond_a_limit_is_behind_all_within() -> None:
-    rung = Rung(OBJECTIVES)
-    assert rung.add(trial(0, robust=0.1), 0.5)
-    assert not rung.add(trial(1, robust=0.9, violations={"natural_accuracy >= 0.5": 0.2}), 0.5)
-    assert not rung.add(trial(2, robust=0.95, violations={"natural_accuracy >= 0.5": 0.3}), 0.5)
+    stage = Stage(OBJECTIVES)
+    assert stage.add(trial(0, robust=0.1), 0.5)
+    assert not stage.add(trial(1, robust=0.9, violations={"natural_accuracy >= 0.5": 0.2}), 0.5)
+    assert not stage.add(trial(2, robust=0.95, violations={"natural_accuracy >= 0.5": 0.3}), 0.5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=25))
 def test_dominance_counts_are_those_of_the_definition(points: list[tuple[int, int]]) -> None:
-    rung = Rung(OBJECTIVES)
+    stage = Stage(OBJECTIVES)
     for number, (robust, params) in enumerate(points):
-        rung.add(trial(number, params=params, robust=robust / 10), 0.5)
+        stage.add(trial(number, params=params, robust=robust / 10), 0.5)
     for index, (robust, params) in enumerate(points):
         dominating = [r >= robust and p <= params and (r, p) != (robust, params) for r, p in points]
-        assert rung.worse_than[index] == sum(dominating)
+        assert stage.worse_than[index] == sum(dominating)
 
 
 def test_crowding_is_debs() -> None:
@@ -186,7 +186,7 @@ def test_a_candidate_that_was_sent_on_is_not_halted_on_the_rung_that_it_left(tmp
                 assert record.epochs >= (asked[record.number] or TOTAL), f"killed after {limit} parts"
 
 
-def test_a_trial_half_told_is_told_as_it_was_meant_although_others_are_told_before_it(tmp_path: Path) -> None:
+def test_a_trial_half_finished_is_told_as_it_was_meant_although_others_are_told_before_it(tmp_path: Path) -> None:
     """A constraint that the study has cannot be replaced: deciding anew would leave the study of two minds."""
     problem, chosen, evaluate = toy_problem(), halted_settings(16), Stored()
     whole = search(tmp_path / "whole", problem, chosen, executor=Batched(evaluate, 6)).records

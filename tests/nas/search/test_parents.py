@@ -93,7 +93,7 @@ def test_without_the_setting_nobody_inherits_and_the_study_is_as_before(tmp_path
 
 @dataclass
 class InParts(ToyEvaluate):
-    """Stops at the rung of epochs that is asked for, with the scores of the whole training."""
+    """Stops at the stage of epochs that is asked for, with the scores of the whole training."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         found = super().__call__(candidate).evaluation

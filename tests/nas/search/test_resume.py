@@ -145,14 +145,17 @@ def test_a_journal_cut_anywhere_is_taken_up_again(tmp_path: Path, journal: tuple
     for cut in _cuts(content, 60):
         path.write_bytes(content[:cut])
         study = open_study(path, PROBLEM, SHORT)
-        kept, half_told = study.records(), [record for _, record in study.half_told()]
+        kept, half_finished = study.records(), [record for _, record in study.half_finished()]
         assert kept == uninterrupted.records[: len(kept)], f"cut at byte {cut}"
         assert previous <= len(kept) <= previous + 1, f"cut at byte {cut} lost more than the unfinished trial"
         previous = len(kept)
         result = search(path, PROBLEM, SHORT)
         assert result.records[: len(kept)] == kept, f"cut at byte {cut} changed a finished trial"
-        assert half_told in ([], [uninterrupted.records[len(kept)]] if len(kept) < len(uninterrupted.records) else [])
-        finished = {r.genotype.key for r in (*kept, *half_told) if r.state is not TrialState.REJECTED}
+        assert half_finished in (
+            [],
+            [uninterrupted.records[len(kept)]] if len(kept) < len(uninterrupted.records) else [],
+        )
+        finished = {r.genotype.key for r in (*kept, *half_finished) if r.state is not TrialState.REJECTED}
         trained = [candidate.genotype.key for candidate in result.trained]
         assert finished.isdisjoint(trained), f"cut at byte {cut} trained a finished architecture again"
         assert len(finished) + len(set(trained)) == len(finished) + len(trained) == SHORT.trials, f"cut at byte {cut}"

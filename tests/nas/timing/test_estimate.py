@@ -18,7 +18,7 @@ from nas.search.settings import SearchSettings
 from nas.timing import estimate
 from nas.timing.bench import Speed, Workload, _once, engine_speed
 from nas.timing.estimate import coverage, retraining_time, search_time
-from nas.timing.forecast import Course
+from nas.timing.forecast import ForecastTrial
 from tests.conftest import ROOT
 from tests.tiny_run import nas, write_config
 
@@ -34,10 +34,10 @@ def _quick(workload: Workload) -> Speed:
     return _once(engine_speed, dataclasses.replace(workload, seconds=0.01))
 
 
-def _whole(problem: Problem, settings: SearchSettings) -> list[Course]:
+def _whole(problem: Problem, settings: SearchSettings) -> list[ForecastTrial]:
     """Random candidates, each trained to the end and scored under `evaluation.attack` alone."""
     rng = Random(0)
-    return [Course(problem.space.sample(rng), problem.epochs, ["attack"]) for _ in range(settings.trials)]
+    return [ForecastTrial(problem.space.sample(rng), problem.epochs, ["attack"]) for _ in range(settings.trials)]
 
 
 @pytest.fixture
@@ -130,7 +130,10 @@ def test_the_time_is_that_of_the_candidates_that_a_search_would_train(
     data = load_search_data(config.data)
     pools(slower_by_macs)
     space = make_problem(config, data).space
-    small, large = Course(space.smallest(), 2, ["attack"], weight=3), Course(space.largest(), 5, ["attack", "attack"])
+    small, large = (
+        ForecastTrial(space.smallest(), 2, ["attack"], weight=3),
+        ForecastTrial(space.largest(), 5, ["attack", "attack"]),
+    )
     large.is_on_front = True
     monkeypatch.setattr(estimate, "forecast", lambda *_: [small, large])
     macs = [count_costs(space.spec(one.genotype), Deployment()).macs for one in (small, large)]
