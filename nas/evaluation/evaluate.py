@@ -187,8 +187,7 @@ class _Scoring:
     def _run(self, attack: Attack, x: Tensor, y: Tensor) -> AttackResult:
         result = attack.run(self.view, x, y, self.threat, self.generator)
         x_adv = result.adversarial
-        excess = (self.threat.distance(x_adv, x) - self.threat.epsilon).nan_to_num(torch.inf)
-        outside = torch.maximum(-x_adv, x_adv - 1).nan_to_num(torch.inf)
+        excess, outside = self.threat.excess(x_adv, x), self.threat.outside(x_adv)
         self.excess, self.outside = max(self.excess, float(excess.max())), max(self.outside, float(outside.max()))
         return result
 

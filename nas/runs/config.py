@@ -148,7 +148,7 @@ class RunConfig(Settings):
         training = (self.training.attack, self.retrain.attack, self.supernet.attack)
         for attack in (*training, *scoring):
             step_size = getattr(attack, "step_size", None) or 0.0
-            if self.threat.norm == "linf" and step_size > 1:
+            if self.threat.norm == "linf" and step_size > self.threat.high - self.threat.low:
                 raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
         return self
 
