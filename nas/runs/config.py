@@ -348,7 +348,8 @@ def _fields_at(loc: Sequence[str | int]) -> list[str]:
             if isinstance(key, int):
                 following += [node.get("items", {}), *node.get("prefixItems", [])]
             else:
-                following.append(node.get("properties", {}).get(key, {}))
+                named, entries = node.get("properties", {}), node.get("patternProperties", {})
+                following += [named[key]] if key in named else entries.values()
         nodes = [resolved for node in following for resolved in _resolve(node, schema)]
     return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
 
