@@ -15,7 +15,7 @@ from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import LOSSES, Loss, misclassified, targeted_dlr
 from nas.attacks.result import AttackResult, Progress
 from nas.attacks.settings import Apgd
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
@@ -24,7 +24,7 @@ def run(
     network: nn.Module | View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
 ) -> AttackResult:
     """What several rounds of Auto-PGD found; a round is a restart, or a restart towards one target.
@@ -39,7 +39,7 @@ def run(
     climb = partial(auto_pgd, view, partial(_loss, settings), threat, steps=settings.steps, rho=settings.rho)
     for rank in range(1, targets + 1):
         for _ in range(settings.restarts):
-            start = border_start(x, threat, generator)
+            start = threat.border(x, generator)
             rows = progress.standing()
             if not len(rows):
                 return progress.result()
@@ -50,19 +50,6 @@ def run(
 
 def _loss(settings: Apgd, targets: Tensor) -> Loss:
     return targeted_dlr(targets) if settings.loss == "targeted_dlr" else LOSSES[settings.loss]
-
-
-def border_start(x: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
-    """Random points (N, C, H, W) on the border of each ball, then clipped to [0, 1].
-
-    linf: a uniform draw scaled until its largest pixel reaches ε; l2: a direction uniform on the sphere.
-    """
-    if threat.norm == "l2":
-        noise = threat.direction(torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator))
-    else:
-        noise = 2 * torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator) - 1
-        noise = noise / (noise.abs().amax(dim=(1, 2, 3), keepdim=True) + 1e-12)
-    return (x + threat.epsilon * noise).clamp(0, 1)
 
 
 MOMENTUM = 0.75
@@ -102,7 +89,7 @@ class _Course:
 def auto_pgd(
     view: View,
     loss_of: Callable[[Tensor], Loss],
-    threat: ThreatModel,
+    threat: Threat,
     x: Tensor,
     labels: Tensor,
     targets: Tensor,
@@ -131,7 +118,7 @@ def auto_pgd(
     row = torch.arange(len(x), device=x.device)
     loss, gradient, stands = look(row, start, labels, targets)
     highest = torch.full_like(loss, torch.inf)
-    step_size = torch.full_like(x[:, :1, :1, :1], 2 * threat.epsilon)
+    step_size = x.new_full((len(x), *(1,) * (x.ndim - 1)), 2 * threat.epsilon)
     # The first step's loss is compared with 0, as in the authors' code; the paper would compare it with the start's.
     zeros = torch.zeros_like(loss)
     course = _Course(
@@ -159,7 +146,7 @@ def auto_pgd(
     return points, highest, fooled, stuck
 
 
-def _move_(course: _Course, threat: ThreatModel, share: float) -> None:
+def _move_(course: _Course, threat: Threat, share: float) -> None:
     """One projected step; `share` of it follows the gradient, the rest the move before."""
     stepped = threat.project(course.point + course.step_size * threat.direction(course.gradient), course.x)
     moved = course.point + (stepped - course.point) * share + (course.point - course.previous) * (1 - share)
@@ -188,4 +175,4 @@ def _check_(course: _Course, enough: float) -> None:
 
 
 def _where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    return torch.where(mask[:, None, None, None], yes, no)
+    return torch.where(mask.view(-1, *(1,) * (yes.ndim - 1)), yes, no)

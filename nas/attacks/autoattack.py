@@ -18,7 +18,7 @@ from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import cross_entropy_slope, margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
 from nas.attacks.settings import AutoAttack, Square
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.base.errors import UsageError
 from nas.base.packages import check_installed
 from nas.networks.view import View, view_of
@@ -32,7 +32,7 @@ def run(
     network: nn.Module | View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
 ) -> AttackResult:
     """The first of the four attacks' points that fooled the network, or the image itself.
@@ -40,14 +40,19 @@ def run(
     `generator` gives the seed; the global random states are as before after the run. Noise is drawn for the
     standing images only, as in the authors' code, so it depends on which images share the batch. `stuck` is
     judged by the gradient of the cross-entropy at the image. For l2 and the few image sizes that their Square
-    cannot tile (below 5, 14, 24 pixels, …), ours takes its place. Raises UsageError where `pyautoattack` is missing
-    or the network has fewer than 4 classes.
+    cannot tile (below 5, 14, 24 pixels, …), ours takes its place. Raises UsageError where `pyautoattack` is missing,
+    the network has fewer than 4 classes or the threat has other bounds than [0, 1].
     """
+    if (threat.low, threat.high) != (0, 1):
+        raise UsageError(
+            f"AutoAttack's reference code knows points in [0, 1] only, the threat has [{threat.low:g}, "
+            f"{threat.high:g}]; use the attacks apgd (loss: cross_entropy and loss: margin) and square instead"
+        )
     view = view_of(network)
     seed = int(torch.randint(2**31 - 1, (1,), device=generator.device, generator=generator))
     progress = Progress(view, x, labels)
     attacks = _attacks(settings, view, progress.clean_logits.shape[1], threat, x.device, seed)
-    if threat.norm == "l2" and not _their_tiles_fit(*x.shape[2:]):
+    if threat.norm == "l2" and not _their_tiles_fit(*x.shape[2:]):  # their linf Square lays no tiles
         square = Square(queries=settings.queries)
         attacks[-1] = lambda x, labels: square.run(view, x, labels, threat, generator).adversarial
     if len(rows := progress.standing()):
@@ -67,7 +72,7 @@ def run(
 
 
 def _attacks(
-    settings: AutoAttack, view: View, num_classes: int, threat: ThreatModel, device: torch.device, seed: int
+    settings: AutoAttack, view: View, num_classes: int, threat: Threat, device: torch.device, seed: int
 ) -> list[Perturb]:
     """The four attacks of the standard version with its parameters."""
     if num_classes < 4:

@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from nas.attacks.gradient import projected_gradient, watched_gradient
 from nas.attacks.losses import LOSSES, misclassified
 from nas.attacks.result import AttackResult
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
-def run(network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel) -> AttackResult:
+def run(network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat) -> AttackResult:
     """The adversarial images and whether they (or the clean ones) are misclassified. Uses no chance."""
     view = view_of(network)
     gradient, clean, stuck = watched_gradient(view, labels, LOSSES["cross_entropy"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nas.attacks.losses import Loss, misclassified
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View
 
 
@@ -17,7 +17,7 @@ def projected_gradient(
     gradient: Callable[[Tensor], Tensor],
     x: Tensor,
     start: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     *,
     steps: int,
     step_size: float,

@@ -1,12 +1,15 @@
 """Random noise: the weakest attack there is. One that is based on gradients and does worse is broken."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from nas.attacks.balls import NormName
 from nas.attacks.losses import margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
 from nas.attacks.settings import Noise
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
@@ -15,15 +18,15 @@ def run(
     network: nn.Module | View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
 ) -> AttackResult:
     """The first point of each image that fooled the network, or the one of largest margin."""
     view = view_of(network)
     progress = Progress(view, x, labels)
+    kinds = POINTS[threat.norm]
     for draw in range(settings.draws):
-        corner = threat.norm == "linf" and draw % 2 == 1
-        points = _corners(x, threat, generator) if corner else threat.random_start(x, generator)
+        points = kinds[draw % len(kinds)](x, threat, generator)
         rows = progress.standing()
         if not len(rows):
             break
@@ -33,7 +36,19 @@ def run(
     return progress.result()
 
 
-def _corners(x: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
-    """Points x ± ε with a random sign for each pixel, clipped to [0, 1]."""
+def _inside(x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+    """Points drawn uniformly from each ball."""
+    return threat.start(x, generator)
+
+
+def _corners(x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
+    """Points x ± ε with a random sign for each pixel, clipped to the domain."""
     signs = torch.empty_like(x).uniform_(-1, 1, generator=generator).sign()
-    return (x + threat.epsilon * signs).clamp(0, 1)
+    return (x + threat.epsilon * signs).clamp(threat.low, threat.high)
+
+
+POINTS: dict[NormName, tuple[Callable[[Tensor, Threat, torch.Generator], Tensor], ...]] = {
+    "linf": (_inside, _corners),
+    "l2": (_inside,),
+}
+"""Kinds of points that are tried in turn, by norm; an l2 ball has no corners."""

@@ -10,7 +10,7 @@ from nas.attacks.gradient import projected_gradient, watched_gradient
 from nas.attacks.losses import LOSSES, misclassified
 from nas.attacks.result import AttackResult
 from nas.attacks.settings import Pgd
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
@@ -19,7 +19,7 @@ def run(
     network: nn.Module | View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
 ) -> AttackResult:
     """Last iterates, and whether any iterate of any restart (starts included) fooled the network.
@@ -30,10 +30,10 @@ def run(
     """
     view = view_of(network)
     attack = partial(_once, settings, view, threat)
-    noise = threat.random_start(x, generator)
+    noise = threat.start(x, generator)
     last, highest, fooled, stuck = in_chunks(view, attack, x, labels, noise)
     for _ in range(settings.restarts - 1):
-        noise = threat.random_start(x, generator)
+        noise = threat.start(x, generator)
         standing = (~fooled).nonzero().flatten()
         if not len(standing):
             break
@@ -46,7 +46,7 @@ def run(
 
 
 def _once(
-    settings: Pgd, view: View, threat: ThreatModel, x: Tensor, labels: Tensor, start: Tensor
+    settings: Pgd, view: View, threat: Threat, x: Tensor, labels: Tensor, start: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One restart: last iterates, their loss, whether any iterate is misclassified, or stuck."""
     ascended = LOSSES[settings.loss]

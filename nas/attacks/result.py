@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nas.attacks.chunks import in_chunks
 from nas.attacks.losses import misclassified
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View
 
 
@@ -36,15 +36,15 @@ class AttackResult:
 class Attack(Protocol):
     """Settings of an attack that can run it."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records; JSON."""
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """Attack on images `x` (N, C, H, W); `network` is seen in eval mode and not changed, `generator` advances."""
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """How far its points can lie from where it starts, in units of the ball's diameter; below 1 it is too weak."""
 
     def passes(self, num_classes: int) -> float:

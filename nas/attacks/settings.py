@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.base.settings import Ratio, Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FORWARD = 1 / 3
 
 
 class Pgd(Settings):
-    """Restarts of PGD from uniform starts inside the ball and [0, 1]; network in eval mode."""
+    """Restarts of PGD from uniform starts inside the ball and the domain; network in eval mode."""
 
     name: Literal["pgd"] = "pgd"
     steps: int = Field(20, ge=1, le=10_000)
@@ -40,20 +40,20 @@ class Pgd(Settings):
     loss: LossName = "cross_entropy"
     """What is ascended; margin and dlr do not fade where the network is confident."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         convention = f"uniform start, {self.loss.replace('_', '-')}, robust only if no iterate fools"
         return {**self.model_dump(), "step_size": self.step_size_for(threat), "convention": convention}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.pgd.run."""
         from nas.attacks.pgd import run
 
         return run(self, network, x, labels, threat, generator)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Longest way the steps of one restart can go, in units of the ball's diameter."""
         return self.steps * self.step_size_for(threat) / (2 * threat.epsilon)
 
@@ -61,7 +61,7 @@ class Pgd(Settings):
         """Work on one image that stands to the end, in passes forward and backward."""
         return self.restarts * (self.steps + FORWARD)
 
-    def step_size_for(self, threat: ThreatModel) -> float:
+    def step_size_for(self, threat: Threat) -> float:
         """Length of a step in pixel units."""
         return threat.epsilon * max(1 / 4, 2.5 / self.steps) if self.step_size is None else self.step_size
 
@@ -71,19 +71,19 @@ class Fgsm(Settings):
 
     name: Literal["fgsm"] = "fgsm"
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         return {"name": self.name, "step_size": threat.epsilon, "convention": "clean start, cross-entropy"}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.fgsm.run."""
         from nas.attacks.fgsm import run
 
         return run(network, x, labels, threat)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Always 1: the step goes from the centre to the border."""
         return 1.0
 
@@ -107,21 +107,21 @@ class Apgd(Settings):
     rho: float = Field(0.75, gt=0, lt=1)
     """A step halves where fewer than this share of the steps since the last check raised the loss."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         ignored = set() if self.loss == "targeted_dlr" else {"targets"}
         convention = "start on the border, survivors only, halving steps, robust only if no iterate fools"
         return {**self.model_dump(exclude=ignored), "step_size": 2 * threat.epsilon, "convention": convention}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.apgd.run."""
         from nas.attacks.apgd import run
 
         return run(self, network, x, labels, threat, generator)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Always 1: the first step is as long as the ball is wide."""
         return 1.0
 
@@ -142,19 +142,19 @@ class Square(Settings):
     restarts: int = Field(1, ge=1, le=1000)
     """Number of starts."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         return {**self.model_dump(), "convention": "margin, schedule not rescaled, robust only if no query fools"}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.square.run."""
         from nas.attacks.square import run
 
         return run(self, network, x, labels, threat, generator)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Always 1: squares lie on the border of the ball and cross it at once."""
         return 1.0
 
@@ -170,20 +170,20 @@ class Noise(Settings):
     draws: int = Field(10, ge=1, le=1_000_000)
     """Points tried for each image; for linf every second one is a random corner of the ball."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         corners = ", every second one a corner" if threat.norm == "linf" else ""
         return {**self.model_dump(), "convention": f"uniform in the ball{corners}, robust only if no point fools"}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.noise.run."""
         from nas.attacks.noise import run
 
         return run(self, network, x, labels, threat, generator)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Always 1: any point of the ball can be drawn."""
         return 1.0
 
@@ -202,21 +202,21 @@ class AutoAttack(Settings):
     queries: int = Field(5000, ge=1, le=1_000_000)
     """Queries of Square; 5000 in the standard version."""
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         standard = (self.steps, self.queries) == (100, 5000)
         convention = "APGD-CE, APGD-T, FAB-T, Square on survivors, " + ("" if standard else "NOT ") + "as published"
         return {**self.model_dump(), "convention": convention}
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """See nas.attacks.autoattack.run."""
         from nas.attacks.autoattack import run
 
         return run(self, network, x, labels, threat, generator)
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """Always 1: the first step of APGD is as long as the ball is wide."""
         return 1.0
 

@@ -3,16 +3,18 @@
 Letters: N images, C channels, H × W pixels.
 """
 
+from collections.abc import Callable
 from functools import cache
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
 
+from nas.attacks.balls import NormName
 from nas.attacks.losses import margin, misclassified
 from nas.attacks.result import AttackResult, Progress, chunked_logits
 from nas.attacks.settings import Square
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
@@ -21,7 +23,7 @@ def run(
     network: nn.Module | View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
 ) -> AttackResult:
     """The first query of each image that fooled the network, or the point of largest margin.
@@ -41,13 +43,13 @@ def _search(
     view: View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     generator: torch.Generator,
     progress: Progress,
 ) -> None:
     """One restart; writes what it finds into `progress`."""
-    epsilon, flat = threat.epsilon, threat.norm == "linf"
-    start = _stripes(x, epsilon, generator) if flat else _tiles(x, epsilon, generator)
+    first, proposal = MOVES[threat.norm]
+    start = first(x, threat, generator)
     rows = progress.standing()
     x, labels, best = x[rows], labels[rows], start[rows]
     highest = torch.full(rows.shape, -torch.inf, device=x.device)
@@ -56,10 +58,8 @@ def _search(
             return
         if query == 0:
             point = best
-        elif flat:
-            point = _new_square(x, best, epsilon, _size(settings, x, query - 1), generator)
         else:
-            point = _new_bump(x, best, epsilon, _size(settings, x, query - 1), generator, rows, len(start))
+            point = proposal(x, best, threat, _size(settings, x, query - 1), generator, rows, len(start))
         logits = chunked_logits(view, point)
         loss, fell = margin(logits, labels), misclassified(logits, labels)
         better = loss > highest
@@ -97,25 +97,28 @@ def _corner(chance: Tensor, height: int, width: int, side: int) -> tuple[int, in
     return top, left
 
 
-def _stripes(x: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+def _stripes(x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
     """First points for linf: vertical stripes of ±ε, one pixel wide, for each channel."""
     count, channels, _, width = x.shape
     signs = _signs(_chance(x, count * channels * width, generator)).view(count, channels, 1, width)
-    return (x + epsilon * signs.to(x.dtype)).clamp(0, 1)
+    return (x + threat.epsilon * signs.to(x.dtype)).clamp(threat.low, threat.high)
 
 
-def _new_square(x: Tensor, best: Tensor, epsilon: float, size: float, generator: torch.Generator) -> Tensor:
-    """Proposal for linf: one square set to −ε or ε in every channel."""
+def _new_square(
+    x: Tensor, best: Tensor, threat: Threat, size: float, generator: torch.Generator, rows: Tensor, count: int
+) -> Tensor:
+    """Proposal for linf: one square, the same for all images, set to −ε or ε in every channel."""
     _, channels, height, width = x.shape
+    epsilon = threat.epsilon
     side = min(max(round(size), 1), height, width)
     chance = _chance(x, 2 + channels, generator)
     top, left = _corner(chance[:2], height, width, side)
     change = torch.zeros_like(x[0])
     change[:, top : top + side, left : left + side] = 2 * epsilon * _signs(chance[2:])[:, None, None].to(x.dtype)
-    return torch.minimum(torch.maximum(best + change, x - epsilon), x + epsilon).clamp(0, 1)
+    return torch.minimum(torch.maximum(best + change, x - epsilon), x + epsilon).clamp(threat.low, threat.high)
 
 
-def _tiles(x: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+def _tiles(x: Tensor, threat: Threat, generator: torch.Generator) -> Tensor:
     """First points for l2: the image in tiles of about a fifth of its height, each with a bump of random sign."""
     count, channels, height, width = x.shape
     side = max(height // 5, 1)
@@ -127,11 +130,11 @@ def _tiles(x: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
             tile = delta[..., top : top + side, left : left + side]  # cut off where it leaves the image
             bump = _oriented_bump(side, chance[0], x)[: tile.shape[2], : tile.shape[3]]
             tile += bump * _signs(chance[1:]).view(count, channels, 1, 1).to(x.dtype)
-    return _on_sphere(x, delta, epsilon)
+    return _on_sphere(x, delta, threat)
 
 
 def _new_bump(
-    x: Tensor, best: Tensor, epsilon: float, size: float, generator: torch.Generator, rows: Tensor, count: int
+    x: Tensor, best: Tensor, threat: Threat, size: float, generator: torch.Generator, rows: Tensor, count: int
 ) -> Tensor:
     """Proposal for l2: the perturbation of one window is wiped out, and what it had of ε² goes to another.
 
@@ -149,18 +152,25 @@ def _new_bump(
     window = delta[..., top : top + side, left : left + side]
     top_2, left_2 = _corner(chance[2:4], height, width, side)
     taken[top_2 : top_2 + side, left_2 : left_2 + side] = 1
-    unspent = (epsilon**2 - _norm(delta, (1, 2, 3)) ** 2).clamp_min(0) / channels
+    unspent = (threat.epsilon**2 - _norm(delta, (1, 2, 3)) ** 2).clamp_min(0) / channels
     budget = (unspent + _norm(delta * torch.maximum(given, taken), (2, 3)) ** 2).sqrt()
     bump = _oriented_bump(side, chance[4], x) * signs + window / (_norm(window, (2, 3)) + 1e-12)
     bump = bump / (_norm(bump, (2, 3)) + 1e-12) * budget
     delta = delta * (1 - taken)
     delta[..., top : top + side, left : left + side] = bump
-    return _on_sphere(x, delta, epsilon)
+    return _on_sphere(x, delta, threat)
 
 
-def _on_sphere(x: Tensor, delta: Tensor, epsilon: float) -> Tensor:
-    """The points x + ε δ / ‖δ‖, clipped to [0, 1]."""
-    return (x + delta / (_norm(delta, (1, 2, 3)) + 1e-12) * epsilon).clamp(0, 1)
+def _on_sphere(x: Tensor, delta: Tensor, threat: Threat) -> Tensor:
+    """The points x + ε δ / ‖δ‖, clipped to the domain."""
+    return (x + delta / (_norm(delta, (1, 2, 3)) + 1e-12) * threat.epsilon).clamp(threat.low, threat.high)
+
+
+MOVES: dict[NormName, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "linf": (_stripes, _new_square),
+    "l2": (_tiles, _new_bump),
+}
+"""First points of (x, threat, generator), and proposals of (x, best, threat, size, generator, rows, count), by norm."""
 
 
 def _norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:

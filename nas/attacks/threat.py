@@ -1,16 +1,19 @@
-"""What the adversary may do: perturbations of bounded norm, in pixel units, on pixels in [0, 1].
+"""What the adversary may do: `Threat`, which an attack asks for starts, steps and projections, and its settings.
 
-Letters: N images, C channels, H × W pixels.
+Epsilon is measured where the adversary acts: in pixel units for `ThreatModel`, the threat of a config; elsewhere a
+ball of nas/attacks/balls.py with bounds of its own is the threat (of a latent code, say, together with
+nas/networks/through.py). Letters: N points of shape (N, …), for images (N, C, H, W).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from nas.attacks.balls import BALLS, HIGH, LOW, NormName
 from nas.base.errors import UsageError
 from nas.base.settings import Ratio, Settings, ratio_text
 
@@ -19,10 +22,60 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class ThreatModel(Settings):
-    """A ball around each image, intersected with [0, 1]."""
+class Threat(Protocol):
+    """A ball around each point, intersected with the domain: all points with coordinates in [low, high]."""
 
-    norm: Literal["linf", "l2"] = "linf"
+    @property
+    def norm(self) -> NormName:
+        """Name of the norm, a key of BALLS; attacks that differ by norm look themselves up by it."""
+
+    @property
+    def epsilon(self) -> float:
+        """Radius, in the unit of the coordinates."""
+
+    @property
+    def low(self) -> float:
+        """Smallest coordinate of the domain."""
+
+    @property
+    def high(self) -> float:
+        """Largest coordinate of the domain."""
+
+    def start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Points drawn uniformly from each ball, then clipped to the domain."""
+
+    def border(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Random points on the border of each ball, then clipped to the domain."""
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Step of norm 1 that ascends fastest to first order.
+
+        A gradient of zero gives a step of zero, and so does every coordinate whose gradient is not finite.
+        """
+
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        """Nearest points to `z` in the ball around `x`, then clipped to the domain (which stays inside)."""
+
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        """Norm of each perturbation, shape (N,)."""
+
+    def excess(self, z: Tensor, x: Tensor) -> Tensor:
+        """Distance minus epsilon, shape (N,): positive beyond the ball, inf where it is NaN."""
+
+    def outside(self, z: Tensor) -> Tensor:
+        """Distance of every coordinate from the domain, shape (N, …): negative inside, inf where it is NaN."""
+
+    def diameter(self, shape: Sequence[int]) -> float:
+        """Largest distance of two points of the domain."""
+
+
+class ThreatModel(Settings):
+    """A ball around each image, intersected with [0, 1]: the threat whose coordinates are pixels."""
+
+    low: ClassVar[float] = LOW
+    high: ClassVar[float] = HIGH
+
+    norm: NormName = "linf"
     """Norm of the perturbation over all pixels of an image."""
     epsilon: Ratio = Field(gt=0)
     """Radius in pixel units (1 = black to white); may be written 8/255. At most the diameter of [0, 1] in this norm."""
@@ -30,66 +83,67 @@ class ThreatModel(Settings):
     @field_validator("epsilon")
     @classmethod
     def _inside_the_box(cls, value: float, info: ValidationInfo) -> float:
-        if info.data.get("norm") == "linf" and value > 1:
+        if info.data.get("norm") == "linf" and value > HIGH - LOW:
             raise ValueError(out_of_box(value))
         return value
 
-    def check_fits(self, input_shape: Sequence[int]) -> None:
-        """Raises UsageError where epsilon exceeds the diameter of all images of `input_shape` (C, H, W)."""
-        diameter = 1.0 if self.norm == "linf" else math.prod(input_shape) ** 0.5
+    def check_fits(self, input_shape: Sequence[int], field: str = "threat") -> None:
+        """Raises UsageError where epsilon exceeds the diameter of all images of `input_shape` (C, H, W).
+
+        `field` of the config is named in the message.
+        """
+        diameter = self.diameter(input_shape)
         if self.epsilon > diameter:
-            raise UsageError(f"threat.epsilon: {out_of_box(self.epsilon, diameter)} [{self.norm}]")
+            raise UsageError(f"{field}.epsilon: {out_of_box(self.epsilon, diameter)} [{self.norm}]")
 
     def __str__(self) -> str:
         return f"{self.norm} ε = {ratio_text(self.epsilon)}"
 
-    def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
-        import torch
+    @property
+    def ball(self) -> Threat:
+        """The ball of these settings, which does all that follows."""
+        return _ball(self.norm, self.epsilon)
 
-        if self.norm == "linf":
-            uniform = torch.empty_like(x).uniform_(-1, 1, generator=generator)
-            return (x + self.epsilon * uniform).clamp(0, 1)
-        direction = self.direction(torch.empty_like(x).normal_(generator=generator))
-        radius = torch.rand(len(x), 1, 1, 1, device=x.device, generator=generator) ** (1 / x[0].numel())
-        return (x + self.epsilon * radius * direction).clamp(0, 1)
+    def start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        return self.ball.start(x, generator)
+
+    def border(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Random points on the border of each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        return self.ball.border(x, generator)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Step of norm 1 that ascends fastest to first order: sign for linf, unit vector for l2.
+        """Step of norm 1 that ascends fastest to first order: sign for linf, unit vector for l2."""
+        return self.ball.direction(gradient)
 
-        A gradient of zero gives a step of zero, and so does every pixel whose gradient is not finite.
-        """
-        gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
-        if self.norm == "linf":
-            return gradient.sign()
-        # Scaled first: the squares of very small or very large gradients leave the range of float32.
-        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(_TINY)
-        return scaled / _norms(scaled, 2).clamp_min(_TINY)
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        """Nearest points to `z` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
+        return self.ball.project(z, x)
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Nearest points to `x_adv` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
-        if self.norm == "linf":
-            return x_adv.maximum(x - self.epsilon).minimum(x + self.epsilon).clamp(0, 1)
-        delta = x_adv - x
-        return (x + delta * (self.epsilon / _norms(delta, 2).clamp_min(_TINY)).clamp(max=1)).clamp(0, 1)
-
-    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """Norm of each perturbation, shape (N,)."""
-        return _norms(x_adv - x, math.inf if self.norm == "linf" else 2).flatten()
+        return self.ball.distance(z, x)
+
+    def excess(self, z: Tensor, x: Tensor) -> Tensor:
+        """Distance minus epsilon, shape (N,); inf where it is NaN."""
+        return self.ball.excess(z, x)
+
+    def outside(self, z: Tensor) -> Tensor:
+        """Distance of every pixel from [0, 1], shape (N, C, H, W); negative inside, inf where it is NaN."""
+        return self.ball.outside(z)
+
+    def diameter(self, shape: Sequence[int]) -> float:
+        """Largest distance of two images of `shape`."""
+        return self.ball.diameter(shape)
 
 
-def out_of_box(value: float, diameter: float = 1.0) -> str:
+@cache
+def _ball(norm: NormName, epsilon: float) -> Threat:
+    """One ball for each threat of the process: hot loops ask for it in every step."""
+    return BALLS[norm](epsilon, ThreatModel.low, ThreatModel.high)
+
+
+def out_of_box(value: float, diameter: float = HIGH - LOW) -> str:
     """What is wrong with a radius or step of `value`, longer than any two images are apart; in words."""
     hint = f"; did you mean {value:g}/255?" if value / 255 <= diameter else ""
     return f"{value:g} is more than the largest distance of two images, {diameter:.4g} (pixels lie in 0 to 1{hint})"
-
-
-_TINY = 2.0**-126
-"""The smallest normal number of float32."""
-
-
-def _norms(x: Tensor, order: float) -> Tensor:
-    import torch
-
-    norms: Tensor = torch.linalg.vector_norm(x, ord=order, dim=(1, 2, 3), keepdim=True)
-    return norms

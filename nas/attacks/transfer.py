@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nas.attacks.losses import margin, misclassified
 from nas.attacks.result import Attack, AttackResult, Progress, chunked_logits
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
 
@@ -22,7 +22,7 @@ class Transfer:
     source: nn.Module | View
     attack: Attack
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         return {
             "name": "transfer",
@@ -31,7 +31,7 @@ class Transfer:
         }
 
     def run(
-        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+        self, network: nn.Module | View, x: Tensor, labels: Tensor, threat: Threat, generator: torch.Generator
     ) -> AttackResult:
         """The images made on `source`, and whether they (or the clean ones) fool `network`; `stuck` is all False."""
         made = self.attack.run(self.source, x, labels, threat, generator).adversarial
@@ -43,7 +43,7 @@ class Transfer:
             progress.add_(rows, made[rows], margin(logits, labels[rows]), misclassified(logits, labels[rows]))
         return progress.result()
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         """That of `attack`."""
         return self.attack.reach(threat)
 

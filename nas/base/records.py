@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from search_spaces import Genotype
 
@@ -94,6 +94,23 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ThreatScore:
+    """Robust accuracy of an evaluation's network, on the same images, under another threat than the evaluation's."""
+
+    __pydantic_config__ = EXACT
+
+    threat: Mapping[str, Any]
+    num_images: int
+    robust_accuracy: float
+    """Share of images that are classified correctly at every iterate of every attack of `ladder`."""
+    robust_interval: Interval
+    ladder: tuple[Rung, ...]
+    """Every attack that was made under this threat, in order."""
+    warnings: tuple[str, ...] = ()
+    """Reasons to doubt the number, failed checks among them."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Scores of one trained network. Accuracies are fractions in [0, 1].
 
@@ -143,6 +160,10 @@ class Evaluation:
     """Mean over the classes of each one's robust accuracy; None likewise."""
     checks: tuple[Check, ...] = ()
     """Verdicts on whether the robust accuracy may be believed; a stronger rung asks more questions."""
+    by_threat: Annotated[Mapping[str, ThreatScore], Field(exclude_if=lambda scores: not scores)] = field(
+        default_factory=dict
+    )
+    """Scores under the further threats of `evaluation.threats`, by name; no other field knows of them."""
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:

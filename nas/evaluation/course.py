@@ -5,7 +5,7 @@ Work is counted in passes: one image, forward and backward through the network.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -70,6 +70,10 @@ class Course:
     seconds: float = field(default=0.0, init=False)
     """That they took."""
     _began: float = field(default=0.0, init=False)
+
+    def under(self, threat: str) -> "Course":
+        """Course of the same network's scoring under the further `threat`, which its reports name; keeps no file."""
+        return Course(lambda found: self.report(replace(found, attack={**found.attack, "threat": threat})))
 
     def begin(self, attack: Mapping[str, Any], passes_left: float) -> None:
         """Reports that `attack` begins, with `passes_left` to the end of the scoring."""
@@ -143,9 +147,25 @@ def check_steps(fidelity: Fidelity) -> int:
 
 
 def rung_passes(fidelity: Fidelity, settings: EvaluationSettings, num_classes: int, count: int, standing: int) -> float:
-    """Passes of a scoring of `count` images on one rung, of which `standing` meet the attacks after the first."""
+    """Passes of a scoring of `count` images on one rung, of which `standing` meet the attacks after the first.
+
+    Those under further threats are among them.
+    """
     first, others = attacks_of(settings.ladder, settings.attack, fidelity, num_classes)
     attacks = others if first is None else (first, *others)
-    return scoring_passes(
+    own = scoring_passes(
         attacks, settings, num_classes, count, standing, has_first=first is not None, check_steps=check_steps(fidelity)
     )
+    return own + further_passes(fidelity, settings, num_classes, count, standing)
+
+
+def further_passes(
+    fidelity: Fidelity, settings: EvaluationSettings, num_classes: int, count: int, standing: int
+) -> float:
+    """Those passes of a rung that all its further threats take: each begins anew, as it has no rung below."""
+    first, others = attacks_of(settings.ladder, settings.attack, fidelity, num_classes)
+    alone = settings.model_copy(update={"lipschitz_steps": 0})
+    return len(settings.threats) * scoring_passes(
+        (first or settings.attack, *others), alone, num_classes, count, standing, has_first=True,
+        check_steps=check_steps(fidelity),
+    )  # fmt: skip

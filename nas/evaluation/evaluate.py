@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from nas.attacks.result import Attack, AttackResult
 from nas.attacks.threat import ThreatModel
 from nas.attacks.transfer import Transfer
-from nas.base.records import Check, Evaluation, Fidelity, Rung
+from nas.base.records import Check, Evaluation, Fidelity, Rung, ThreatScore
+from nas.base.seeding import make_generator
 from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.closed_form import lipschitz_bound_log10
-from nas.evaluation.course import Course, Made, check_steps, scoring_passes
+from nas.evaluation.course import Course, Made, check_steps, further_passes, scoring_passes
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import slopes
@@ -79,11 +80,21 @@ def score(
     are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
     it was handed over in. `course` gets a report of every attack; those whose results it has kept are not made again,
     and what comes after is the same bit for bit.
+
+    The further threats of `settings` are scored after all that, each from its first attack on and with chance derived
+    from its name, so no other score depends on them; their results are in `by_threat` alone.
     """
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
     with evaluation_mode(network), _full_precision(split.images.device):
-        scoring = _Scoring(network, view_of(network), split, threat, settings, generator, course or Course())
-        return scoring.run(fidelity, before, transfers, split_name, training)
+        view, course, by_threat = view_of(network), course or Course(), {}
+        scoring = _Scoring(network, view, split, threat, settings, generator, course)
+        found = scoring.run(fidelity, before, transfers, split_name, training)
+        for name, other in settings.threats.items():
+            own = make_generator(generator.initial_seed(), "threat", name, device=generator.device)
+            alone, reported = settings.under(name, threat), course.under(f"{name}: {other}")
+            scoring = _Scoring(network, view, split, other, alone, own, reported)
+            by_threat[name] = _threat_score(scoring.run(fidelity, None, (), split_name, training))
+    return replace(found, evaluation=replace(found.evaluation, by_threat=by_threat))
 
 
 class _Scoring:
@@ -103,6 +114,7 @@ class _Scoring:
         self.settings, self.generator, self.course = settings, generator, course
         self.rungs: list[Rung] = []
         self.excess, self.outside = -threat.epsilon, -1.0  # nothing moved yet
+        self.later = 0.0  # passes of the scorings under further threats
 
     def run(
         self,
@@ -120,7 +132,8 @@ class _Scoring:
             first = self.settings.attack
         if before is not None:
             self.rungs += before.evaluation.ladder
-        steps = check_steps(fidelity)
+        steps, count = check_steps(fidelity), len(self.split)
+        self.later = further_passes(fidelity, self.settings, logits.shape[1], count, count)
         images = self._made(first, (*others, *transfers), before.images if before else None, logits.shape[1], steps)
         primary = first or self.settings.attack
         probe = Probe(
@@ -149,7 +162,7 @@ class _Scoring:
                 scoring_passes, settings=self.settings, num_classes=num_classes, count=count, check_steps=steps
             )
             before = work(attacks[index:], standing=standing, has_first=is_first)
-            self.course.begin(attack.describe(self.threat), before)
+            self.course.begin(attack.describe(self.threat), before + self.later)
             if is_first:
                 images = self._attacked(attack, images)
             else:
@@ -158,7 +171,7 @@ class _Scoring:
             passes = before - work(attacks[index + 1 :], standing=standing, has_first=False)
             left = work(attacks[index + 1 :], standing=int(images.robust.sum()), has_first=False)
             made = Made(images, tuple(self.rungs), self.excess, self.outside, self.generator.get_state())
-            self.course.end(made, passes, left)
+            self.course.end(made, passes, left + self.later)
         assert images is not None, "either the rung has an attack of its own or there is a rung below"
         return images
 
@@ -187,8 +200,7 @@ class _Scoring:
     def _run(self, attack: Attack, x: Tensor, y: Tensor) -> AttackResult:
         result = attack.run(self.view, x, y, self.threat, self.generator)
         x_adv = result.adversarial
-        excess = (self.threat.distance(x_adv, x) - self.threat.epsilon).nan_to_num(torch.inf)
-        outside = torch.maximum(-x_adv, x_adv - 1).nan_to_num(torch.inf)
+        excess, outside = self.threat.excess(x_adv, x), self.threat.outside(x_adv)
         self.excess, self.outside = max(self.excess, float(excess.max())), max(self.outside, float(outside.max()))
         return result
 
@@ -257,7 +269,7 @@ class _Scoring:
             lipschitz_empirical_scaled=finite_mean(images.lipschitz_scaled),
             attack=attack.describe(self.threat),
             threat=self.threat.model_dump(),
-            warnings=(*doubts, *_warnings(images, chance_of(labels), fidelity)),
+            warnings=(*doubts, *_weak_first(images), *_warnings(images, chance_of(labels), fidelity)),
             fidelity=fidelity,
             ladder=tuple(self.rungs),
             chance=chance_of(labels),
@@ -286,16 +298,35 @@ def _certified(network: nn.Module) -> float | None:
         return None
 
 
+def _threat_score(scored: Scored) -> ThreatScore:
+    """What is kept of a scoring under a further threat."""
+    found, images = scored.evaluation, scored.images
+    doubts = [check.words for check in found.failed_checks]
+    return ThreatScore(
+        threat=found.threat,
+        num_images=found.num_images,
+        robust_accuracy=found.robust_accuracy,
+        robust_interval=found.robust_interval,
+        ladder=found.ladder,
+        warnings=(*doubts, *_warnings(images, found.chance or 0.0, found.fidelity)),
+    )
+
+
+def _weak_first(images: ImageScores) -> list[str]:
+    """Why instability and slopes may be too low, if they are."""
+    missed, count = int((images.natural & ~images.fell & ~images.robust).sum()), len(images.natural)
+    if not exceeds(missed, count, 0.1):
+        return []
+    return [
+        f"the attack behind instability and the empirical Lipschitz constant breaks {missed} of {count} images "
+        f"fewer than the ladder: a stronger one would raise them"
+    ]
+
+
 def _warnings(images: ImageScores, chance: float, fidelity: Fidelity) -> list[str]:
-    """Reasons to doubt the scores that leave robust accuracy alone."""
+    """Reasons to doubt the accuracies that say nothing about the attacks."""
     count = len(images.natural)
     warnings = []
-    missed = int((images.natural & ~images.fell & ~images.robust).sum())
-    if exceeds(missed, count, 0.1):
-        warnings.append(
-            f"the attack behind instability and the empirical Lipschitz constant breaks {missed} of {count} images "
-            f"fewer than the ladder: a stronger one would raise them"
-        )
     for name, correct in (("natural", images.natural), ("robust", images.robust)):
         if wilson_interval(int(correct.sum()), count).low <= chance:
             part = "retrain" if fidelity == "final" else "training"

@@ -25,7 +25,7 @@ def steepest_slopes(
     from `restarts` random points. The best of all iterates counts.
     """
     best = torch.zeros(len(x), device=x.device)
-    starts = [x_adv, *(threat.random_start(x, generator) for _ in range(restarts))]
+    starts = [x_adv, *(threat.start(x, generator) for _ in range(restarts))]
     for start in starts:
         (found,) = in_chunks(view, lambda x, start: (_ascend(view, x, start, threat, steps),), x, start)
         best = torch.maximum(best, found)

@@ -28,9 +28,14 @@ def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
     return f"{attack['name']} ({shown})" if shown else str(attack["name"])
 
 
+def threat_text(threat: Mapping[str, Any]) -> str:
+    """Norm and radius of a threat."""
+    return f"{threat['norm']} ε = {ratio_text(threat['epsilon'])}"
+
+
 def protocol_text(evaluation: Evaluation) -> str:
     """What the accuracies of an evaluation mean: images, threat, attacks."""
-    threat = f"{evaluation.threat['norm']} ε = {ratio_text(evaluation.threat['epsilon'])}"
+    threat = threat_text(evaluation.threat)
     attacks = [rung.attack for rung in evaluation.ladder] or [evaluation.attack]
     worst = "worst case of " if len(attacks) > 1 else ""
     named = " + ".join(attack_text(attack, brief=len(attacks) > 1) for attack in attacks)
@@ -63,8 +68,10 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
     parts: list[RenderableType] = [table]
     if len(evaluation.ladder) > 1:
         parts.append(ladder_table(evaluation))
+    if evaluation.by_threat:
+        parts.append(threats_table(evaluation))
     notes = [Text(protocol_text(evaluation), style="dim"), Text(trust_text(evaluation), style="dim")]
-    notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
+    notes += [Text(f"warning: {text}", style="yellow") for text in warnings_of(evaluation)]
     return Group(*parts, *notes)
 
 
@@ -94,7 +101,34 @@ def ladder_table(evaluation: Evaluation) -> WholeTable:
     return table
 
 
-_SHORT = ("loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
+def threats_table(evaluation: Evaluation) -> WholeTable:
+    """Robust accuracy under each further threat, with its attacks; none of them is the evaluation's."""
+    table = WholeTable()
+    for heading in ("further threat", "images", "robust accuracy", "95 % interval", "worst case of"):
+        table.add_column(heading, justify="right" if heading in ("images", "robust accuracy") else "left")
+    for row in _threat_rows(evaluation):
+        table.add_row(*row)
+    return table
+
+
+def _threat_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{name}: {threat_text(score.threat)}", str(score.num_images), f"{score.robust_accuracy:.4f}",
+            f"{score.robust_interval.low:.4f} – {score.robust_interval.high:.4f}",
+            " + ".join(attack_text(rung.attack, brief=True) for rung in score.ladder),
+        )
+        for name, score in evaluation.by_threat.items()
+    ]  # fmt: skip
+
+
+def warnings_of(evaluation: Evaluation) -> list[str]:
+    """Warnings of the evaluation, then those of each further threat, by its name."""
+    further = [f"{name}: {text}" for name, score in evaluation.by_threat.items() for text in score.warnings]
+    return [*evaluation.warnings, *further]
+
+
+_SHORT = ("threat", "loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
 
 
 def checks_table(evaluation: Evaluation) -> WholeTable:
@@ -121,11 +155,11 @@ def trust_text(evaluation: Evaluation) -> str:
 
 def verdict_text(evaluation: Evaluation) -> str:
     """The one sentence of an audit."""
-    interval, threat = evaluation.robust_interval, evaluation.threat
+    interval = evaluation.robust_interval
     stated = (
         f"robust accuracy at most {evaluation.robust_accuracy:.3f} (95 % interval {interval.low:.3f} – "
-        f"{interval.high:.3f}) on {evaluation.num_images} {evaluation.split} images, {threat['norm']} ε = "
-        f"{ratio_text(threat['epsilon'])}, after {sum(rung.num_images > 0 for rung in evaluation.ladder)} attacks"
+        f"{interval.high:.3f}) on {evaluation.num_images} {evaluation.split} images, "
+        f"{threat_text(evaluation.threat)}, after {sum(rung.num_images > 0 for rung in evaluation.ladder)} attacks"
     )
     if not evaluation.checks:
         return f"NOT CHECKED: {stated}"
@@ -141,10 +175,12 @@ def verdict_text(evaluation: Evaluation) -> str:
 def audit_view(evaluation: Evaluation, subject: str) -> RenderableType:
     """One page on one network: verdict, ladder, checks, warnings."""
     style = "bold red" if evaluation.failed_checks else "bold green"
-    notes = [Text(f"warning: {text}", style="yellow") for text in evaluation.warnings]
+    notes = [Text(f"warning: {text}", style="yellow") for text in warnings_of(evaluation)]
+    further = [threats_table(evaluation)] if evaluation.by_threat else []
     return Group(
         Text(f"audit of {subject}", style="bold"), Text(verdict_text(evaluation), style=style),
-        ladder_table(evaluation), checks_table(evaluation), *notes, Text(protocol_text(evaluation), style="dim"),
+        ladder_table(evaluation), checks_table(evaluation), *further, *notes,
+        Text(protocol_text(evaluation), style="dim"),
     )  # fmt: skip
 
 
@@ -158,7 +194,11 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         (c.name, "passed" if c.passed else "FAILED", c.words, _figures(c.figures)) for c in evaluation.checks
     )
     colour = "#b3261e" if evaluation.failed_checks else "#1b7a3d"
-    warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.warnings)
+    warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(evaluation))
+    further = (
+        "<h2>Further threats</h2><table><tr><th>threat</th><th>images</th><th>robust accuracy</th>"
+        f"<th>95 % interval</th><th>worst case of</th></tr>{_rows(_threat_rows(evaluation))}</table>"
+    )
     natural = (
         f"natural accuracy {evaluation.natural_accuracy:.4f} ({evaluation.natural_interval.low:.4f} – "
         f"{evaluation.natural_interval.high:.4f}){_balanced(evaluation)}, instability "
@@ -176,6 +216,7 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         f"<h2>Attacks</h2><table><tr><th>attack</th><th>attacked</th><th>broken</th><th>robust accuracy</th>"
         f"<th>95 % interval</th></tr>{rungs}</table>"
         f"<h2>Checks</h2><table><tr><th>check</th><th>verdict</th><th>found</th><th>figures</th></tr>{checks}</table>"
+        f"{further if evaluation.by_threat else ''}"
         f"{f'<h2>Warnings</h2><ul>{warned}</ul>' if warned else ''}</body></html>"
     )
 

@@ -1,6 +1,6 @@
 """Trials as flat, JSON-ready rows: the interface for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -19,6 +19,7 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
         "genotype": row["genotype"]["values"],
         **row["costs"],
         **{name: evaluation.get(name) for name in EVALUATION_FIELDS},
+        **({"by_threat": evaluation["by_threat"]} if "by_threat" in evaluation else {}),
         **derived_of(record),
         "seconds": record.seconds,
     }
@@ -70,10 +71,16 @@ def csv_text(records: Sequence[TrialRecord], members: Sequence[Member] = ()) -> 
     for row in rows:
         row["warnings"] = "; ".join(row["warnings"] or ())
         row["failed_checks"] = "; ".join(check["name"] for check in row.pop("checks") or () if not check["passed"])
-        row["ladder"] = " > ".join(f"{r['attack']['name']} {r['robust_accuracy']:.4f}" for r in row["ladder"] or ())
+        row["ladder"] = _ladder_text(row["ladder"] or ())
+        for score in row.get("by_threat", {}).values():
+            score["warnings"], score["ladder"] = "; ".join(score["warnings"]), _ladder_text(score["ladder"])
         if members:
             row["rank"] = dict(zip(("low", "high"), row["rank"] or (None, None), strict=True))
             row["dominated_by"] = "; ".join(f"{other} {p:.3f}" for other, p in (row["dominated_by"] or {}).items())
             for name, values in row["seeds"]["values"].items():
                 row["seeds"]["values"][name] = "; ".join(f"{value:.6g}" for value in values if value is not None)
     return pd.json_normalize(rows).to_csv(index=False)
+
+
+def _ladder_text(rungs: Sequence[Mapping[str, Any]]) -> str:
+    return " > ".join(f"{rung['attack']['name']} {rung['robust_accuracy']:.4f}" for rung in rungs)

@@ -139,6 +139,8 @@ def audit(
     split, cut = first_images(_images(subject, split_name), split_name, subject.data, limit, setting)
     split = split.to(device)
     subject.threat.check_fits(split.images.shape[1:])
+    for name, threat in settings.threats.items():
+        threat.check_fits(split.images.shape[1:], f"evaluation.threats.{name}")
     sources = {str(folder): _source(folder, subject).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
     for name, one in {**sources, subject.name: network}.items():

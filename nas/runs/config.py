@@ -151,7 +151,7 @@ class RunConfig(Settings):
         training = (self.training.attack, self.retrain.attack, self.supernet.attack)
         for attack in (*training, *scoring):
             step_size = getattr(attack, "step_size", None) or 0.0
-            if self.threat.norm == "linf" and step_size > 1:
+            if self.threat.norm == "linf" and step_size > self.threat.high - self.threat.low:
                 raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
         return self
 
@@ -353,7 +353,8 @@ def _fields_at(loc: Sequence[str | int]) -> list[str]:
             if isinstance(key, int):
                 following += [node.get("items", {}), *node.get("prefixItems", [])]
             else:
-                following.append(node.get("properties", {}).get(key, {}))
+                named, entries = node.get("properties", {}), node.get("patternProperties", {})
+                following += [named[key]] if key in named else entries.values()
         nodes = [resolved for node in following for resolved in _resolve(node, schema)]
     return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.attacks.result import Attack, AttackResult
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat, ThreatModel
 from nas.attacks.transfer import Transfer
 from nas.data.split import Split
 from nas.evaluation import wilson_interval
@@ -21,13 +21,13 @@ class _Made:
     attack: Attack
     result: AttackResult
 
-    def describe(self, threat: ThreatModel) -> dict[str, Any]:
+    def describe(self, threat: Threat) -> dict[str, Any]:
         return self.attack.describe(threat)
 
     def run(self, *_: object) -> AttackResult:
         return self.result
 
-    def reach(self, threat: ThreatModel) -> float:
+    def reach(self, threat: Threat) -> float:
         return self.attack.reach(threat)
 
     def passes(self, num_classes: int) -> float:

@@ -171,7 +171,7 @@ def retraining_time(
         + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass,
         "evaluation_seconds": passes * a_pass,
         "epochs": epochs,
-        "attacks": 1 + len(settings.ladder.final),
+        "attacks": (1 + len(settings.ladder.final)) * (1 + len(settings.threats)),
         "test_images": tested,
         "standing": standing,
     }
@@ -217,7 +217,7 @@ def _images(config: RunConfig, data: SearchData, course: ForecastTrial) -> tuple
     passes = sum(
         rung_passes(rung, settings, classes, validation, round(course.robust * validation)) for rung in course.rungs
     )
-    tracked = epochs * validation * config.training.track_every_epoch
+    tracked = epochs * validation * config.training.track_every_epoch * (1 + len(settings.threats))
     an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))
     return epochs * an_epoch, tracked + passes / first_passes(settings.attack, settings, classes)
 
@@ -240,7 +240,7 @@ def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int)
         trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
         scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
     training = config.training.model_copy(update={"batch_size": trained})
-    evaluation = config.evaluation.model_copy(update={"batch_size": scored})
+    evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}})
     return Workload(spec, config.threat, training, evaluation, device, 0.5)
 
 

@@ -7,14 +7,12 @@ from torch.nn import functional as F
 from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import projected_gradient
 from nas.attacks.losses import cross_entropy_slope
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat
 from nas.networks.view import View
 from nas.training.settings import InnerAttack
 
 
-def maximise_kl(
-    view: View, x: Tensor, threat: ThreatModel, settings: InnerAttack, generator: torch.Generator
-) -> Tensor:
+def maximise_kl(view: View, x: Tensor, threat: Threat, settings: InnerAttack, generator: torch.Generator) -> Tensor:
     """Adversarial copy of `x` (N, C, H, W) that ascends KL(f(x) ‖ f(x̂)); no label is used.
 
     TRADES (Zhang 2019): start x + 0.001 · N(0, 1), network in eval mode. Deviations from the public code,
@@ -43,7 +41,7 @@ def maximise_cross_entropy(
     view: View,
     x: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     settings: InnerAttack,
     generator: torch.Generator,
 ) -> Tensor:
@@ -61,8 +59,8 @@ def maximise_cross_entropy(
             ),
         )
 
-    return in_chunks(view, ascend, x, labels, threat.random_start(x, generator))[0]
+    return in_chunks(view, ascend, x, labels, threat.start(x, generator))[0]
 
 
-def _step_size(settings: InnerAttack, threat: ThreatModel) -> float:
+def _step_size(settings: InnerAttack, threat: Threat) -> float:
     return threat.epsilon / 4 if settings.step_size is None else settings.step_size

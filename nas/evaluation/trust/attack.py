@@ -14,13 +14,14 @@ WITHOUT_GRADIENTS = ("square", "noise", "transfer")
 
 
 def threat_model(probe: Probe) -> Check:
-    """Every adversarial image lies in the ball and in [0, 1]."""
+    """Every adversarial image is in the ball and in the domain."""
+    box = f"[{probe.threat.low:g}, {probe.threat.high:g}]"
     within = probe.excess <= 1e-5 * max(1.0, probe.threat.epsilon) and probe.outside <= 0
     return verdict(
         "threat_model", within,
-        "every adversarial image is within epsilon and in [0, 1]",
+        f"every adversarial image is within epsilon and in {box}",
         f"adversarial images left the threat model: by {probe.excess:.3g} beyond epsilon, {probe.outside:.3g} beyond "
-        f"[0, 1]",
+        f"{box}",
         {"beyond_epsilon": min(probe.excess, 1e30), "beyond_box": min(probe.outside, 1e30)},
     )  # fmt: skip
 
@@ -88,8 +89,7 @@ def logit_scale(probe: Probe) -> Check:
 
 def large_epsilon(probe: Probe) -> Check:
     """In a ball that reaches uniform grey, accuracy falls to chance: the largest class's share (Carlini 2019)."""
-    pixels = probe.x[0].numel()
-    epsilon = 0.5 if probe.threat.norm == "linf" else 0.5 * pixels**0.5
+    epsilon = 0.5 * probe.threat.diameter(probe.x.shape[1:])
     natural = probe.head(probe.scores.natural)
     everything = ThreatModel(norm=probe.threat.norm, epsilon=epsilon)
     left = int(natural.sum()) - probe.broken(probe.usual(), natural, threat=everything)

@@ -40,7 +40,7 @@ class Probe:
     excess: float
     """Largest distance of an adversarial image minus epsilon; not finite where an image was not."""
     outside: float
-    """Largest distance of an adversarial pixel from [0, 1]."""
+    """Largest distance of an adversarial pixel from the domain."""
     generator: torch.Generator
     steps: int
     """Gradient steps of the attacks that checks make themselves."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks import Apgd
-from nas.attacks.apgd import auto_pgd, border_start
+from nas.attacks.apgd import auto_pgd
 from nas.attacks.losses import LOSSES, Loss, targeted_dlr
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import UsageError
@@ -60,7 +60,7 @@ def test_every_image_takes_the_course_of_the_authors_code(name: str, norm: str, 
     network, threat = Exact(), THREATS[norm]
     x, labels = images(network)
     targets = network(x).argsort(1)[:, -2]
-    start = border_start(x, threat, generator(2))
+    start = threat.border(x, generator(2))
     theirs = reference.APGDAttack_targeted(network, n_iter=steps, norm=NORMS[norm], eps=threat.epsilon)
     theirs.loss, theirs.y_target = name, targets
     theirs.init_hyperparam(x)
@@ -108,7 +108,7 @@ def test_targets_in_turn_give_the_authors_result(norm: str) -> None:
     ours = Apgd(steps=12, loss="targeted_dlr", restarts=2).run(network, x, labels, threat, generator(7))
     noise, used = [], generator(7)
     for _ in range(2 * 9):
-        noise.append(border_start(x, threat, used))
+        noise.append(threat.border(x, used))
 
     class Handed(reference.APGDAttack_targeted):  # type: ignore[misc, name-defined]
         def attack_single_run(self, part: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -127,7 +127,7 @@ def test_no_image_depends_on_the_others(loss: str) -> None:
     network = Exact()
     x, labels = images(network, 12)
     threat, targets = THREATS["linf"], network(x).argsort(1)[:, -2]
-    start = border_start(x, threat, generator())
+    start = threat.border(x, generator())
 
     def attack(rows: Tensor) -> tuple[Tensor, ...]:
         given = (x[rows], labels[rows], targets[rows], start[rows])

@@ -38,7 +38,7 @@ def test_the_gradient_is_taken_once_per_step_at_points_of_the_ball(norm: str) ->
         seen.append(x_adv.clone())
         return 3 * x_adv**2
 
-    start = threat.random_start(x, generator(1))
+    start = threat.start(x, generator(1))
     projected_gradient(gradient, x, start, threat, steps=7, step_size=0.2)
     assert len(seen) == 7
     assert torch.equal(seen[0], start)

@@ -117,6 +117,6 @@ def test_the_step_size_in_the_description_is_the_one_that_is_run() -> None:
     # One step from the start, in a large ball and away from the box, moves every pixel by one step.
     x, labels = torch.full((4, 1, 8, 8), 0.5), torch.arange(4)
     threat, attack = ThreatModel(epsilon=0.2), Pgd(steps=1, step_size=0.03)
-    start = threat.random_start(x, generator())
+    start = threat.start(x, generator())
     moved = (attack.run(tiny_network(), x, labels, threat, generator()).adversarial - start).abs()
     assert moved.max().item() == pytest.approx(attack.describe(threat)["step_size"], abs=1e-6)

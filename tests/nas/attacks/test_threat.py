@@ -1,6 +1,6 @@
-"""Balls around images: starts, steps, projections, distances."""
+"""Balls around images and other points: starts, steps, projections, distances."""
 
-from math import sqrt
+from math import inf, nan, sqrt
 
 import pytest
 import torch
@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nas.attacks.threat import ThreatModel
+from nas.attacks import AutoAttack
+from nas.attacks.balls import BALLS
+from nas.attacks.threat import Threat, ThreatModel
 from nas.base.errors import UsageError
-from tests.builders import generator
+from tests.builders import generator, tiny_network
 
-NORMS = ("linf", "l2")
+NORMS = tuple(BALLS)
 
 
 def noise(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -125,7 +127,7 @@ def test_a_projected_point_is_the_nearest_of_many_points_of_the_ball(norm: str) 
     x = torch.full((2000, 1, 1, 2), 0.5)
     far = x + torch.tensor([0.3, -0.02])
     nearest = (threat.project(far, x) - far).flatten(1).norm(dim=1)
-    others = (threat.random_start(x, generator()) - far).flatten(1).norm(dim=1)
+    others = (threat.start(x, generator()) - far).flatten(1).norm(dim=1)
     assert (others >= nearest - 1e-6).all()
 
 
@@ -133,7 +135,7 @@ def test_a_projected_point_is_the_nearest_of_many_points_of_the_ball(norm: str) 
 def test_starts_lie_in_ball_and_box(norm: str) -> None:
     threat = ThreatModel(norm=norm, epsilon=0.5)
     x = torch.rand(50, 3, 4, 4, generator=generator(1)).round(decimals=1)
-    start = threat.random_start(x, generator(2))
+    start = threat.start(x, generator(2))
     assert (threat.distance(start, x) <= 0.5 + 1e-6).all()
     assert start.min() >= 0
     assert start.max() <= 1
@@ -142,7 +144,7 @@ def test_starts_lie_in_ball_and_box(norm: str) -> None:
 
 def test_linf_starts_are_uniform_in_every_pixel() -> None:
     x = torch.full((20_000, 1, 1, 2), 0.5)
-    offset = (ThreatModel(epsilon=0.25).random_start(x, generator()) - 0.5) / 0.25
+    offset = (ThreatModel(epsilon=0.25).start(x, generator()) - 0.5) / 0.25
     assert offset.mean().item() == pytest.approx(0, abs=0.02)
     assert offset.std().item() == pytest.approx(1 / sqrt(3), abs=0.01)
     assert offset.abs().max().item() == pytest.approx(1, abs=0.001)
@@ -152,7 +154,7 @@ def test_l2_starts_are_uniform_in_volume() -> None:
     # For a uniform point of a d-ball, (radius / epsilon)^d is uniform on [0, 1]: mean 1/2, deviation 1/sqrt(12).
     x = torch.full((20_000, 1, 1, 3), 0.5)
     threat = ThreatModel(norm="l2", epsilon=0.4)
-    start = threat.random_start(x, generator())
+    start = threat.start(x, generator())
     share = (threat.distance(start, x) / 0.4) ** 3
     assert share.mean().item() == pytest.approx(0.5, abs=0.01)
     assert share.std().item() == pytest.approx(1 / sqrt(12), abs=0.01)
@@ -163,6 +165,53 @@ def test_l2_starts_are_uniform_in_volume() -> None:
 def test_one_generator_state_gives_one_start(norm: str) -> None:
     threat, x = ThreatModel(norm=norm, epsilon=0.1), torch.full((4, 1, 3, 3), 0.5)
     used = generator(5)
-    first = threat.random_start(x, used)
-    assert torch.equal(first, threat.random_start(x, generator(5)))
-    assert not torch.equal(first, threat.random_start(x, used))
+    first = threat.start(x, used)
+    assert torch.equal(first, threat.start(x, generator(5)))
+    assert not torch.equal(first, threat.start(x, used))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_threat_of_a_config_is_the_ball_of_its_norm_with_the_bounds_of_pixels(norm: str) -> None:
+    settings, x = ThreatModel(norm=norm, epsilon=0.3), torch.rand(5, 1, 4, 4, generator=generator(1))
+    ball: Threat = BALLS[norm](0.3)
+    assert (ball.norm, ball.low, ball.high) == (settings.norm, settings.low, settings.high) == (norm, 0, 1)
+    far = x + noise(5, 1, 4, 4)
+    for one, other in (
+        (settings.start(x, generator(2)), ball.start(x, generator(2))),
+        (settings.border(x, generator(2)), ball.border(x, generator(2))),
+        (settings.direction(far), ball.direction(far)),
+        (settings.project(far, x), ball.project(far, x)),
+        (settings.distance(far, x), ball.distance(far, x)),
+        (settings.excess(far, x), ball.excess(far, x)),
+        (settings.outside(far), ball.outside(far)),
+    ):
+        assert torch.equal(one, other)
+    assert settings.diameter((1, 4, 4)) == ball.diameter((1, 4, 4)) == {"linf": 1, "l2": 4}[norm]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_excess_and_outside_say_how_far_a_point_left_the_threat(norm: str) -> None:
+    threat = ThreatModel(norm=norm, epsilon=0.25)
+    x = torch.full((3, 1, 1, 2), 0.5)
+    z = torch.tensor([[0.5, 1.5], [0.5, 0.5], [nan, 0.5]]).view(3, 1, 1, 2)
+    assert threat.excess(z, x).tolist() == [0.75, -0.25, inf]
+    assert threat.outside(z).view(3, 2).tolist() == [[-0.5, 0.5], [-0.5, -0.5], [inf, -0.5]]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("shape", [(7,), (2, 3), (2, 3, 4, 5)])
+def test_points_of_any_shape_have_their_balls(norm: str, shape: tuple[int, ...]) -> None:
+    threat, x = BALLS[norm](0.3, -inf, inf), noise(50, *shape, scale=3)
+    moved = threat.project(x + noise(50, *shape, seed=1), x)
+    for points in (threat.start(x, generator(2)), threat.border(x, generator(2)), moved):
+        assert points.shape == x.shape
+        assert (threat.excess(points, x) <= 1e-5).all()
+    assert threat.excess(threat.border(x, generator(2)), x).abs().max() < 1e-5
+    assert (threat.excess(threat.start(x, generator(2)), x) < 0).any()
+    torch.testing.assert_close(threat.distance(x + threat.direction(noise(50, *shape)), x), torch.ones(50))
+
+
+def test_autoattack_refuses_other_bounds_than_those_of_pixels() -> None:
+    network, x = tiny_network().eval(), torch.rand(2, 1, 8, 8, generator=generator(1))
+    with pytest.raises(UsageError, match=r"in \[0, 1\] only, the threat has \[-1, 1\]; use .* apgd"):
+        AutoAttack(steps=1).run(network, x, network(x).argmax(1), BALLS["linf"](0.1, -1.0, 1.0), generator())

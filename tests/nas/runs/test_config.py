@@ -231,3 +231,20 @@ def test_differences_name_the_fields() -> None:
     ours, theirs = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "d": [1], "e": None, "f": 0}
     assert differences(ours, theirs) == [("a.c", 2, 3), ("f", None, 0)]
     assert differences(ours, ours) == []
+
+
+def test_further_threats_are_read_by_name_and_wrong_ones_are_named(tmp_path: Path, refusal: Refusal) -> None:
+    text = MINIMAL + "evaluation:\n  threats:\n    l2: {norm: l2, epsilon: 0.5}\n"
+    threats = load_config(write_config(tmp_path, text), ("evaluation.threats.far.epsilon=16/255",)).evaluation.threats
+    assert {name: str(threat) for name, threat in threats.items()} == {"l2": "l2 ε = 0.5", "far": "linf ε = 16/255"}
+    assert load_config(write_config(tmp_path, MINIMAL)).evaluation.threats == {}
+    message = refusal(text.replace("epsilon: 0.5", "epsilon: 0.5, radius: 1"))
+    assert message == "tiny.yaml:7: evaluation.threats.l2.radius: unknown field [got 1] (allowed: norm, epsilon)"
+    assert "evaluation.threats.l2.epsilon: " in refusal(text.replace("epsilon: 0.5", "epsilon: -1"))
+    assert "evaluation.threats.a b" in refusal(text.replace("l2:", "a b:"))
+
+
+def test_a_config_with_further_threats_survives_its_own_dump(tmp_path: Path) -> None:
+    text = MINIMAL + "evaluation: {threats: {l2: {norm: l2, epsilon: 1/2}}}\n"
+    config = load_config(write_config(tmp_path, text))
+    assert load_config(write_config(tmp_path, dump_config(config))) == config

@@ -80,7 +80,7 @@ def test_maximise_kl_looks_at_the_clean_images_once() -> None:
 def test_maximise_kl_makes_the_prediction_move_further_than_noise_does() -> None:
     net, x = network().eval(), images()
     x_adv = maximise_kl(view_of(net), x, THREAT, InnerAttack(steps=5), generator())
-    noisy = THREAT.random_start(x, generator())
+    noisy = THREAT.start(x, generator())
 
     def kl(other: Tensor) -> Tensor:
         return F.kl_div(net(other).log_softmax(1), net(x).softmax(1), reduction="none").sum(1)
@@ -91,7 +91,7 @@ def test_maximise_kl_makes_the_prediction_move_further_than_noise_does() -> None
 @pytest.mark.parametrize("view", VIEWS)
 def test_maximise_cross_entropy_is_the_plain_madry_loop(view: Any) -> None:
     net, x = network().eval(), images()
-    x_adv = THREAT.random_start(x, generator(3))
+    x_adv = THREAT.start(x, generator(3))
     for _ in range(6):
         x_adv = x_adv.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(net(x_adv), LABELS), x_adv)
