@@ -2,9 +2,32 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+Pair = tuple[int, int]
+"""Along the height and along the width."""
+Size = int | Pair
+"""The same along both axes, or a pair. A spec keeps an integer wherever both are the same."""
+
+
+def pair(size: Size) -> Pair:
+    """`size` along the height and along the width."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def shortest(size: Any) -> Size:
+    """A pair as one integer where both axes have the same. Raises ValueError for what is no pair of integers."""
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise ValueError(f"a size is an integer or a pair of them (height, width), got {size!r}")
+    height, width = size
+    return height if height == width else (height, width)
+
+
+def size_text(size: Size) -> str:
+    """`size` as in a table: 3, or 10×4 (height × width)."""
+    return str(size) if isinstance(size, int) else "×".join(map(str, size))
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:
@@ -19,18 +42,24 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 
 @dataclass(frozen=True)
 class ConvSpec:
-    """One bias-free convolution with batch-norm after it; padding is (kernel_size - 1) // 2."""
+    """One bias-free convolution with batch-norm after it."""
 
     in_channels: int
     out_channels: int
-    kernel_size: int
-    stride: int
+    kernel_size: Size
+    stride: Size
     groups: int = 1
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        """(out, in / groups, k, k)."""
-        return self.out_channels, self.in_channels // self.groups, self.kernel_size, self.kernel_size
+        """(out, in / groups, k_h, k_w)."""
+        return self.out_channels, self.in_channels // self.groups, *pair(self.kernel_size)
+
+    @property
+    def padding(self) -> Pair:
+        """Zeros at each end of an axis: (k - 1) // 2, which keeps the size for an odd kernel at stride 1."""
+        height, width = pair(self.kernel_size)
+        return (height - 1) // 2, (width - 1) // 2
 
     @property
     def num_weights(self) -> int:
@@ -38,34 +67,61 @@ class ConvSpec:
         out, fan, height, width = self.weight_shape
         return out * fan * height * width
 
-    def output_size(self, size: int) -> int:
-        """Output side for an input side of `size` pixels."""
-        return (size + 2 * ((self.kernel_size - 1) // 2) - self.kernel_size) // self.stride + 1
+    def output_size(self, size: Pair) -> Pair:
+        """Height and width of the output for an input of `size` (H, W), in pixels."""
+        (height, width), (kernel_h, kernel_w), (stride_h, stride_w) = size, pair(self.kernel_size), pair(self.stride)
+        padding_h, padding_w = self.padding
+        return (
+            (height + 2 * padding_h - kernel_h) // stride_h + 1,
+            (width + 2 * padding_w - kernel_w) // stride_w + 1,
+        )
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One block. `row` numbers the decision it belongs to: 0 the stem, 1 … R the rows, R + 1 the head."""
+    """One block. `row` numbers the decision it belongs to: 0 the stem, 1 … R the rows, R + 1 the head.
+
+    `kernel_size` and `stride` are an integer for both axes or (height, width); a pair of equal ones becomes an integer,
+    so that one network has one key. A kernel of even size makes maps smaller: no block that adds its input has one.
+    """
 
     kind: str
     row: int
     in_channels: int
     hidden_channels: int
     out_channels: int
-    kernel_size: int
-    stride: int
+    kernel_size: Size
+    stride: Size
 
     def __post_init__(self) -> None:
         if self.kind not in CONVOLUTIONS:
             raise ValueError(f"unknown block kind {self.kind!r} (known: {', '.join(CONVOLUTIONS)})")
-        sizes = (self.in_channels, self.hidden_channels, self.out_channels, self.kernel_size, self.stride)
-        if min(sizes) < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"a block needs positive sizes and an odd kernel, got {self}")
+        for name in ("kernel_size", "stride"):
+            if not isinstance(size := getattr(self, name), int):
+                object.__setattr__(self, name, shortest(size))
+        channels = (self.in_channels, self.hidden_channels, self.out_channels)
+        if min(*channels, *pair(self.kernel_size), *pair(self.stride)) < 1:
+            raise ValueError(f"a block needs positive sizes, got {self}")
+        if self.has_residual and self.has_even_kernel:
+            raise ValueError(f"a block that adds its input needs an odd kernel, got {self}")
+
+    @property
+    def has_even_kernel(self) -> bool:
+        """Whether the kernel is of even size along an axis, so that maps become smaller there even at stride 1."""
+        height, width = pair(self.kernel_size)
+        return height % 2 == 0 or width % 2 == 0
 
     @property
     def convolutions(self) -> tuple[ConvSpec, ...]:
         """The convolutions of the block, in the order they are applied."""
         return CONVOLUTIONS[self.kind](self)
+
+    def layers(self, size: Pair) -> Iterator[tuple[ConvSpec, Pair, Pair]]:
+        """Every convolution with the size (H, W) of its input and of its output, for an input of `size`."""
+        for conv in self.convolutions:
+            after = conv.output_size(size)
+            yield conv, size, after
+            size = after
 
     @property
     def has_residual(self) -> bool:
@@ -126,6 +182,17 @@ class NetworkSpec:
             if block.in_channels != channels:
                 raise ValueError(f"block {index} takes {block.in_channels} channels but gets {channels}")
             channels = block.out_channels
+        if any(block.has_even_kernel for block in self.blocks):  # with odd ones, a pixel always remains
+            self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        size = self.input_shape[1:]
+        for index, block in enumerate(self.blocks):
+            for _, before, after in block.layers(size):
+                if min(after) < 1:
+                    kernel, pixels = size_text(block.kernel_size), size_text(before)
+                    raise ValueError(f"block {index} has a kernel of {kernel}, too large for {pixels} pixels")
+                size = after
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ input too) are in memory. The addition of a residual writes into the last convol
 """
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, prod
 
 from pydantic import Field
 
@@ -49,13 +49,12 @@ def count_costs(spec: NetworkSpec, deployment: Deployment) -> Costs:
 
 def walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
     """Every convolution with its input, output and held residual sizes, in values."""
-    _, height, width = spec.input_shape
+    size = spec.input_shape[1:]
     for block in spec.blocks:
-        residual = block.in_channels * height * width if block.has_residual else 0
-        for index, conv in enumerate(block.convolutions):
-            inputs = conv.in_channels * height * width
-            height, width = conv.output_size(height), conv.output_size(width)
-            yield conv, inputs, conv.out_channels * height * width, residual if index else 0
+        residual = block.in_channels * prod(size) if block.has_residual else 0
+        for index, (conv, before, after) in enumerate(block.layers(size)):
+            size = after
+            yield conv, conv.in_channels * prod(before), conv.out_channels * prod(after), residual if index else 0
 
 
 def _bytes(values: int, bits: int) -> int:

@@ -30,7 +30,7 @@ class Layer:
     channel_major_in: bool = False
     channel_major_out: bool = False
     taps: Tensor | None = None
-    """For a dense window: (k·k, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
+    """For a dense window: (k_h·k_w, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
 
     @cached_property
     def is_pointwise(self) -> bool:
@@ -46,7 +46,8 @@ class Layer:
     def flips(self) -> bool:
         """Whether the backward pass by the input is a convolution with the flipped kernel."""
         conv = self.conv
-        return self.taps is None and conv.stride == (1, 1) and conv.kernel_size[0] == 2 * int(conv.padding[0]) + 1 > 1
+        keeps_size = conv.kernel_size == tuple(2 * int(padding) + 1 for padding in conv.padding)
+        return self.taps is None and conv.stride == (1, 1) and keeps_size and conv.kernel_size != (1, 1)
 
 
 def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
@@ -98,9 +99,9 @@ def _is_relu6(module: nn.Module) -> bool:
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     plain = conv.bias is None and conv.padding_mode == "zeros" and conv.dilation == (1, 1)
-    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+    numbers = not isinstance(conv.padding, str)
     groups = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
-    return plain and square and groups and norm.track_running_stats and norm.momentum is not None
+    return plain and numbers and groups and norm.track_running_stats and norm.momentum is not None
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:
@@ -127,15 +128,15 @@ def _densely(layers: list[Layer], height: int, width: int) -> tuple[Layer, ...]:
 
 
 def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
-    """(k·k, H·W, H', W'): the convolution of every unit kernel with every unit image."""
-    (kernel, _), weight = conv.kernel_size, conv.weight.detach()
+    """(k_h·k_w, H·W, H', W'): the convolution of every unit kernel with every unit image."""
+    (rows, columns), weight = conv.kernel_size, conv.weight.detach()
     images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
-    kernels = torch.eye(kernel * kernel, dtype=weight.dtype, device=weight.device).view(-1, 1, kernel, kernel)
+    kernels = torch.eye(rows * columns, dtype=weight.dtype, device=weight.device).view(-1, 1, rows, columns)
     return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
 
 
 def folded_weight(layer: Layer) -> tuple[Tensor, Tensor]:
-    """Weight (O, I/groups, k, k) with batch-norm in eval mode folded in, and the factor of every output channel (O,).
+    """Weight (O, I/groups, k_h, k_w) with batch-norm in eval mode folded in, and the factor of each output (O,).
 
     w · γ / √(σ² + ε) with the running variance σ², differentiable by w and γ.
     """

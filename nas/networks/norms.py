@@ -35,8 +35,8 @@ def convolution_norm(
         max over frequencies of σ_max [ŵ(ν + a·N/s)]_a / √(s_h·s_w),    ŵ(ν) = Σ_q w_q exp(−2πi ν q / N),
 
     over the blocks of every group. Exact for pointwise convolutions. Small maps, where it would be far from the truth
-    (1.5 times for 3 × 3 kernels on 2 × 2 pixels), get their exact norm. `weight` is (O, I/G, k, k); its dtype is the
-    result's. Raises ValueError where the padded images are smaller than the kernel.
+    (1.5 times for 3 × 3 kernels on 2 × 2 pixels), get their exact norm. `weight` is (O, I/G, k_h, k_w); its dtype
+    is the result's. Raises ValueError where the padded images are smaller than the kernel.
     """
     heights, widths = (_axis(*numbers) for numbers in zip(weight.shape[2:], stride, padding, size, strict=True))
     if weight.shape[2:] != (1, 1) and weight.shape[1] * prod(size) <= DENSE_ROWS:

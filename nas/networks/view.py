@@ -11,6 +11,7 @@ Letters: N images, C channels, H × W pixels, K classes.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import torch
@@ -171,13 +172,11 @@ CACHE_BYTES = 8_000_000
 
 def _largest_step(spec: NetworkSpec) -> int:
     """Bytes of the largest input and output of one layer, for one image in float32."""
-    _, height, width = spec.input_shape
-    largest = 0
+    size, largest = spec.input_shape[1:], 0
     for block in spec.blocks:
-        for conv in block.convolutions:
-            inputs = conv.in_channels * height * width
-            height, width = conv.output_size(height), conv.output_size(width)
-            largest = max(largest, inputs + conv.out_channels * height * width)
+        for conv, before, after in block.layers(size):
+            largest = max(largest, conv.in_channels * prod(before) + conv.out_channels * prod(after))
+            size = after
     return 4 * largest
 
 

@@ -1,6 +1,9 @@
 """The certificate holds for every pair of images that was found, and is attained where that can be worked out."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import log, log10
 
@@ -15,7 +18,15 @@ from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS
 from search_spaces.network import Network, build_network
-from tests.builders import TINY_TRAINING, Broken, generator, tiny_images, tiny_network, with_random_statistics
+from tests.builders import (
+    TINY_TRAINING,
+    Broken,
+    generator,
+    spectrogram_spec,
+    tiny_images,
+    tiny_network,
+    with_random_statistics,
+)
 
 
 def network_of(kind: str, seed: int = 0) -> Network:
@@ -31,6 +42,12 @@ def network_of(kind: str, seed: int = 0) -> Network:
     with torch.no_grad():
         network.classifier.weight.normal_(generator=generator(seed + 1))
     return with_random_statistics(network, seed)
+
+
+def spectrogram_network() -> Network:
+    spec = spectrogram_spec()
+    blocks = (*spec.blocks[:2], replace(spec.blocks[2], kernel_size=(5, 2), stride=(3, 1)), *spec.blocks[3:])
+    return with_random_statistics(build_network(replace(spec, input_shape=(1, 25, 8), blocks=blocks), generator()))
 
 
 def trained() -> Network:
@@ -71,6 +88,7 @@ def jacobian_norms(network: nn.Module, shape: tuple[int, ...], count: int = 10) 
       for kind in BLOCKS for seed in range(3)),
     pytest.param(tiny_network, id="tiny"),
     pytest.param(trained, id="trained"),
+    pytest.param(spectrogram_network, id="spectrogram"),
 ])  # fmt: skip
 def test_no_pair_of_images_exceeds_the_certificate(make: object) -> None:
     network: Network = make()  # type: ignore[operator]
@@ -84,9 +102,12 @@ def test_no_pair_of_images_exceeds_the_certificate(make: object) -> None:
     assert 0 < found <= bound
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_the_norm_of_every_layer_is_the_one_of_the_modules(kind: str) -> None:
-    network = network_of(kind).eval().double()
+@pytest.mark.parametrize(
+    "make",
+    [*(pytest.param(partial(network_of, kind), id=kind) for kind in BLOCKS), spectrogram_network],
+)
+def test_the_norm_of_every_layer_is_the_one_of_the_modules(make: Callable[[], Network]) -> None:
+    network = make().eval().double()
     certified = [norm for factor in certified_lipschitz(network).factors[1:-2] for _, norm in factor.norms]
     pairs, modules = [], list(network.features.modules())
     for conv, norm in pairwise(modules):

@@ -14,7 +14,8 @@ from nas.networks.backprop import Forward, _Pass, forward_of
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled
+from search_spaces.spec import Size
+from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, spectrogram_spec
 
 
 def plain(network: nn.Module) -> Forward:
@@ -95,6 +96,18 @@ def test_maps_of_any_shape_train_as_by_autograd(name: str, size: tuple[int, int]
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_stem_trains_as_by_autograd(stem: str, channels: int, size: int) -> None:
     assert_same(network_of(BLOCKS["residuals around a stride"], size, channels, STEMS[stem]).double())
+
+
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(10, 4), (3, 1), (4, 5)], ids=str)
+def test_spectrograms_train_as_by_autograd(kernel: Size, stride: Size) -> None:
+    assert_same(settled(spectrogram_spec(kernel, stride)).double(), images=4)
+
+
+def test_a_mobilenet_tiny_of_spectrograms_trains_as_by_autograd() -> None:
+    network = build_network(preset("mousavi_w0.35_e6", (1, 49, 10)), generator()).double()
+    assert walked(network)
+    assert_same(network, images=4)
 
 
 @pytest.mark.parametrize("size", [8, 9])
@@ -197,6 +210,10 @@ def biased(network: Network) -> None:
     network.features[0][0].bias = nn.Parameter(torch.ones(4, dtype=torch.float64))
 
 
+def padded_by_name(network: Network) -> None:
+    network.features[0][0].padding = "same"
+
+
 def group_norm(network: Network) -> None:
     network.features[0][1] = nn.GroupNorm(2, 4, dtype=torch.float64)
 
@@ -228,7 +245,17 @@ def foreign_network(network: Network) -> None:
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize(
     "change",
-    [gelu, biased, group_norm, momenta, cumulative, foreign_block, foreign_convolution, foreign_network],
+    [
+        gelu,
+        biased,
+        padded_by_name,
+        group_norm,
+        momenta,
+        cumulative,
+        foreign_block,
+        foreign_convolution,
+        foreign_network,
+    ],
 )
 def test_what_cannot_be_walked_is_called_as_it_is(change: Callable[[Network], None], size: int) -> None:
     network = network_of(BLOCKS["inverted, residual"], size).double()
