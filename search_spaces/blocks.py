@@ -25,6 +25,22 @@ class Shortcut(nn.Module):
         return x + out if self.adds_input else out
 
 
+class Resnet(nn.Module):
+    """ReLU6 of layers `conv` plus a shortcut: their input, or what `projection` makes of it (He 2016)."""
+
+    def __init__(self, projection: nn.Sequential | None, conv: nn.Sequential) -> None:
+        super().__init__()
+        self.projection = projection
+        self.conv = conv
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output (N, C', H', W') of images `x` (N, C, H, W)."""
+        added = x if self.projection is None else self.projection(x)
+        out: Tensor = self.relu(self.conv(x) + added)
+        return out
+
+
 def _convolution(conv: ConvSpec) -> list[nn.Module]:
     """Convolution and batch-norm."""
     module = nn.Conv2d(
@@ -53,9 +69,16 @@ def _linear_end(block: BlockSpec) -> nn.Module:
     return Shortcut(nn.Sequential(*map(_activated, first), *_convolution(last)), block.has_residual)
 
 
+def _resnet(block: BlockSpec) -> nn.Module:
+    *projection, first, last = block.convolutions
+    branch = nn.Sequential(_activated(first), *_convolution(last))
+    return Resnet(nn.Sequential(*_convolution(projection[0])) if projection else None, branch)
+
+
 BLOCKS: dict[str, Callable[[BlockSpec], nn.Module]] = {
     "conv": _conv,
     "inverted_residual": _linear_end,
     "separable": _separable,
     "residual": _linear_end,
+    "resnet": _resnet,
 }

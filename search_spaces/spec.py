@@ -82,7 +82,7 @@ class BlockSpec:
     """One block. `row` numbers the decision it belongs to: 0 the stem, 1 … R the rows, R + 1 the head.
 
     `kernel_size` and `stride` are an integer for both axes or (height, width); a pair of equal ones becomes an integer,
-    so that one network has one key. A kernel of even size makes maps smaller: no block that adds its input has one.
+    so that one network has one key. A kernel of even size makes maps smaller: no block with a shortcut has one.
     """
 
     kind: str
@@ -102,7 +102,7 @@ class BlockSpec:
         channels = (self.in_channels, self.hidden_channels, self.out_channels)
         if min(*channels, *pair(self.kernel_size), *pair(self.stride)) < 1:
             raise ValueError(f"a block needs positive sizes, got {self}")
-        if self.has_residual and self.has_even_kernel:
+        if (self.has_residual or self.has_projection) and self.has_even_kernel:
             raise ValueError(f"a block that adds its input needs an odd kernel, got {self}")
 
     @property
@@ -113,20 +113,30 @@ class BlockSpec:
 
     @property
     def convolutions(self) -> tuple[ConvSpec, ...]:
-        """The convolutions of the block, in the order they are applied."""
+        """The convolutions of the block, in the order they are applied; the projection first, where it has one."""
         return CONVOLUTIONS[self.kind](self)
 
     def layers(self, size: Pair) -> Iterator[tuple[ConvSpec, Pair, Pair]]:
         """Every convolution with the size (H, W) of its input and of its output, for an input of `size`."""
-        for conv in self.convolutions:
-            after = conv.output_size(size)
-            yield conv, size, after
-            size = after
+        inner = size
+        for index, conv in enumerate(self.convolutions):
+            before = size if self.has_projection and index < 2 else inner  # the projection and the first of the branch
+            inner = conv.output_size(before)
+            yield conv, before, inner
 
     @property
     def has_residual(self) -> bool:
-        """Whether the input of the block is added to its output."""
-        return self.kind in RESIDUAL_KINDS and self.stride == 1 and self.in_channels == self.out_channels
+        """Whether the input of the block, as it is, is added to the output of its convolutions."""
+        return self.kind in RESIDUAL_KINDS and self._keeps_shape
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether a 1×1 convolution of the input, with batch-norm, is added to the output of the other convolutions."""
+        return self.kind in PROJECTION_KINDS and not self._keeps_shape
+
+    @property
+    def _keeps_shape(self) -> bool:
+        return self.stride == 1 and self.in_channels == self.out_channels
 
 
 def _conv(block: BlockSpec) -> tuple[ConvSpec, ...]:
@@ -151,13 +161,22 @@ def _residual(block: BlockSpec) -> tuple[ConvSpec, ...]:
     return ConvSpec(block.in_channels, hidden, kernel, block.stride), ConvSpec(hidden, block.out_channels, kernel, 1)
 
 
+def _resnet(block: BlockSpec) -> tuple[ConvSpec, ...]:
+    projection = ConvSpec(block.in_channels, block.out_channels, 1, block.stride)
+    return (projection, *_residual(block)) if block.has_projection else _residual(block)
+
+
 CONVOLUTIONS: dict[str, Callable[[BlockSpec], tuple[ConvSpec, ...]]] = {
     "conv": _conv,
     "inverted_residual": _inverted_residual,
     "separable": _separable,
     "residual": _residual,
+    "resnet": _resnet,
 }
-RESIDUAL_KINDS = frozenset({"inverted_residual", "residual"})
+RESIDUAL_KINDS = frozenset({"inverted_residual", "residual", "resnet"})
+"""Kinds that add their input where it has the shape of their output."""
+PROJECTION_KINDS = frozenset({"resnet"})
+"""Kinds that add a projection of their input where it has another shape."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,23 @@ BLOCKS = {
     "inverted 1x3, stride 1x2": [BlockSpec("inverted_residual", 1, 4, 12, 6, (1, 3), (1, 2))],
     "separable 3x5, stride 3x2": [BlockSpec("separable", 1, 4, 4, 6, (3, 5), (3, 2))],
     "residual 3x1": [BlockSpec("residual", 1, 4, 6, 4, (3, 1), 1)],
+    "resnet, the same shape": [BlockSpec("resnet", 1, 4, 6, 4, 3, 1)],
+    "resnet, more channels": [BlockSpec("resnet", 1, 4, 6, 6, 3, 1)],
+    "resnet, stride 2": [BlockSpec("resnet", 1, 4, 8, 8, 3, 2)],
+    "resnet 3x5, stride 1x2": [BlockSpec("resnet", 1, 4, 4, 4, (3, 5), (1, 2))],
+    "resnet 1x1 between matrices": [
+        BlockSpec("conv", 1, 4, 6, 6, 1, 1),
+        BlockSpec("resnet", 2, 6, 6, 8, 1, 1),
+        BlockSpec("conv", 3, 8, 6, 6, 1, 1),
+        BlockSpec("resnet", 4, 6, 4, 6, 1, 1),
+        BlockSpec("conv", 5, 6, 4, 4, 1, 1),
+    ],
+    "resnets in a row": [
+        BlockSpec("resnet", 1, 4, 4, 4, 3, 1),
+        BlockSpec("resnet", 2, 4, 8, 8, 3, 2),
+        BlockSpec("resnet", 3, 8, 6, 6, 3, 2),
+        BlockSpec("inverted_residual", 4, 6, 12, 6, 3, 1),
+    ],
     "all kinds": [
         BlockSpec("separable", 1, 4, 4, 6, 3, 1),
         BlockSpec("residual", 2, 6, 6, 6, 3, 1),
@@ -167,6 +184,20 @@ def with_random_statistics(network: Network, seed: int = 0) -> Network:
                 module.running_mean.normal_(0, 0.5, generator=g)
                 module.running_var.uniform_(0.3, 3, generator=g)
     return network
+
+
+def small_resnet(size: int | tuple[int, int] = 8) -> Network:
+    """Blocks with projections of at most three channels, as they are dense on small maps (`nas.networks.maps`)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    blocks = (
+        BlockSpec("resnet", 0, 2, 3, 3, 3, 1),
+        BlockSpec("resnet", 1, 3, 3, 3, (3, 1), 1),
+        BlockSpec("resnet", 2, 3, 2, 2, 3, (2, 1)),
+        BlockSpec("inverted_residual", 3, 2, 6, 3, 3, 1),
+        BlockSpec("resnet", 4, 3, 3, 7, 3, 2),
+        BlockSpec("conv", 5, 7, 6, 6, 1, 1),
+    )
+    return settled(NetworkSpec((2, height, width), 5, blocks))
 
 
 def spectrogram_spec(kernel: Size = (10, 4), stride: Size = 2) -> NetworkSpec:

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.networks.known import are_known
-from search_spaces.blocks import Shortcut
+from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
+from search_spaces.spec import BlockSpec
 
 DENSE_PIXELS = 64
 DENSE_CHANNELS = 3
@@ -24,9 +25,12 @@ class Layer:
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
     relu6: bool
+    """ReLU6 follows, behind the sum where the layer closes a residual."""
     opens_residual: bool
     """Its input is added to the output of the layer that closes the residual."""
     closes_residual: bool
+    projects: bool = False
+    """Its output is what the closing layer adds; the next layer has the same input as this one."""
     channel_major_in: bool = False
     channel_major_out: bool = False
     taps: Tensor | None = None
@@ -62,7 +66,7 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
         return None
     found: list[Layer] = []
     for block, module in zip(network.spec.blocks, network.features, strict=True):
-        layers = _layers_of_block(module, block.has_residual)
+        layers = _layers_of_block(module, block)
         if layers is None or len(layers) != len(block.convolutions):
             return None
         found += layers
@@ -75,13 +79,42 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
     return _densely(found, height, width) if dense else _with_bottlenecks(found)
 
 
-def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
-    if residual != (isinstance(block, Shortcut) and block.adds_input):
+def _layers_of_block(module: nn.Module, block: BlockSpec) -> list[Layer] | None:
+    """Layers of the module of `block`, or None where it is not what the spec says."""
+    inside = [part for part in module.modules() if part is not module]
+    if any(isinstance(part, Shortcut | Resnet) for part in inside):  # a residual that the block's spec lacks
         return None
-    inside = [module for module in block.modules() if module is not block]
-    if any(isinstance(module, Shortcut) for module in inside):  # a residual that the block's spec lacks
+    if isinstance(module, Resnet):
+        return _layers_of_resnet(module, block)
+    residual, layers = isinstance(module, Shortcut) and module.adds_input, _chain(module)
+    if not layers or block.has_projection or residual != block.has_residual or (residual and layers[-1].relu6):
         return None
-    leaves = [module for module in (block, *inside) if not list(module.children())]
+    return _closed(layers) if residual else layers
+
+
+def _layers_of_resnet(module: Resnet, block: BlockSpec) -> list[Layer] | None:
+    """Its projection, where it has one, then the branch, with the ReLU6 of the sum at its last layer."""
+    branch, projection = _chain(module.conv), [] if module.projection is None else _chain(module.projection)
+    if not branch or branch[-1].relu6 or not _is_relu6(module.relu) or projection is None:
+        return None
+    if (block.has_residual, block.has_projection) != (module.projection is None, len(projection) == 1):
+        return None
+    branch[-1] = replace(branch[-1], relu6=True)
+    if not projection:
+        return _closed(branch)
+    branch[-1] = replace(branch[-1], closes_residual=True)
+    return None if projection[0].relu6 else [replace(projection[0], projects=True), *branch]
+
+
+def _closed(layers: list[Layer]) -> list[Layer]:
+    """`layers` with a residual from the first one's input to the last one's output."""
+    layers = [replace(layers[0], opens_residual=True), *layers[1:]]
+    return [*layers[:-1], replace(layers[-1], closes_residual=True)]
+
+
+def _chain(module: nn.Module) -> list[Layer] | None:
+    """Layers of a module whose parts follow each other, without residuals; None where one is not known."""
+    leaves = [part for part in module.modules() if not list(part.children())]
     layers: list[Layer] = []
     while leaves:
         conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
@@ -89,8 +122,8 @@ def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
             return None
         relu6 = bool(leaves) and _is_relu6(leaves[0])
         leaves = leaves[1:] if relu6 else leaves
-        layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
-    return None if residual and layers[-1].relu6 else layers
+        layers.append(Layer(conv, norm, relu6, opens_residual=False, closes_residual=False))
+    return layers
 
 
 def _is_relu6(module: nn.Module) -> bool:
@@ -109,7 +142,8 @@ def _is_pointwise(conv: nn.Conv2d) -> bool:
 
 
 def _with_bottlenecks(layers: list[Layer]) -> tuple[Layer, ...]:
-    pointwise = [False, *(layer.is_pointwise for layer in layers), False]
+    # Beside a projection, two layers share an input: in one layout, that of windows.
+    pointwise = [False, *(layer.is_pointwise and not layer.projects for layer in layers), False]
     between = [a and b for a, b in pairwise(pointwise)]
     return tuple(
         replace(layer, channel_major_in=between[i], channel_major_out=between[i + 1]) for i, layer in enumerate(layers)
@@ -122,7 +156,7 @@ def _densely(layers: list[Layer], height: int, width: int) -> tuple[Layer, ...]:
         taps = None
         if not layer.is_pointwise:
             taps = _taps(layer.conv, height, width)
-            height, width = taps.shape[2:]
+            height, width = (height, width) if layer.projects else taps.shape[2:]
         found.append(replace(layer, channel_major_in=True, channel_major_out=True, taps=taps))
     return tuple(found)
 

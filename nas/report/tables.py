@@ -124,7 +124,8 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
             macs += conv.num_weights * prod(size)
         channels = (block.in_channels, block.hidden_channels, block.out_channels)
         geometry = (size_text(block.kernel_size), size_text(block.stride))
-        last = (*geometry, "yes" if block.has_residual else "", str(block.row))
+        residual = "projection" if block.has_projection else "yes" if block.has_residual else ""
+        last = (*geometry, residual, str(block.row))
         table.add_row(block.kind, *map(str, channels), f"{size[0]}×{size[1]}", f"{params:,}", f"{macs:,}", *last)
     features, classes = spec.blocks[-1].out_channels, spec.num_classes
     weights = features * classes

@@ -61,6 +61,25 @@ def test_a_block_is_its_convolutions_one_after_the_other(
     assert torch.allclose(module(x), h + x if block.has_residual else h, atol=1e-4)
 
 
+@pytest.mark.parametrize(("out", "stride"), [(8, 1), (8, 2), (12, 1), (12, (2, 1))])
+def test_a_block_of_resnet_is_the_basic_block_of_torchvision_with_relu6(out: int, stride: Size) -> None:
+    from torchvision.models.resnet import BasicBlock
+
+    with torch.random.fork_rng():
+        ours = BLOCKS["resnet"](BlockSpec("resnet", 1, 8, out, out, 3, stride)).eval()
+        projection = nn.Sequential(nn.Conv2d(8, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        theirs = BasicBlock(8, out, stride, projection if (out, stride) != (8, 1) else None).eval()
+    theirs.relu = nn.ReLU6()
+    names = {"conv.0.0": "conv1", "conv.0.1": "bn1", "conv.1": "conv2", "conv.2": "bn2", "projection": "downsample"}
+    state = {}
+    for name, tensor in ours.state_dict().items():
+        part = next(part for part in names if name.startswith(f"{part}."))
+        state[name.replace(part, names[part], 1)] = tensor
+    theirs.load_state_dict(state)
+    x = 3 * torch.randn(4, 8, 6, 5, generator=generator())
+    assert torch.equal(ours(x), theirs(x))
+
+
 def test_normalisation_by_hand() -> None:
     x = torch.tensor([[[[0.5]], [[1.0]]]])
     assert Normalization([0.5, 0.0], [0.25, 0.5])(x).flatten().tolist() == [0.0, 2.0]

@@ -132,6 +132,25 @@ def test_only_unstrided_blocks_of_equal_channels_have_a_residual(block: BlockSpe
     assert block.has_residual is expected
 
 
+RESNET = BlockSpec("resnet", 1, 8, 12, 16, 3, 2)
+
+
+def test_a_block_of_resnet_projects_its_input_where_the_shape_changes() -> None:
+    branch = (ConvSpec(8, 12, 3, 2), ConvSpec(12, 16, 3, 1))
+    assert RESNET.convolutions == (ConvSpec(8, 16, 1, 2), *branch)
+    assert list(RESNET.layers((7, 8))) == [
+        (ConvSpec(8, 16, 1, 2), (7, 8), (4, 4)), (branch[0], (7, 8), (4, 4)), (branch[1], (4, 4), (4, 4)),
+    ]  # fmt: skip
+    assert (RESNET.has_projection, RESNET.has_residual) == (True, False)
+    same = replace(RESNET, out_channels=8, stride=1)
+    assert (same.has_projection, same.has_residual) == (False, True)
+    assert same.convolutions == (ConvSpec(8, 12, 3, 1), ConvSpec(12, 8, 3, 1))
+    for change in ({"stride": 1}, {"out_channels": 8}, {"out_channels": 8, "stride": (1, 2)}):
+        assert replace(RESNET, **change).has_projection
+    with pytest.raises(ValueError, match="odd kernel"):
+        replace(RESNET, kernel_size=(3, 2))
+
+
 @pytest.mark.parametrize("field", ["in_channels", "hidden_channels", "out_channels", "kernel_size", "stride"])
 def test_a_block_refuses_zero_sizes(field: str) -> None:
     with pytest.raises(ValueError, match="positive sizes"):

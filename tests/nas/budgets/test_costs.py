@@ -77,6 +77,25 @@ def test_the_input_of_an_open_residual_is_held_until_it_is_added() -> None:
     assert count_costs(strided, Deployment()).peak_activation_bytes == 40
 
 
+# A block of ResNet with a projection (output channels x height x width):
+#   project  1x1/2, 2 -> 4    8 weights   out 4x2x3 = 24   macs  8 * 6 =  48   working set 48 + 24           =  72
+#   first    3x3/2, 2 -> 4   72 weights   out 4x2x3 = 24   macs 72 * 6 = 432   working set 48 + 24 + 24 held =  96
+#   second   3x3,   4 -> 4  144 weights   out 4x2x3 = 24   macs 144 * 6 = 864  working set 24 + 24 + 24 held =  72
+#   linear          4 -> 2    8 weights                    macs          8
+#   232 weights; 12 batch-norm channels (2 parameters each); 2 biases
+def test_a_block_with_a_projection_counted_by_hand() -> None:
+    spec = NetworkSpec((2, 4, 6), 2, (BlockSpec("resnet", 1, 2, 4, 4, 3, 2),))
+    assert count_costs(spec, Deployment()) == Costs(
+        params=232 + 2 * 12 + 2,
+        macs=48 + 432 + 864 + 8,
+        weight_bytes=4 * 232 + 4 * (12 + 2),
+        peak_activation_bytes=4 * 96,
+    )
+    # The last convolution is the peak where the branch is wide at its end: 24 in, 24 out, and the 24 of the projection.
+    late = NetworkSpec((1, 2, 6), 2, (BlockSpec("resnet", 1, 1, 2, 2, 3, 1),))
+    assert count_costs(late, Deployment()).peak_activation_bytes == 4 * 3 * 24
+
+
 def test_pooling_and_classifier_can_be_the_peak() -> None:
     pooling = NetworkSpec((1, 2, 2), 2, (BlockSpec("conv", 0, 1, 8, 8, 1, 1),))
     assert count_costs(pooling, Deployment()).peak_activation_bytes == 4 * (32 + 8)
@@ -120,13 +139,14 @@ def test_rectangular_kernels_and_strides_counted_by_hand() -> None:
 
 
 RECTANGLES = NetworkSpec(
-    (3, 12, 7),
+    (3, 12, 19),
     5,
     tuple(
         BlockSpec(kind, row, 3 if row == 0 else 4, 6, 4, kernel, stride)
         for row, (kind, kernel, stride) in enumerate(
             [("conv", (1, 3), (1, 2)), ("separable", (5, 3), 1), ("residual", (3, 1), 1), ("residual", (2, 4), (2, 1)),
-             ("inverted_residual", (1, 5), 1), ("inverted_residual", (3, 2), (1, 3))]
+             ("resnet", (3, 1), (1, 2)), ("resnet", (1, 3), 1), ("inverted_residual", (1, 5), 1),
+             ("inverted_residual", (3, 2), (1, 3))]
         )
     ),
 )  # fmt: skip

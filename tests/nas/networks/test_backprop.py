@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from nas.networks import Arithmetic, arithmetic_of, images, layers_of, maps
 from nas.networks.backprop import Forward, _Pass, forward_of
 from search_spaces import BlockSpec, NetworkSpec
+from search_spaces.blocks import BLOCKS as BLOCK_KINDS
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from search_spaces.spec import Size
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, spectrogram_spec
+from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, small_resnet, spectrogram_spec
 
 
 def plain(network: nn.Module) -> Forward:
@@ -113,6 +114,16 @@ def test_a_mobilenet_tiny_of_spectrograms_trains_as_by_autograd() -> None:
 @pytest.mark.parametrize("size", [8, 9])
 def test_a_network_without_any_window_trains_as_by_autograd(size: int) -> None:
     assert_same(network_of(BLOCKS["conv 1x1"], size, stem=(1, 1)).double())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 7, 8, (4, 16), (5, 14)], ids=str)
+def test_projections_train_as_by_autograd_in_both_arithmetics(size: int | tuple[int, int], count: int) -> None:
+    network = small_resnet(size).double()
+    layers = layers_of(network)
+    assert layers is not None
+    assert arithmetic_of(layers) == (images if size == (5, 14) else maps)
+    assert_same(network, count)
 
 
 def test_maps_are_dense_up_to_64_pixels_where_channels_mix_in_the_stem_only() -> None:
@@ -236,6 +247,43 @@ def foreign_convolution(network: Network) -> None:
     conv = network.features[0][0]
     network.features[0][0] = _HalfConv(3, 4, 3, padding=1, bias=False, device="meta")
     network.features[0][0].weight = conv.weight
+
+
+def activated_projection(network: Network) -> None:
+    network.features[1].projection.append(nn.ReLU6())
+
+
+def longer_projection(network: Network) -> None:
+    network.features[1].projection.extend(copy.deepcopy(network.features[1].conv[1:]))
+
+
+def activated_branch(network: Network) -> None:
+    network.features[1].conv.append(nn.ReLU6())
+
+
+def without_projection(network: Network) -> None:
+    network.features[1].conv[0][0].stride = (1, 1)
+    network.features[1].projection = None
+
+
+def linear_sum(network: Network) -> None:
+    network.features[1].relu = nn.Identity()
+
+
+def nested(network: Network) -> None:
+    network.features[1].conv[0] = BLOCK_KINDS["resnet"](BlockSpec("resnet", 1, 4, 4, 4, 3, 2)).double()
+
+
+@pytest.mark.parametrize(
+    "change", [activated_projection, longer_projection, activated_branch, without_projection, linear_sum, nested]
+)
+def test_a_projection_that_is_not_as_in_the_spec_is_called_as_it_is(change: Callable[[Network], None]) -> None:
+    network = network_of([BlockSpec("resnet", 1, 4, 4, 4, 3, 2)]).double()
+    assert walked(network)
+    with torch.random.fork_rng():
+        change(network)
+    assert not walked(network)
+    assert_same(network)
 
 
 def foreign_network(network: Network) -> None:

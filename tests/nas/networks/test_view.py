@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nas.attacks import Pgd
 from nas.attacks.chunks import in_chunks
 from nas.attacks.threat import ThreatModel
+from nas.networks import arithmetic_of, images, layers_of, maps
 from nas.networks.view import AutogradView, FoldedView, Scaled, View, view_of
 from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack
@@ -16,7 +17,17 @@ from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from search_spaces.spec import CONVOLUTIONS, Size
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, spectrogram_spec, torch_threads
+from tests.builders import (
+    BLOCKS,
+    STEMS,
+    Broken,
+    generator,
+    network_of,
+    settled,
+    small_resnet,
+    spectrogram_spec,
+    torch_threads,
+)
 
 
 def slope(logits: Tensor) -> Tensor:
@@ -65,6 +76,22 @@ def test_networks_of_spectrograms_fold_exactly(kernel: Size, stride: Size) -> No
     assert_same(settled(spectrogram_spec(kernel, stride)).double(), x, atol=1e-12)
     network = settled(preset("mousavi_w0.35_e6", (1, 49, 10))).double()
     assert_same(network, x, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, (4, 16), (5, 14)], ids=str)
+def test_projections_fold_exactly_in_both_arithmetics(size: int | tuple[int, int]) -> None:
+    network = small_resnet(size).double()
+    layers = layers_of(network)
+    assert layers is not None
+    assert arithmetic_of(layers) == (images if size == (5, 14) else maps)
+    x = torch.rand(4, *network.spec.input_shape, generator=generator(3), dtype=torch.float64)
+    assert_same(network, x, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if "resnet" in name])
+def test_projections_fold_exactly_in_float64(name: str) -> None:
+    x = torch.rand(4, 3, 9, 9, generator=generator(3), dtype=torch.float64)
+    assert_same(network_of(BLOCKS[name]).double(), x, atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(8, "inverted, stride 2"), (9, "conv 3x3")])
