@@ -88,8 +88,8 @@ def logit_scale(probe: Probe) -> Check:
 
 def large_epsilon(probe: Probe) -> Check:
     """In a ball that reaches uniform grey, accuracy falls to chance: the largest class's share (Carlini 2019)."""
-    pixels = probe.x[0].numel()
-    epsilon = 0.5 if probe.threat.norm == "linf" else 0.5 * pixels**0.5
+    pixels, farthest = probe.x[0].numel(), probe.domain.high - probe.domain.grey
+    epsilon = farthest if probe.threat.norm == "linf" else farthest * pixels**0.5
     natural = probe.head(probe.scores.natural)
     everything = ThreatModel(norm=probe.threat.norm, epsilon=epsilon)
     left = int(natural.sum()) - probe.broken(probe.usual(), natural, threat=everything)
