@@ -36,6 +36,8 @@ class Network(nn.Module):
         self.normalization = Normalization(mean, std)
         self.features = nn.Sequential(*(BLOCKS[block.kind](block) for block in spec.blocks))
         self.classifier = nn.Linear(spec.blocks[-1].out_channels, spec.num_classes)
+        self.treatments = nn.ModuleList()
+        """What is done to it besides training its weights; no part of the forward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of images `x` (N, C, H, W) with pixels in [0, 1]."""

@@ -129,6 +129,28 @@ def test_the_search_knows_nothing_of_training() -> None:
             assert above.isdisjoint(map(part_of, project_imports(path))), path
 
 
+INSIDE_NETWORKS = {"build_network", "layers_of", "state_dict", "load_state_dict", "features", "classifier"}
+"""What a network is made of."""
+
+
+def insides_of_networks(source: str) -> list[str]:
+    """Functions and attributes of INSIDE_NETWORKS that `source` uses."""
+    nodes = list(ast.walk(ast.parse(source)))
+    called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return sorted(INSIDE_NETWORKS & (called | {node.attr for node in nodes if isinstance(node, ast.Attribute)}))
+
+
+@each_file
+def test_only_networks_knows_what_a_network_is_made_of(path: Path) -> None:
+    if part_of(module_of(path)) not in ("nas.networks", "search_spaces"):
+        assert insides_of_networks(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_check_of_insides_sees_calls_and_attributes() -> None:
+    assert insides_of_networks("build_network(spec)\nnet.features[0]") == ["build_network", "features"]
+    assert insides_of_networks("features = 3\n'classifier'") == []
+
+
 def test_search_spaces_never_import_nas() -> None:
     for path in FILES:
         if part_of(module_of(path)) == "search_spaces":

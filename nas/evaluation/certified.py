@@ -13,8 +13,9 @@ from math import isfinite, log10, prod
 import torch
 from torch import nn
 
-from nas.networks import layers_of
+from nas.networks.layer import is_walked
 from nas.networks.norms import Factor, factors_of
+from nas.networks.stored import not_finite
 
 SLACK = 1e-6
 """Relative; added to every layer's norm. Singular values in float64 are known to about 1e-13."""
@@ -56,10 +57,10 @@ def certified_lipschitz(network: nn.Module) -> CertifiedBound:
     from a copy, with relative `SLACK` for rounding. Raises ValueError for a network whose layers are not known, or
     whose weights are not finite.
     """
-    if layers_of(network) is None:
+    if not is_walked(network):
         raise ValueError("no certificate: the network is not made of convolution, batch-norm and ReLU6 alone")
     exact = copy.deepcopy(network).to("cpu", torch.float64)
-    if not all(tensor.isfinite().all() for tensor in exact.state_dict().values()):
+    if not_finite(exact):
         raise ValueError("no certificate: weights or batch-norm statistics are not finite")
     factors = tuple(_certified(factor) for factor in factors_of(exact))
     # A dead layer makes the network constant. Any bound above 0 is true as well, and its logarithm finite.

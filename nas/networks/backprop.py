@@ -14,8 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nas.networks import Arithmetic, Layer, arithmetic_of, layers_of, relu6_back_
+from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
 from nas.networks.images import flipped
+from nas.networks.layer import Layer, layers_of
 from search_spaces.network import Network
 
 Forward = Callable[..., tuple[Tensor, ...]]

@@ -30,7 +30,8 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 def are_known(network: nn.Module) -> bool:
     """Whether all modules in `network` are plain, and none, nor a tensor, has two places in it."""
-    modules = [module for _, module in network.named_modules(remove_duplicate=False)]
+    aside = set(network.treatments.modules()) if isinstance(network, Network) else set()
+    modules = [module for _, module in network.named_modules(remove_duplicate=False) if module not in aside]
     tensors = [tensor for module in modules for tensor in (*_own(module._parameters), *_own(module._buffers))]
     distinct = all(len({id(thing) for thing in things}) == len(things) for things in (modules, tensors))
     has_global_hooks = any(getattr(torch_module, f"_global{name}") for name in HOOKS)

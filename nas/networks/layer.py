@@ -79,6 +79,11 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
     return _densely(found, height, width) if dense else _with_bottlenecks(found)
 
 
+def is_walked(network: nn.Module) -> bool:
+    """Whether the hand-written passes know all layers of `network`."""
+    return layers_of(network) is not None
+
+
 def _layers_of_block(module: nn.Module, block: BlockSpec) -> list[Layer] | None:
     """Layers of the module of `block`, or None where it is not what the spec says."""
     inside = [part for part in module.modules() if part is not module]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks import Layer, folded_weight, layers_of
+from nas.networks.layer import Layer, folded_weight, layers_of
 from search_spaces.network import Network
 
 DENSE_ROWS = 16

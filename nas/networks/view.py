@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks import Arithmetic, Layer, arithmetic_of, folded_weight, layers_of, relu6_back_
+from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
 from nas.networks.images import flipped
+from nas.networks.layer import Layer, folded_weight, layers_of
 from nas.networks.mode import evaluation_mode
 from search_spaces import NetworkSpec
 from search_spaces.network import Network

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from nas.attacks import AutoAttack, Pgd
 from nas.attacks.threat import ThreatModel
 from nas.attacks.transfer import Transfer
-from nas.base.errors import CheckpointError, UsageError
+from nas.base.errors import UsageError
 from nas.base.records import Evaluation
 from nas.base.seeding import make_generator
 from nas.data import DataSettings
@@ -26,6 +24,7 @@ from nas.data.split import Split
 from nas.evaluation import EvaluationSettings, check_attacks
 from nas.evaluation.course import AttackReport, Course
 from nas.evaluation.evaluate import score
+from nas.networks.stored import fill_foreign_
 from nas.runs.checkpoint import Checkpoint, first_images, images_of, load_checkpoint, with_gaps
 from nas.runs.config import RunConfig
 from search_spaces.network import Network
@@ -88,7 +87,7 @@ def function_subject(target: str, weights: Path | None, config: RunConfig) -> Su
     if not isinstance(made, nn.Module):
         raise UsageError(f"{target} returned {type(made).__name__}, not a torch.nn.Module")
     if weights is not None:
-        _fill(made, weights)
+        fill_foreign_(made, weights)
     made.eval()
     network = made if type(made) is Network else Foreign(target, made)
     return Subject(target, network, config.data, config.threat, config.evaluation, config.search.seed)
@@ -112,18 +111,6 @@ def _called(target: str) -> object:
 
 def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _fill(network: nn.Module, weights: Path) -> None:
-    try:
-        network.load_state_dict(safetensors.torch.load_file(weights))
-    except FileNotFoundError:
-        raise CheckpointError(f"no weights at {weights}") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{weights} is not a safetensors file ({error}); pickled files are not read") from error
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{weights} does not fit the network: {first}") from error
 
 
 def audit(

@@ -17,15 +17,18 @@ from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_json
 from nas.base.records import Evaluation, Fidelity
 from nas.base.seeding import make_generator
+from nas.base.settings import Settings
 from nas.data import DataSettings
 from nas.data.datasets import absent_classes, check_same_classes, load_search_data, load_test_data
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings, check_attacks
 from nas.evaluation.course import AttackReport, Course
 from nas.evaluation.evaluate import evaluate
-from nas.training.stored import load_weights, save_weights
+from nas.networks.build import stored_network
+from nas.networks.stored import save_weights, tensors_of
+from nas.networks.treatments import TreatmentSettings
 from search_spaces import NetworkSpec
-from search_spaces.network import Network, build_network
+from search_spaces.network import Network
 
 SCHEMA = 1
 WEIGHTS, DESCRIPTION, RESULT = "model.safetensors", "genotype.json", "evaluation.json"
@@ -44,6 +47,8 @@ class Checkpoint:
     seed: int
     data_fingerprint: str | None = None
     """Names the training and validation images; None in checkpoints of versions that did not store it."""
+    treatments: tuple[Settings, ...] = ()
+    """Settings of what was done to the network (nas/networks/treatments)."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
@@ -61,6 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, An
         "threat": checkpoint.threat.model_dump(mode="json"),
         "evaluation": checkpoint.evaluation.model_dump(mode="json"),
         "seed": checkpoint.seed,
+        "treatments": [one.model_dump(mode="json") for one in checkpoint.treatments],
         **extra,
     })  # fmt: skip
 
@@ -75,10 +81,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         described = json.loads(path.read_bytes())
         if described.get("schema") != SCHEMA:
             raise ValueError(f"schema {described.get('schema')!r}, this version reads {SCHEMA}")
-        spec = NetworkSpec.from_dict(described["spec"])
-        network = build_network(spec, torch.Generator())
+        treatments = _TREATMENTS.validate_python(described.get("treatments", ()))
         checkpoint = Checkpoint(
-            network=network,
+            network=stored_network(NetworkSpec.from_dict(described["spec"]), folder / WEIGHTS, treatments),
             genotype=described["genotype"],
             class_names=tuple(described["class_names"]),
             data=TypeAdapter(DataSettings).validate_python(described["data"]),
@@ -86,6 +91,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             evaluation=EvaluationSettings(**described["evaluation"]),
             seed=int(described["seed"]),
             data_fingerprint=described.get("data_fingerprint"),
+            treatments=treatments,
         )
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
@@ -93,9 +99,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         ) from None
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} does not describe a network of this project ({error})") from error
-    load_weights(folder / WEIGHTS, network)
-    network.requires_grad_(False).eval()
     return checkpoint
+
+
+_TREATMENTS: TypeAdapter[tuple[Settings, ...]] = TypeAdapter(tuple[TreatmentSettings, ...])
 
 
 def images_of(checkpoint: Checkpoint, split_name: str) -> Split:
@@ -165,7 +172,7 @@ def _scoring_name(
     """Names all that a scoring depends on: weights, images, attacks, threat, seed."""
     facts = [settings.model_dump(mode="json"), checkpoint.threat.model_dump(mode="json"), checkpoint.seed, split_name]
     digest = hashlib.sha256(json.dumps([*facts, device.type]).encode())
-    for tensor in (*checkpoint.network.state_dict().values(), split.images, split.labels):
+    for tensor in (*tensors_of(checkpoint.network).values(), split.images, split.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 

@@ -23,6 +23,7 @@ from nas.base.settings import AS_WRITTEN, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.evaluation import EvaluationSettings
+from nas.networks.treatments import TreatmentSettings
 from nas.pareto import Condition, Metric, metric, parse_condition
 from nas.search.settings import SearchSettings
 from nas.training import Training
@@ -83,6 +84,8 @@ class RunConfig(Settings):
     """Brief training of every candidate."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Scoring of every candidate, and of the retrained network."""
+    treatments: tuple[TreatmentSettings, ...] = ()
+    """What is done to every network besides training its weights, in this order."""
     objectives: tuple[str, ...] = (
         "robust_accuracy", "instability", "lipschitz_bound_log10", "params",
     )  # fmt: skip
@@ -171,6 +174,8 @@ class RunConfig(Settings):
                 raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
             if self.supernet.lipschitz_penalty:
                 raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
+            if self.treatments:
+                raise ValueError("treatments: a supernet's networks are not treated; set search.evaluator to scratch")
         if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:
             raise ValueError(
                 "evaluation.seeds: must be 1 with search.evaluator supernet, where no candidate is trained"

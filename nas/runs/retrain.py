@@ -22,6 +22,8 @@ from nas.data.facts import check_same_data
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.course import AttackReport
 from nas.evaluation.evaluate import evaluate
+from nas.networks.build import new_network, stored_network
+from nas.networks.stored import save_weights
 from nas.pareto import Pick
 from nas.report.plots import training_curve_png
 from nas.runs import Run
@@ -30,8 +32,8 @@ from nas.runs.config import differences
 from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
-from nas.training.stored import load_training, load_weights, save_training, save_weights
-from search_spaces.network import Network, build_network
+from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
+from search_spaces.network import Network
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,14 @@ def retrain(
         return folder, evaluation
 
 
-_STATE, _BEST, _CURVE, _SETTINGS = "state.safetensors", "best.safetensors", "curve.json", "settings.json"
+_STATE, _BEST, _CURVE, _SETTINGS = "state.safetensors", "best.safetensors", "curve.jsonl", "settings.json"
 _SCORING = "scoring.safetensors"
 """What the attacks of the final evaluation gave so far."""
 
 
 def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network:
     spec = run.space.spec(picked.record.genotype)
-    return build_network(spec, make_generator(seed, "weights"), data.mean, data.std)
+    return new_network(spec, make_generator(seed, "weights"), data.mean, data.std, run.config.treatments)
 
 
 def _train(
@@ -123,29 +125,39 @@ def _train(
     """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
     settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
     state = start_training(network, settings, make_generator(seed, "training", device=device))
-    curve: list[CurvePoint] = []
-    fingerprint = _fingerprint(run, picked, data)
-    if not (folder / _STATE).exists():
+    log, saved = EpochFile(folder / _CURVE), Saved(folder / _STATE, _fingerprint(run, picked, data))
+    if not saved.path.exists():
         write_json(folder / _SETTINGS, _settings(run))
-    else:
-        if (folder / _SETTINGS).exists():
-            _check_settings(run, read_json(folder / _SETTINGS, dict, "remove it; the training goes on"), folder)
-        load_training(folder / _STATE, state, fingerprint)
-        remedy = f"restore it, or remove {folder} to begin this retraining anew; the run and its trials are kept"
-        stored = read_json(folder / _CURVE, lambda points: [from_json(CurvePoint, point) for point in points], remedy)
-        curve = stored[: state.epoch]
+    elif (folder / _SETTINGS).exists():
+        _check_settings(run, read_json(folder / _SETTINGS, dict, "remove it; the training goes on"), folder)
+    resume_(state, saved, log)
+    curve = _read_curve(log, state.epoch)
     foresee(data, settings.epochs - state.epoch)
-    while state.epoch < settings.epochs:
-        log = train_epoch(state, data.train, settings, threat)
-        point = CurvePoint(log.epoch, log.loss, log.train_accuracy, log.learning_rate)
+
+    def train() -> Facts:
+        found = train_epoch(state, data.train, settings, threat)
+        point = CurvePoint(found.epoch, found.loss, found.train_accuracy, found.learning_rate)
         if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
             point = _validate(run, state, data, seed, device, point, curve, folder)
         curve.append(point)
-        # Curve before state: a kill in between repeats this epoch, bit for bit.
-        write_json(folder / _CURVE, [to_json(p) for p in curve])
-        save_training(folder / _STATE, state, fingerprint)
-        report(point, settings.epochs)
+        return to_json(point)
+
+    train_until(state, settings.epochs, train, log, saved, lambda _: report(curve[-1], settings.epochs))
     return curve
+
+
+def _read_curve(log: EpochFile, epochs: int) -> list[CurvePoint]:
+    """Points of the first `epochs` epochs. Raises CheckpointError where the file lacks one."""
+    try:
+        curve = [from_json(CurvePoint, point) for point in log.read()]
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{log.path} is damaged ({error}); {_ANEW.format(log.path.parent)}") from error
+    if len(curve) != epochs:
+        raise CheckpointError(f"{log.path} has {len(curve)} of {epochs} epochs; {_ANEW.format(log.path.parent)}")
+    return curve
+
+
+_ANEW = "restore it, or remove {} to begin this retraining anew; the run and its trials are kept"
 
 
 def _validate(
@@ -181,13 +193,11 @@ def _finish(
     run: Run, picked: Pick, data: SearchData, seed: int, folder: Path, curve: list[CurvePoint], begun: str
 ) -> Checkpoint:
     """Writes the selected network and its curve."""
-    network = _new_network(run, picked, data, seed)
-    load_weights(folder / _BEST, network)
-    network.requires_grad_(False).eval()
     record, config = picked.record, run.config
+    network = stored_network(run.space.spec(record.genotype), folder / _BEST, config.treatments)
     checkpoint = Checkpoint(
         network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
-        config.evaluation, seed, data.fingerprint,
+        config.evaluation, seed, data.fingerprint, config.treatments,
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
@@ -240,7 +250,9 @@ def _seed(run: Run, picked: Pick) -> int:
 def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
     shown = _settings(run).values()
-    text = json.dumps([picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown])
+    treated = [one.model_dump(mode="json") for one in run.config.treatments]
+    named = [picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown]
+    text = json.dumps([*named, treated] if treated else named)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

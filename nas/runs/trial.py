@@ -20,13 +20,16 @@ from nas.base.errors import CheckpointError, Diverged, NasError
 from nas.base.files import write_atomic, write_json
 from nas.base.records import Candidate, Cause, Halfway, Outcome, to_json
 from nas.base.seeding import make_generator
+from nas.base.settings import Settings
 from nas.data.datasets import SearchData
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.ladder import RUNGS
 from nas.evaluation.scores import load_scores, save_scores
+from nas.networks.build import new_network, stored_network
 from nas.networks.inheritance import inherit
+from nas.networks.stored import not_finite, read_weights, save_weights
 from nas.pareto import metrics_of
 from nas.runs.trial_files import (
     CURVE,
@@ -43,9 +46,10 @@ from nas.runs.trial_files import (
 )
 from nas.training import Training
 from nas.training.loop import scored_network, start_training, train_epoch
-from nas.training.stored import load_training, load_weights, read_weights, save_training, save_weights
+from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
+from nas.training.stored import save_training
 from search_spaces import SearchSpace
-from search_spaces.network import Network, build_network
+from search_spaces.network import Network
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class TrialPlan:
     """Whose weights candidates begin with, in place of random ones."""
     trains: bool = True
     """Whether candidates are trained before they are scored."""
+    treatments: tuple[Settings, ...] = ()
+    """Settings of what is done to every network besides (nas/networks/treatments)."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; failures are outcomes too, with their cause.
@@ -99,30 +105,31 @@ class TrialPlan:
         device, seed = torch.device(self.device), candidate.seed
         data = self.data.to(device)
         spec = self.space.spec(candidate.genotype)
-        network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std).to(device)
+        weights = make_generator(seed, "weights")
+        network = new_network(spec, weights, data.mean, data.std, self.treatments).to(device)
         origin = {} if reached else self._inherited(network, candidate)
         if self.supernet is not None and self.trains:
             begin_with(self.supernet, network, data.train, self.training)
         elif self.supernet is not None:
             copied(self.supernet, network)  # batch-norm is re-estimated for scoring
         state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        name = _name_of(candidate)
-        if reached is not None:
-            load_training(folder / STATE, state, name)
-        for path in (folder / LOG, folder / CURVE):
-            _cut(path, state.epoch)
-        with (folder / LOG).open("a", encoding="utf-8") as log:
-            if origin:
-                log.write(json.dumps(origin) + "\n")
-            while self.trains and state.epoch < (candidate.epochs or self.training.epochs):
-                epoch = train_epoch(state, data.train, self.training, self.threat)
-                log.write(json.dumps(dataclasses.asdict(epoch)) + "\n")
-                log.flush()
-                if self.training.track_every_epoch:
-                    tracked = dataclasses.replace(candidate, fidelity="attack")
-                    evaluation = self._score(scored_network(state, data.train, self.training), data, tracked).evaluation
-                    with (folder / CURVE).open("a", encoding="utf-8") as curve:
-                        curve.write(json.dumps({"epoch": epoch.epoch, **to_json(evaluation)}) + "\n")
+        log, curve = EpochFile(folder / LOG), EpochFile(folder / CURVE)
+        saved = Saved(folder / STATE, _name_of(candidate))
+        resume_(state, saved if reached else None, log, curve)
+        if origin:
+            log.append(origin)
+
+        def train() -> Facts:
+            return dataclasses.asdict(train_epoch(state, data.train, self.training, self.threat))
+
+        def track(facts: Facts) -> None:
+            if self.training.track_every_epoch:
+                tracked = dataclasses.replace(candidate, fidelity="attack")
+                scored = self._score(scored_network(state, data.train, self.training), data, tracked)
+                curve.append({"epoch": facts["epoch"], **to_json(scored.evaluation)})
+
+        if self.trains:
+            train_until(state, candidate.epochs or self.training.epochs, train, log, None, track)
         network = scored_network(state, data.train, self.training)
         _check_finite(network, data.validation)
         save_weights(folder / WEIGHTS, network)
@@ -137,7 +144,7 @@ class TrialPlan:
         )  # fmt: skip
         if candidate.epochs is None:
             return outcome
-        save_training(folder / STATE, state, name)
+        save_training(saved.path, state, saved.fingerprint)
         passed = Halfway(candidate.epochs, metrics_of(scored.evaluation))
         return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
 
@@ -163,9 +170,8 @@ class TrialPlan:
         """Outcome after the next rung of the attack ladder, on the network as it was trained."""
         assert reached.evaluation is not None, "only a scored candidate climbs"
         started = time.perf_counter()
-        network = build_network(self.space.spec(candidate.genotype), make_generator(candidate.seed, "weights"))
-        load_weights(folder / WEIGHTS, network)
-        network = network.eval().to(self.device)
+        spec = self.space.spec(candidate.genotype)
+        network = stored_network(spec, folder / WEIGHTS, self.treatments).to(self.device)
         data = self.data.to(torch.device(self.device))
         # A file for each rung: after a kill, the one of `reached` is still what its evaluation says.
         images = load_scores(images_path(folder, reached.evaluation.fidelity))
@@ -197,24 +203,12 @@ def cause_of(error: Exception) -> Cause:
 
 def _check_finite(network: Network, split: Split) -> None:
     """Raises Diverged where a weight, a statistic or a logit is not finite: such scores would mean nothing."""
-    broken = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
-    if broken:
+    if broken := not_finite(network):
         raise Diverged(f"training left values that are not finite in {broken[0]}; lower training.learning_rate")
     with torch.no_grad():
         for batch in split.batches(256):
             if not network(batch.inputs()).isfinite().all():
                 raise Diverged("logits of validation images are not finite; lower training.learning_rate")
-
-
-def _cut(path: Path, epochs: int) -> None:
-    """Leaves the first `epochs` epochs of a file with a line for each: a kill lost the training behind the others.
-
-    Nothing where the training begins anew; else also what stands before the first epoch.
-    """
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True) if epochs else []
-        ahead = sum(b'"epoch"' not in line for line in lines[:1])
-        write_atomic(path, b"".join(lines[: ahead + epochs]))
 
 
 def _reaches(outcome: Outcome, candidate: Candidate) -> bool:

@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from nas.assets.supernet.keeping import Report, kept_supernet
+from nas.assets.asset import kept
+from nas.assets.supernet.keeping import Report, SupernetAsset
 from nas.assets.supernet.weights import Supernet
 from nas.base.environment import log_environment
 from nas.base.errors import RunMismatch, StudyCorrupt, UsageError
 from nas.base.files import exclusive, write_atomic, write_json
 from nas.base.machine import available_cores, claim_threads, resolve_device
 from nas.base.records import TrialRecord
-from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData, load_search_data
 from nas.data.facts import check_same_data
+from nas.networks.build import stored_network
 from nas.pareto import front_of
 from nas.runs.config import RunConfig, dump_config
 from nas.runs.folder import STUDY_ID, Run, front_in, open_run
@@ -36,9 +37,8 @@ from nas.search.samplers.prescreen import Foreknown
 from nas.search.start import START, frozen, starts_to_freeze
 from nas.search.study import StudyFile
 from nas.search.sweep import run_sweep
-from nas.training.stored import load_weights
 from nas.workers.local import Executor
-from search_spaces.network import Network, build_network
+from search_spaces.network import Network
 
 
 def search(
@@ -163,7 +163,7 @@ def _work_of(
         plan = TrialPlan(
             problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder,
             None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
-            trains=config.search.evaluator != "supernet",
+            trains=config.search.evaluator != "supernet", treatments=config.treatments,
         )  # fmt: skip
         with study.guarded(), crew.executor(plan) as executor:
             return work(study, executor)
@@ -174,7 +174,8 @@ def supernet_of(run: Run, data: SearchData, report: Report = lambda *_: None) ->
     claim_threads(available_cores())
     config, device = run.config, resolve_device(run.config.device)
     space = make_space(config, data.input_shape, data.num_classes)
-    return kept_supernet(run.folder, space, data, config.threat, config.supernet, config.search.seed, device, report)
+    asset = SupernetAsset(space, data, config.threat, config.supernet, config.search.seed, device, report)
+    return kept(run.folder, asset, config.supernet.taken_from)
 
 
 def trained_network(run: Run, record: TrialRecord) -> Network:
@@ -183,9 +184,8 @@ def trained_network(run: Run, record: TrialRecord) -> Network:
     Raises CheckpointError where the trial left none.
     """
     number = record.number if record.reused_from is None else record.reused_from
-    network = build_network(run.space.spec(record.genotype), make_generator(0, "weights"))
-    load_weights(trial_folder(run.trials_folder, number) / WEIGHTS, network)
-    return network.eval()
+    path = trial_folder(run.trials_folder, number) / WEIGHTS
+    return stored_network(run.space.spec(record.genotype), path, run.config.treatments)
 
 
 def _study_of(run: Run) -> Place:

@@ -31,13 +31,14 @@ from nas.data.domain import PIXELS
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import evaluate
+from nas.networks.build import new_network
 from nas.training import Training
 from nas.training.loop import start_training, train_epoch
 from nas.training.settings import InnerAttack
 from nas.workers.fork_server import METHOD
 from search_spaces import NetworkSpec
 from search_spaces.mobilenet_tiny import PRESETS, preset
-from search_spaces.network import Network, build_network
+from search_spaces.network import Network
 
 Speed = dict[str, float]
 """Images per second of RATES, and the peak memory in bytes."""
@@ -231,7 +232,7 @@ def _images(workload: Workload, count: int) -> Split:
 
 
 def _network(workload: Workload) -> Network:
-    return build_network(workload.spec, make_generator(0, "weights")).to(workload.device)
+    return new_network(workload.spec, make_generator(0, "weights")).to(workload.device)
 
 
 def _measured(train: Callable[[], None], score: Callable[[], None], workload: Workload) -> Callable[[], Speed]:

@@ -6,23 +6,20 @@ a state that is restored between epochs continues bit for bit on the CPU.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
-from nas.networks.norms import spectral_penalty
+from nas.networks.treatments.treatment import after_step_, finish_
 from nas.networks.view import View, view_of
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
 from nas.training.graphs import Replayed, recorder
-from nas.training.inner import maximise_cross_entropy, maximise_kl
-from nas.training.losses import trades_loss
+from nas.training.methods import Batch, Method, method_of
 from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.settings import Training
 from nas.training.steps import epoch_batches, step_sizes
@@ -42,12 +39,19 @@ class TrainingState:
     """Exponential moving average of the weights, where `ema_decay` asks for one."""
     optimizer: torch.optim.SGD
     generator: torch.Generator
+    method: Method
+    """What a step minimises."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
     """Finished optimiser steps."""
     steps: "_Steps | None" = None
     """What takes the steps; made in the first epoch."""
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """Tensors that the method keeps between steps, by name, live."""
+        return self.method.memory
 
     def refresh_(self) -> None:
         """Shows the attack the present weights."""
@@ -68,10 +72,11 @@ class EpochLog:
 
 def start_training(network: Network, settings: Training, generator: torch.Generator) -> TrainingState:
     """State before the first epoch; `network` and `generator` are on the training device."""
+    after_step_(network, torch.zeros((), device=generator.device))  # its weights may come from an untreated network
     optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
-    return TrainingState(network, view, forward_of(network), average, optimizer, generator)
+    return TrainingState(network, view, forward_of(network), average, optimizer, generator, method_of(settings))
 
 
 def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
@@ -87,8 +92,9 @@ def train_epoch(state: TrainingState, data: Split, settings: Training, threat: T
     state.network.train()
     rate = 0.0
     for index, batch in enumerate(batches):
-        rate = set_learning_rate_(state.optimizer, settings, state.epoch + (index + 1) / len(batches))
-        state.steps.take(batch)
+        passed = state.epoch + (index + 1) / len(batches)
+        rate = set_learning_rate_(state.optimizer, settings, passed)
+        state.steps.take(batch, passed / settings.epochs)
         state.step += 1
     state.epoch += 1
     loss, correct = sums.tolist()
@@ -112,16 +118,18 @@ class _Steps:
         self._average = None if state.average is None else Tensors.of(state.average)
         self._moved = torch.ones((), device=device)
         """Share of the live weights in the next average."""
-        # A graph cannot hold the penalty's singular values: their library waits for the device.
-        replays = device.type == "cuda" and settings.cuda_graphs and not settings.lipschitz_penalty
+        self._progress = torch.zeros((), device=device)
+        """Share of the training that is done after the step."""
+        replays = device.type == "cuda" and settings.cuda_graphs and state.method.can_capture
         self._step = Replayed(self._work, recorder(state.generator)) if replays else self._work
 
     def fit(self, data: Split, settings: Training, threat: ThreatModel) -> bool:
         """Whether they were made for these."""
         return self._data is data and (self._settings, self._threat) == (settings, threat)
 
-    def take(self, batch: Tensor) -> None:
-        """One step on the images of `batch` (N,): attack, loss, optimiser, average."""
+    def take(self, batch: Tensor, progress: float) -> None:
+        """One step on the images of `batch` (N,): attack, loss, optimiser, average, treatments."""
+        self._progress.fill_(progress)
         self._moved.fill_(1 - keep_of(self._settings.ema_decay, self._state.step))
         self._step(batch)
 
@@ -130,58 +138,16 @@ class _Steps:
         domain = self._data.domain
         x = domain.to_input(domain.augment(self._data.images[batch], settings.augmentation, state.generator))
         y = self._data.labels[batch]
-        loss, logits = METHODS[settings.method](state, x, y, settings, self._threat)
-        if settings.lipschitz_penalty:
-            loss = loss + settings.lipschitz_penalty * _lipschitz_penalty(state.network)
+        loss, logits = state.method.loss(state, Batch(x, y, batch), self._threat)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
+        after_step_(state.network, self._progress)
         state.view.refold_()
-        if self._average is not None:
+        if state.average is not None and self._average is not None:
             update_average_(self._average, self._live, self._moved)
+            after_step_(state.average, self._progress)
         self.sums += torch.stack([loss.detach().double(), (logits.argmax(1) == y).sum()])
-
-
-def _lipschitz_penalty(network: Network) -> Tensor:
-    try:
-        return spectral_penalty(network)
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-        raise Diverged("weights are not finite and have no norms; lower training.learning_rate") from error
-
-
-Step = Callable[[TrainingState, Tensor, Tensor, Training, ThreatModel], tuple[Tensor, Tensor]]
-
-
-def _trades(
-    state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
-) -> tuple[Tensor, Tensor]:
-    """Two forward passes in training mode, clean then adversarial.
-
-    Batch-norm's running statistics so see clean and adversarial images 1 : 1 (the public TRADES code
-    runs the clean images twice, 2 : 1).
-    """
-    x_adv = maximise_kl(state.view, x, threat, settings.attack, state.generator)
-    logits, logits_adv = state.forward(x, x_adv)
-    return trades_loss(logits, logits_adv, y, settings.beta), logits
-
-
-def _madry(
-    state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
-) -> tuple[Tensor, Tensor]:
-    """Cross-entropy on adversarial images only; the accuracy logged is theirs."""
-    x_adv = maximise_cross_entropy(state.view, x, y, threat, settings.attack, state.generator)
-    (logits,) = state.forward(x_adv)
-    return F.cross_entropy(logits, y), logits
-
-
-def _natural(
-    state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
-) -> tuple[Tensor, Tensor]:
-    (logits,) = state.forward(x)
-    return F.cross_entropy(logits, y), logits
-
-
-METHODS: dict[str, Step] = {"trades": _trades, "madry": _madry, "natural": _natural}
 
 
 def scored_network(state: TrainingState, data: Split, settings: Training) -> Network:
@@ -190,6 +156,7 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
     The first `batch_norm_images` images of `data` are used, without augmentation; `state` is not changed.
     """
     network = copy.deepcopy(state.network if state.average is None else state.average)
+    finish_(network)
     reestimate_batch_norm_(network, batch_norm_batches(data, settings))
     return network.requires_grad_(False).eval()
 

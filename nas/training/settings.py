@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nas.base.settings import Ratio, Settings
 from nas.data import Augmentation
@@ -12,6 +12,14 @@ from nas.training.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch
+
+
+METHODS: dict[str, str] = {
+    "trades": "nas.training.methods:Trades",
+    "madry": "nas.training.methods:Madry",
+    "natural": "nas.training.methods:Natural",
+}
+"""Training methods by name: module:class, imported where a training begins, as a config is read without torch."""
 
 
 class InnerAttack(Settings):
@@ -36,8 +44,8 @@ class InnerAttack(Settings):
 class Training(Settings):
     """Adversarial training from scratch with SGD."""
 
-    method: Literal["trades", "madry", "natural"] = "trades"
-    """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy."""
+    method: str = "trades"
+    """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy: a name of METHODS."""
     beta: float = Field(6.0, ge=0, le=100)
     """Weight of the robust term of TRADES; other methods ignore it."""
     attack: InnerAttack = InnerAttack()
@@ -72,6 +80,13 @@ class Training(Settings):
     """Score the network on the validation images after every epoch, for `nas curves`."""
     cuda_graphs: bool = True
     """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError(f"unknown training method {value!r} (allowed: {', '.join(METHODS)})")
+        return value
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Training:

@@ -1,16 +1,13 @@
-"""Training states and weights on disk: safetensors, written atomically, never unpickled."""
+"""Training states on disk: all that a training needs to go on bit for bit."""
 
 from pathlib import Path
 from typing import Protocol
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from nas.base.errors import CheckpointError
-from nas.base.files import write_atomic
-from search_spaces.network import Network
+from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
 
 _COUNTERS = ("epoch", "step")
 
@@ -26,6 +23,10 @@ class Resumable(Protocol):
     def average(self) -> nn.Module | None:
         """Its averaged copy."""
 
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """What else is kept between steps (a method's own tensors), by name; live."""
+
     optimizer: torch.optim.SGD
     generator: torch.Generator
     epoch: int
@@ -35,43 +36,19 @@ class Resumable(Protocol):
         """Computes anew what follows from the weights."""
 
 
-def save_weights(path: Path, network: Network) -> None:
-    """Writes parameters and buffers of `network` to `path`, atomically."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomic(path, safetensors.torch.save(tensors))
-
-
-def load_weights(path: Path, network: Network) -> None:
-    """Fills `network` with the weights of `path`.
-
-    Raises CheckpointError where the file is missing, damaged or does not fit the network.
-    """
-    _fill(network.state_dict(), read_weights(path), "", path)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of `path` by name, on the CPU. Raises CheckpointError where the file is missing or damaged."""
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"no weights at {path}") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
-
-
 def save_training(path: Path, state: Resumable, fingerprint: str) -> None:
     """Writes all of `state` to `path`, atomically; `fingerprint` names what is being trained, and how."""
-    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors = tensors_of(state.network, "network.")
     if state.average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
+        tensors |= tensors_of(state.average, "average.")
     for index, parameter in enumerate(_parameters(state)):
         momentum = state.optimizer.state[parameter].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{index}"] = momentum
+    tensors |= {f"memory.{name}": tensor for name, tensor in state.memory.items()}
     tensors["generator"] = state.generator.get_state()
     tensors |= {name: torch.tensor(getattr(state, name)) for name in _COUNTERS}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, safetensors.torch.save(tensors, {"fingerprint": fingerprint}))
+    save_tensors(path, tensors, {"fingerprint": fingerprint})
 
 
 def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
@@ -80,21 +57,21 @@ def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
     Raises CheckpointError where the file is damaged or was written for another `fingerprint`.
     """
     tensors = read_weights(path)
-    with safetensors.safe_open(path, "pt") as file:
-        found = (file.metadata() or {}).get("fingerprint")
-    if found != fingerprint:
+    if read_facts(path).get("fingerprint") != fingerprint:
         raise CheckpointError(
             f"{path} belongs to another training (network, data or settings differ); remove its folder to start afresh"
         )
-    _fill(state.network.state_dict(), tensors, "network.", path)
+    fill_(state.network, tensors, path, "network.")
     if state.average is not None:
-        _fill(state.average.state_dict(), tensors, "average.", path)
+        fill_(state.average, tensors, path, "average.")
     for index, parameter in enumerate(_parameters(state)):
         if f"momentum.{index}" in tensors:
             # The fused optimiser goes through memory in order: the buffer must lie there like its parameter.
             momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{index}"])
             state.optimizer.state[parameter]["momentum_buffer"] = momentum
     try:
+        for name, tensor in state.memory.items():
+            tensor.copy_(tensors[f"memory.{name}"])
         state.generator.set_state(tensors["generator"])
         for name in _COUNTERS:
             setattr(state, name, int(tensors[name]))
@@ -105,19 +82,3 @@ def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
 
 def _parameters(state: Resumable) -> list[Tensor]:
     return [p for group in state.optimizer.param_groups for p in group["params"]]
-
-
-def _fill(target: dict[str, Tensor], source: dict[str, Tensor], prefix: str, path: Path) -> None:
-    """Copies every tensor of `source` under `prefix` into the same name of `target`, in place."""
-    found = {name.removeprefix(prefix): tensor for name, tensor in source.items() if name.startswith(prefix)}
-    shapes = {name: tuple(tensor.shape) for name, tensor in target.items()}
-    others = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    if shapes != others:
-        differing = sorted(name for name in shapes.keys() | others.keys() if shapes.get(name) != others.get(name))
-        name = differing[0]
-        raise CheckpointError(
-            f"{path} holds another network: {len(differing)} tensors differ, first {name} "
-            f"(file {others.get(name, 'none')}, network {shapes.get(name, 'none')})"
-        )
-    for name, tensor in found.items():
-        target[name].copy_(tensor)

@@ -26,8 +26,9 @@ from nas.networks.view import AutogradView
 from nas.runs import make_space
 from nas.runs.config import RunConfig, load_config
 from nas.training import Training
-from nas.training.loop import METHODS, TrainingState, scored_network, start_training, train_epoch
+from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss
+from nas.training.methods import Batch, Stateless
 from search_spaces import NetworkSpec
 from search_spaces.network import build_network
 from tests.conftest import ROOT
@@ -48,10 +49,16 @@ def spec_of(config: RunConfig, values: dict[str, float]) -> NetworkSpec:
     return space.spec(space.genotype(values))
 
 
+class PlainTrades(Stateless):
+    """The TRADES step as it is usually written (Zhang 2019, algorithm 1), l_inf."""
+
+    def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+        return plain_trades(state, batch.x, batch.y, self.settings, threat)
+
+
 def plain_trades(
     state: TrainingState, x: Tensor, y: Tensor, settings: Training, threat: ThreatModel
 ) -> tuple[Tensor, Tensor]:
-    """The TRADES step as it is usually written (Zhang 2019, algorithm 1), l_inf."""
     network, step_size = state.network, settings.attack.step_size
     assert threat.norm == "linf"
     assert step_size is not None
@@ -72,13 +79,14 @@ def plain_trades(
 @contextmanager
 def plain_steps(state: TrainingState) -> Iterator[None]:
     """Inside, `state` is trained by plain steps: neither its folded view nor its pass by hand is there."""
-    before = METHODS["trades"], state.view, state.forward
-    METHODS["trades"] = plain_trades
+    before = state.method, state.view, state.forward
+    assert isinstance(state.method, Stateless)
+    state.method = PlainTrades(state.method.settings)
     state.view, state.forward = AutogradView(state.network), _refused
     try:
         yield
     finally:
-        METHODS["trades"], state.view, state.forward = before
+        state.method, state.view, state.forward = before
 
 
 def _refused(*batches: Tensor) -> tuple[Tensor, ...]:

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from nas.training.loop import METHODS, start_training, train_epoch
+from nas.training.loop import start_training, train_epoch
+from nas.training.methods import Batch, Trades
 from search_spaces.network import build_network
-from tests.benchmarks.equal_accuracy import GENOTYPE, digits_config, plain_steps, plain_trades, spec_of
+from tests.benchmarks.equal_accuracy import GENOTYPE, PlainTrades, digits_config, plain_steps, spec_of
 from tests.builders import generator, tiny_images
 
 
@@ -18,9 +19,9 @@ def test_a_plain_step_is_the_engines_step() -> None:
     split = tiny_images(12)
     x, y = split.images.double() / 255, split.labels
     results = []
-    for network, step in ((engine, METHODS["trades"]), (plain, plain_trades)):
+    for network, method in ((engine, Trades), (plain, PlainTrades)):
         state = start_training(network, config.training, generator(3))
-        loss, _ = step(state, x, y, config.training, config.threat)
+        loss, _ = method(config.training).loss(state, Batch(x, y, torch.arange(12)), config.threat)
         loss.backward()  # type: ignore[no-untyped-call]
         results.append((loss.detach(), *(p.grad for p in network.parameters()), *network.buffers()))
     for found, expected in zip(*results, strict=True):
@@ -31,10 +32,10 @@ def test_a_plain_step_is_the_engines_step() -> None:
 def test_plain_steps_end_with_the_block_and_use_nothing_of_the_engine() -> None:
     config = digits_config()
     state = start_training(build_network(spec_of(config, GENOTYPE), generator()), config.training, generator())
-    before = METHODS["trades"], state.view, state.forward
+    before = state.method, state.view, state.forward
     with plain_steps(state):
-        assert METHODS["trades"] is plain_trades
+        assert isinstance(state.method, PlainTrades)
         train_epoch(state, tiny_images(20), config.training, config.threat)
         with pytest.raises(AssertionError, match="through the network itself"):
             state.forward(torch.zeros(2, 1, 8, 8))
-    assert (METHODS["trades"], state.view, state.forward) == before
+    assert (state.method, state.view, state.forward) == before

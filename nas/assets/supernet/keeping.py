@@ -4,91 +4,84 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+from nas.assets.asset import has_asset
 from nas.assets.supernet.settings import SupernetTraining
 from nas.assets.supernet.training import SupernetLog, start_supernet, train_supernet_epoch
 from nas.assets.supernet.weights import Names, Supernet, load_supernet, save_supernet
 from nas.attacks.threat import ThreatModel
-from nas.base.errors import UsageError
-from nas.base.files import write_atomic
 from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData
-from nas.training.stored import load_training, save_training
+from nas.training.resumable import EpochFile, Saved, resume_, train_until
 from search_spaces import SearchSpace
 
-FOLDER = "supernet"
+FOLDER, WEIGHTS = "supernet", "supernet.safetensors"
 """Of a run: where its supernet is."""
-WEIGHTS, STATE, LOG = "supernet.safetensors", "state.safetensors", "log.jsonl"
+STATE, LOG = "state.safetensors", "log.jsonl"
 Report = Callable[[SupernetLog, int], None]
 """Called with every finished epoch, and how many there are."""
 
 
 def has_supernet(folder: Path) -> bool:
     """Whether the run in `folder` has a supernet that is trained to its end."""
-    return (folder / FOLDER / WEIGHTS).is_file()
+    return has_asset(folder, FOLDER, WEIGHTS)
 
 
-def kept_supernet(
-    folder: Path,
-    space: SearchSpace,
-    data: SearchData,
-    threat: ThreatModel,
-    settings: SupernetTraining,
-    seed: int,
-    device: torch.device,
-    report: Report,
-) -> Supernet:
-    """The trained supernet of the run in `folder`, on the CPU; frozen.
+@dataclass(frozen=True)
+class SupernetAsset:
+    """The supernet of a run: an `nas.assets.asset.Asset`."""
 
-    Trained there where it is not yet, going on from the last finished epoch after a kill, or copied from the run that
-    `settings.taken_from` names. Writes supernet/ in `folder`: supernet.safetensors, log.jsonl. Raises UsageError where
-    the other run has none, CheckpointError where a supernet is of another space, width, data or threat or, but for one
-    that is taken, was trained otherwise.
-    """
-    place = folder / FOLDER
-    names = _names(space, data, threat, settings)
-    supernet = Supernet(space, settings.width, make_generator(seed, "supernet"), data.mean, data.std)
-    if settings.taken_from is not None and not has_supernet(folder):
-        other = settings.taken_from / FOLDER / WEIGHTS
-        if not has_supernet(settings.taken_from):
-            raise UsageError(f"supernet.taken_from: {settings.taken_from} has no supernet; train one with `nas search`")
-        load_supernet(other, supernet, names.built, "built")  # or it is refused
-        place.mkdir(parents=True, exist_ok=True)
-        write_atomic(place / WEIGHTS, other.read_bytes())
-    if not has_supernet(folder):
-        place.mkdir(parents=True, exist_ok=True)
-        _train(place, supernet.to(device), data.to(device), threat, settings, seed, names, report)
-    supernet = supernet.cpu()
-    if settings.taken_from is not None:
-        load_supernet(place / WEIGHTS, supernet, names.built, "built")
-    else:
-        load_supernet(place / WEIGHTS, supernet, names.trained, "trained")
-    return supernet.requires_grad_(False)
+    space: SearchSpace
+    data: SearchData
+    threat: ThreatModel
+    settings: SupernetTraining
+    seed: int
+    device: torch.device
+    """Where it is trained."""
+    report: Report
+    kind = FOLDER
+    file = WEIGHTS
 
+    def load(self, path: Path, *, taken: bool) -> Supernet:
+        """The supernet in `path`, frozen. Raises CheckpointError where it is of another space, width, data or threat.
 
-def _train(
-    place: Path, supernet: Supernet, data: SearchData, threat: ThreatModel, settings: SupernetTraining, seed: int,
-    names: Names, report: Report,
-) -> None:  # fmt: skip
-    """Trains to the end and leaves the averaged weights in `place`."""
-    generator = make_generator(seed, "supernet training", device=data.train.images.device)
-    state = start_supernet(supernet, settings, generator, seed)
-    log, lines = place / LOG, list[str]()
-    if (place / STATE).exists():
-        load_training(place / STATE, state, names.trained)
-        lines = log.read_text(encoding="utf-8").splitlines()[: state.epoch]
-    while state.epoch < settings.epochs:
-        epoch = train_supernet_epoch(state, data.train, settings, threat)
-        lines.append(json.dumps(dataclasses.asdict(epoch)))
-        # Log before state: a kill in between repeats this epoch, bit for bit.
-        write_atomic(log, "".join(f"{line}\n" for line in lines).encode())
-        save_training(place / STATE, state, names.trained)
-        report(epoch, settings.epochs)
-    save_supernet(place / WEIGHTS, state.network if state.average is None else state.average, names)
-    (place / STATE).unlink()
+        And where it was trained otherwise, but for one that is `taken`.
+        """
+        which: Literal["built", "trained"] = "built" if taken else "trained"
+        supernet = self._untrained()
+        load_supernet(path, supernet, getattr(self._names, which), which)
+        return supernet.requires_grad_(False)
+
+    def make_(self, place: Path) -> None:
+        """Trains to the end, from the last finished epoch on, and leaves the averaged weights in `place`."""
+        settings, data = self.settings, self.data.train.to(self.device)
+        generator = make_generator(self.seed, "supernet training", device=self.device)
+        state = start_supernet(self._untrained().to(self.device), settings, generator, self.seed)
+        log, saved = EpochFile(place / LOG), Saved(place / STATE, self._names.trained)
+
+        def train() -> dict[str, Any]:
+            return dataclasses.asdict(train_supernet_epoch(state, data, settings, self.threat))
+
+        resume_(state, saved, log)
+        train_until(
+            state, settings.epochs, train, log, saved,
+            done=lambda facts: self.report(SupernetLog(**facts), settings.epochs),
+        )  # fmt: skip
+        save_supernet(place / WEIGHTS, state.network if state.average is None else state.average, self._names)
+        saved.path.unlink()
+
+    def _untrained(self) -> Supernet:
+        generator = make_generator(self.seed, "supernet")
+        return Supernet(self.space, self.settings.width, generator, self.data.mean, self.data.std)
+
+    @property
+    def _names(self) -> Names:
+        return _names(self.space, self.data, self.threat, self.settings)
 
 
 def _names(space: SearchSpace, data: SearchData, threat: ThreatModel, settings: SupernetTraining) -> Names:

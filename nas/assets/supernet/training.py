@@ -55,6 +55,11 @@ class SupernetState:
     epoch: int = 0
     step: int = 0
 
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """Nothing is kept between steps."""
+        return {}
+
     def refresh_(self) -> None:
         """Nothing: every step looks at the weights anew."""
 

@@ -1,52 +1,24 @@
-"""Weights that all networks of a space share: of every tensor, a network has the first channels.
-
-A tensor is named by what it does: the row of its block, the block's place in the row, kind and kernel, the number of
-its layer from the block's end (an expansion may be missing at its start), and its role. Equal names in two networks
-of a space mean one shared tensor, as large as the largest network needs it.
-"""
+"""The tensors that all networks of a space share (nas/networks/shared.py), as one module that can be trained."""
 
 import copy
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from nas.base.errors import CheckpointError
-from nas.base.files import write_atomic
 from nas.data.split import Split
+from nas.networks.shared import drawn, first_of, network_of_parts, owners, shell
+from nas.networks.stored import fill_, read_facts, read_weights, save_weights, tensors_of
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.loop import batch_norm_batches
 from nas.training.settings import Training
-from nas.training.stored import read_weights
 from search_spaces import NetworkSpec, SearchSpace
-from search_spaces.network import Network, Normalization
-from search_spaces.spec import size_text
-
-Owner = tuple[str, nn.Module, str]
-"""Name of a shared tensor, and where a network holds its part: a module and the name of its parameter."""
-
-
-def owners(network: Network) -> Iterator[Owner]:
-    """Every parameter of `network`, with the name of the shared tensor that it is a part of."""
-    places: Counter[int] = Counter()
-    for block, module in zip(network.spec.blocks, network.features, strict=True):
-        place = f"row{block.row}_{places[block.row]}_{block.kind}{size_text(block.kernel_size)}"
-        places[block.row] += 1
-        convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
-        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-        for index, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
-            layer = f"{place}_{len(convs) - index}"
-            yield f"{layer}_kernel", conv, "weight"
-            yield f"{layer}_scale", norm, "weight"
-            yield f"{layer}_shift", norm, "bias"
-    yield "classifier_weight", network.classifier, "weight"
-    yield "classifier_bias", network.classifier, "bias"
+from search_spaces.network import Network
 
 
 class Supernet(nn.Module):
@@ -60,28 +32,11 @@ class Supernet(nn.Module):
         self.space, self.width = space, width
         self._mean, self._std = tuple(mean), tuple(std)
         for name, shape in _shapes(space, width).items():
-            self.register_parameter(name, nn.Parameter(_drawn(name, shape, generator)))
+            self.register_parameter(name, nn.Parameter(drawn(name, shape, generator)))
 
     def subnet(self, spec: NetworkSpec) -> Network:
-        """Network of `spec` whose parameters are views of the shared ones: who changes the ones changes the others.
-
-        In training mode, on the supernet's device, with batch-norm statistics of its own (0 and 1). Raises ValueError
-        where `spec` needs a tensor that the supernet lacks, or a larger one.
-        """
-        network, device = _shell(spec), self.get_parameter("classifier_bias").device
-        network.normalization = Normalization(self._mean, self._std).to(device)
-        shared = dict(self.named_parameters())
-        for name, module, attribute in owners(network):
-            wanted = getattr(module, attribute).shape
-            whole = shared.get(name)
-            if whole is None or any(a > b for a, b in zip(wanted, whole.shape, strict=True)):
-                has = "none" if whole is None else str(tuple(whole.shape))
-                raise ValueError(f"the supernet has no {name} of {tuple(wanted)} to share (it has {has})")
-            setattr(module, attribute, nn.Parameter(_first(whole.detach(), wanted)))
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                _fresh(module, device)
-        return network
+        """Network of `spec` made of the shared tensors, as `nas.networks.shared.network_of_parts` says."""
+        return network_of_parts(spec, dict(self.named_parameters()), self._mean, self._std)
 
     def gradients(self, network: Network) -> list[Tensor]:
         """Views of the shared gradients, in the order of the parameters of `network`; they must exist."""
@@ -89,7 +44,7 @@ class Supernet(nn.Module):
         for name, module, attribute in owners(network):
             parameter, gradient = getattr(module, attribute), self.get_parameter(name).grad
             assert gradient is not None, "the supernet has no gradients yet"
-            parts[parameter] = _first(gradient, parameter.shape)
+            parts[parameter] = first_of(gradient, parameter.shape)
         return [parts[parameter] for parameter in network.parameters()]
 
     @property
@@ -146,43 +101,16 @@ def widened(spec: NetworkSpec, width: float) -> NetworkSpec:
     return replace(spec, blocks=tuple(blocks))
 
 
-def _first(whole: Tensor, sizes: Sequence[int]) -> Tensor:
-    return whole[tuple(slice(size) for size in sizes)]
-
-
 def _shapes(space: SearchSpace, width: float) -> dict[str, tuple[int, ...]]:
     """Shape of every shared tensor: the largest of any network that differs from the largest one in one choice."""
     largest, found = space.largest(), dict[str, tuple[int, ...]]()
     for choice in space.choices:
         for option in choice.options:
             spec = space.spec(space.genotype({**largest.values, choice.name: option}))
-            for name, module, attribute in owners(_shell(widened(spec, width))):
+            for name, module, attribute in owners(shell(widened(spec, width))):
                 shape = tuple(getattr(module, attribute).shape)
                 found[name] = tuple(map(max, shape, found.get(name, shape)))
     return found
-
-
-def _shell(spec: NetworkSpec) -> Network:
-    """Network of `spec` without memory."""
-    channels = spec.input_shape[0]
-    with torch.device("meta"):
-        return Network(spec, [0.0] * channels, [1.0] * channels)
-
-
-def _fresh(norm: nn.BatchNorm2d, device: torch.device) -> None:
-    norm.running_mean = torch.zeros(norm.num_features, device=device)
-    norm.running_var = torch.ones(norm.num_features, device=device)
-    norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)
-
-
-def _drawn(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """As `build_network` draws it."""
-    if name.endswith("_kernel"):
-        kernel = torch.empty(shape).contiguous(memory_format=torch.channels_last)
-        return nn.init.kaiming_normal_(kernel, mode="fan_out", generator=generator)
-    if name == "classifier_weight":
-        return torch.empty(shape).normal_(0, 0.01, generator=generator)
-    return torch.ones(shape) if name.endswith("_scale") else torch.zeros(shape)
 
 
 @dataclass(frozen=True)
@@ -197,8 +125,7 @@ class Names:
 
 def save_supernet(path: Path, supernet: Supernet, names: Names) -> None:
     """Writes the shared tensors to `path` with its `names`, atomically."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in supernet.state_dict().items()}
-    write_atomic(path, safetensors.torch.save(tensors, asdict(names)))
+    save_weights(path, supernet, asdict(names))
 
 
 def load_supernet(path: Path, supernet: Supernet, name: str, which: Literal["built", "trained"]) -> None:
@@ -207,14 +134,12 @@ def load_supernet(path: Path, supernet: Supernet, name: str, which: Literal["bui
     Raises CheckpointError where the file is missing, damaged, or of another `name`.
     """
     tensors = read_weights(path)
-    with safetensors.safe_open(path, "pt") as file:
-        found = (file.metadata() or {}).get(which)
-    own = supernet.state_dict()
-    if found != name or {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in own.items()}:
+    own = tensors_of(supernet)
+    same_shapes = {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in own.items()}
+    if read_facts(path).get(which) != name or not same_shapes:
         differing = "space, data, threat or width" + (" or the way it was trained" if which == "trained" else "")
         raise CheckpointError(
             f"{path} is of another supernet ({differing} differ); use --run NAME for a new run, or name another run in "
             "supernet.taken_from"
         )
-    for name, tensor in tensors.items():
-        own[name].copy_(tensor)
+    fill_(supernet, tensors, path)

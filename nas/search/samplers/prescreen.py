@@ -62,7 +62,7 @@ class Foreknown:
     def _of_values(self) -> Callable[[tuple[tuple[str, Any], ...]], dict[str, float]]:
         return lru_cache(4096)(lambda values: asdict(self.costs(self.space.genotype(dict(values)))))
 
-    def features(self, values: Mapping[str, Any]) -> tuple[float, ...]:
+    def facts(self, values: Mapping[str, Any]) -> tuple[float, ...]:
         """Logarithms of the costs of the genotype with these values."""
         return tuple(map(log1p, self._of_values(tuple(values.items())).values()))
 
@@ -179,7 +179,7 @@ class Prescreened(BaseSampler):
 
     def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]]) -> Array:
         """Option indices, which are ordered from small to large, and what is known of the costs."""
-        known = [self._known.features(one) if self._known else () for one in values]
+        known = [self._known.facts(one) if self._known else () for one in values]
         return np.array([(*one, *costs) for one, costs in zip(genes, known, strict=True)], dtype=np.float64)
 
     def _exact(self, values: Sequence[Mapping[str, Any]]) -> Array:

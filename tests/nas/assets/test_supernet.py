@@ -12,8 +12,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import nas.assets.supernet.training as one_shot
+from nas.assets.asset import kept
 from nas.assets.supernet import SupernetTraining
-from nas.assets.supernet.keeping import STATE, has_supernet, kept_supernet
+from nas.assets.supernet.keeping import STATE, SupernetAsset, has_supernet
 from nas.assets.supernet.training import SupernetLog, distilled_loss, sandwich, start_supernet, train_supernet_epoch
 from nas.assets.supernet.weights import Supernet, begin_with, copied, owners, widened
 from nas.attacks.losses import kl_divergence
@@ -283,7 +284,8 @@ def test_seeds_reproduce_it_bit_for_bit() -> None:
 def keep(
     folder: Path, settings: SupernetTraining = SETTINGS, report: Callable[[SupernetLog, int], None] = lambda *_: None
 ) -> Supernet:
-    return kept_supernet(folder, SPACE, tiny_data(), THREAT, settings, 0, torch.device("cpu"), report)
+    asset = SupernetAsset(SPACE, tiny_data(), THREAT, settings, 0, torch.device("cpu"), report)
+    return kept(folder, asset, settings.taken_from)
 
 
 def never(*_: object) -> None:

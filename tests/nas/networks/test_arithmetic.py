@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks import Arithmetic, Layer, arithmetic_of, images, maps, relu6_back_
-from nas.networks.layer import _densely
+from nas.networks import images, maps
+from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
+from nas.networks.layer import Layer, _densely
 from search_spaces.spec import Size
 from tests.builders import generator
 

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.networks import Arithmetic, arithmetic_of, images, layers_of, maps
+from nas.networks import images, maps
+from nas.networks.arithmetic import Arithmetic, arithmetic_of
 from nas.networks.backprop import Forward, _Pass, forward_of
+from nas.networks.layer import layers_of
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS as BLOCK_KINDS
 from search_spaces.mobilenet_tiny import preset

@@ -17,8 +17,8 @@ from nas.attacks.threat import ThreatModel
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.evaluate import score
-from nas.networks import layers_of
 from nas.networks.backprop import forward_of
+from nas.networks.layer import layers_of
 from nas.networks.view import AutogradView, FoldedView, view_of
 from nas.training import Training
 from nas.training.loop import start_training, train_epoch

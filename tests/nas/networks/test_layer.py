@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from nas.networks import layers_of
+from nas.networks.layer import layers_of
 from tests.builders import BLOCKS, network_of
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from nas.attacks import Pgd
 from nas.attacks.chunks import in_chunks
 from nas.attacks.threat import ThreatModel
-from nas.networks import arithmetic_of, images, layers_of, maps
+from nas.networks import images, maps
+from nas.networks.arithmetic import arithmetic_of
+from nas.networks.layer import layers_of
 from nas.networks.view import AutogradView, FoldedView, Scaled, View, view_of
 from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack

@@ -49,7 +49,7 @@ def test_candidates_are_scored_with_the_supernets_weights_and_nothing_is_trained
     scored = [record for record in run.records if record.evaluation and record.reused_from is None]
     assert len(scored) == 6
     for record in scored:
-        assert (run.trials_folder / f"{record.number:05d}" / "log.jsonl").read_text() == "", "no epoch was trained"
+        assert not (run.trials_folder / f"{record.number:05d}" / "log.jsonl").exists(), "no epoch was trained"
         expected = build_network(run.space.spec(record.genotype), generator())
         copied(shared, expected)
         found = trained_network(run, record)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import nas.runs.retrain
+import nas.training.resumable
 from nas.attacks import Pgd
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, RunLocked
@@ -78,7 +79,7 @@ def results(folder: Path) -> dict[str, bytes]:
 
 def test_a_retraining_leaves_the_network_its_description_and_its_curve(whole: Path) -> None:
     assert whole.name == "00005"
-    files = {path.name for path in whole.iterdir()} - {".lock", "curve.json"}
+    files = {path.name for path in whole.iterdir()} - {".lock", "curve.jsonl"}
     assert files == {"model.safetensors", "genotype.json", "evaluation.json", "curve.csv", "curve.png"}
     assert (whole / "curve.png").read_bytes().startswith(b"\x89PNG")
     described = json.loads((whole / "genotype.json").read_text())
@@ -135,7 +136,8 @@ def test_killed_at_any_step_and_resumed_it_ends_with_the_same_files(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, function: str, call: int
 ) -> None:
     run = make_run(tmp_path / "run")
-    really, calls = getattr(nas.runs.retrain, function), 0
+    module = nas.training.resumable if function == "save_training" else nas.runs.retrain
+    really, calls = getattr(module, function), 0
 
     def killed(*arguments: object, **named: object) -> object:
         nonlocal calls
@@ -145,7 +147,7 @@ def test_killed_at_any_step_and_resumed_it_ends_with_the_same_files(
         return really(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nas.runs.retrain, function, killed)
+        patch.setattr(module, function, killed)
         with pytest.raises(KeyboardInterrupt):
             retrain(run, picked(run), quiet)
     folder, _ = retrain(run, picked(run), quiet)

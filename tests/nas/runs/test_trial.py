@@ -21,8 +21,9 @@ from nas.data.sources import DATASETS, Digits, SourceEntry
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import evaluate
 from nas.evaluation.scores import load_scores
+from nas.networks.build import new_network
+from nas.networks.stored import load_weights
 from nas.runs.trial import TrialPlan
-from nas.training.stored import load_weights
 from search_spaces.network import build_network
 from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_images, tiny_space
 
@@ -281,12 +282,12 @@ def test_a_diverging_training_is_a_failed_outcome_with_its_traceback(
     plan: TrialPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explosive(*arguments: object) -> torch.nn.Module:
-        network = build_network(*arguments)  # type: ignore[arg-type]
+        network = new_network(*arguments)  # type: ignore[arg-type]
         with torch.no_grad():
             network.classifier.weight.fill_(1e38)
         return network
 
-    monkeypatch.setattr(nas.runs.trial, "build_network", explosive)
+    monkeypatch.setattr(nas.runs.trial, "new_network", explosive)
     outcome = plan(CANDIDATE)
     assert outcome.evaluation is None
     assert outcome.error is not None

@@ -10,7 +10,8 @@ from nas.attacks.threat import ThreatModel
 from nas.data.split import Split
 from nas.training import Training
 from nas.training.graphs import WARM_UP, Replayed, Work
-from nas.training.loop import METHODS, TrainingState, _Steps, start_training, train_epoch
+from nas.training.loop import TrainingState, _Steps, start_training, train_epoch
+from nas.training.settings import METHODS
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network
 
 THREAT = ThreatModel(epsilon=0.05)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import nas.assets.supernet.training as supernet_loop
-import nas.training.loop as plain_loop
 from nas.assets.supernet import SupernetTraining
 from nas.assets.supernet.training import start_supernet, train_supernet_epoch
 from nas.assets.supernet.weights import Supernet
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import DataError
 from nas.data.split import Split
+from nas.training import methods
 from nas.training.inner import maximise_kl
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from nas.training.steps import epoch_batches, step_sizes
@@ -40,7 +40,7 @@ def supernet_epoch(data: Split, batch_size: int) -> float:
 
 
 LOOPS = pytest.mark.parametrize(
-    ("module", "epoch"), [(plain_loop, plain_epoch), (supernet_loop, supernet_epoch)], ids=["one network", "supernet"]
+    ("module", "epoch"), [(methods, plain_epoch), (supernet_loop, supernet_epoch)], ids=["one network", "supernet"]
 )
 
 

@@ -8,8 +8,9 @@ import torch
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError
+from nas.networks.stored import load_weights, save_weights
 from nas.training.loop import start_training, train_epoch
-from nas.training.stored import load_training, load_weights, save_training, save_weights
+from nas.training.stored import load_training, save_training
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network
 
 

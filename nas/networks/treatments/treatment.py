@@ -1,0 +1,55 @@
+"""The seam of treatments: what they may do, and when."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.network import Network
+
+
+class Treatment(nn.Module):
+    """Something done to a network. Its state is its buffers: saved, loaded, copied and moved with the network.
+
+    It is no part of the forward pass. What shall change that pass replaces modules of the network in `prepare_`; where
+    the hand-written walks do not know them, autograd takes over.
+    """
+
+    def prepare_(self, network: Network, generator: torch.Generator) -> None:
+        """Changes an untrained `network` on the CPU and makes the buffers; all chance is drawn from `generator`."""
+
+    def after_step_(self, network: Network, progress: Tensor) -> None:
+        """Changes `network` after a step of the optimiser, and its average after that has moved.
+
+        `progress` () is the share of the training that is done. A CUDA graph may record it: no values are read, and
+        tensors are changed in place.
+        """
+
+    def finish_(self, network: Network) -> None:
+        """Changes the copy of `network` that is scored and stored, before batch-norm is estimated anew."""
+
+
+def prepare_(network: Network, settings: Iterable[Any], generator: torch.Generator) -> None:
+    """Treats the untrained `network` by all of `settings` (entries of TREATMENTS), in their order."""
+    for one in settings:
+        treatment: Treatment = one.make()
+        treatment.prepare_(network, generator)
+        network.treatments.append(treatment)
+
+
+def after_step_(network: nn.Module, progress: Tensor) -> None:
+    """Lets all treatments of `network` act; nothing for a module that is no `Network`."""
+    for treatment in treatments_of(network):
+        treatment.after_step_(network, progress)
+
+
+def finish_(network: nn.Module) -> None:
+    """Lets all treatments of `network` change what is scored."""
+    for treatment in treatments_of(network):
+        treatment.finish_(network)
+
+
+def treatments_of(network: nn.Module) -> Iterable[Any]:
+    """Treatments of `network`, in their order."""
+    return network.treatments if isinstance(network, Network) else ()
