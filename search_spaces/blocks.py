@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from search_spaces.spec import BlockSpec
+from search_spaces.spec import BlockSpec, ConvSpec
 
 
 class Shortcut(nn.Module):
@@ -25,47 +25,60 @@ class Shortcut(nn.Module):
         return x + out if self.adds_input else out
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> list[nn.Module]:
-    """Convolution that keeps the size at stride 1, and batch-norm."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs)]
+class Resnet(nn.Module):
+    """ReLU6 of layers `conv` plus a shortcut: their input, or what `projection` makes of it (He 2016)."""
+
+    def __init__(self, projection: nn.Sequential | None, conv: nn.Sequential) -> None:
+        super().__init__()
+        self.projection = projection
+        self.conv = conv
+        self.relu = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output (N, C', H', W') of images `x` (N, C, H, W)."""
+        added = x if self.projection is None else self.projection(x)
+        out: Tensor = self.relu(self.conv(x) + added)
+        return out
 
 
-def _activated(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
+def _convolution(conv: ConvSpec) -> list[nn.Module]:
+    """Convolution and batch-norm."""
+    module = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups, bias=False
+    )
+    return [module, nn.BatchNorm2d(conv.out_channels)]
+
+
+def _activated(conv: ConvSpec) -> nn.Sequential:
     """Convolution, batch-norm, ReLU6."""
-    return nn.Sequential(*_convolution(inputs, outputs, kernel, stride, groups), nn.ReLU6(inplace=True))
+    return nn.Sequential(*_convolution(conv), nn.ReLU6(inplace=True))
 
 
 def _conv(block: BlockSpec) -> nn.Module:
-    return _activated(block.in_channels, block.out_channels, block.kernel_size, block.stride)
-
-
-def _inverted_residual(block: BlockSpec) -> nn.Module:
-    """MobileNetV2 (Sandler 2018): expansion where it widens, depthwise convolution, linear projection."""
-    inputs, hidden = block.in_channels, block.hidden_channels
-    expansion = [] if hidden == inputs else [_activated(inputs, hidden, 1, 1)]
-    depthwise = _activated(hidden, hidden, block.kernel_size, block.stride, groups=hidden)
-    projection = _convolution(hidden, block.out_channels, 1, 1)
-    return Shortcut(nn.Sequential(*expansion, depthwise, *projection), block.has_residual)
+    (conv,) = block.convolutions
+    return _activated(conv)
 
 
 def _separable(block: BlockSpec) -> nn.Module:
-    inputs = block.in_channels
-    return nn.Sequential(
-        _activated(inputs, inputs, block.kernel_size, block.stride, groups=inputs),
-        _activated(inputs, block.out_channels, 1, 1),
-    )
+    return nn.Sequential(*map(_activated, block.convolutions))
 
 
-def _residual(block: BlockSpec) -> nn.Module:
-    hidden, out, kernel = block.hidden_channels, block.out_channels, block.kernel_size
-    first = _activated(block.in_channels, hidden, kernel, block.stride)
-    return Shortcut(nn.Sequential(first, *_convolution(hidden, out, kernel, 1)), block.has_residual)
+def _linear_end(block: BlockSpec) -> nn.Module:
+    """Activation behind all convolutions but the last one, as in MobileNetV2 (Sandler 2018)."""
+    *first, last = block.convolutions
+    return Shortcut(nn.Sequential(*map(_activated, first), *_convolution(last)), block.has_residual)
+
+
+def _resnet(block: BlockSpec) -> nn.Module:
+    *projection, first, last = block.convolutions
+    branch = nn.Sequential(_activated(first), *_convolution(last))
+    return Resnet(nn.Sequential(*_convolution(projection[0])) if projection else None, branch)
 
 
 BLOCKS: dict[str, Callable[[BlockSpec], nn.Module]] = {
     "conv": _conv,
-    "inverted_residual": _inverted_residual,
+    "inverted_residual": _linear_end,
     "separable": _separable,
-    "residual": _residual,
+    "residual": _linear_end,
+    "resnet": _resnet,
 }

@@ -22,6 +22,7 @@ from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.network import Network, build_network
+from search_spaces.spec import Size
 from search_spaces.tiny_blocks import Layer, TinyBlocks, tiny_blocks
 
 TINY_SETTINGS = MobileNetTiny(
@@ -77,6 +78,29 @@ BLOCKS = {
     "residual": [BlockSpec("residual", 1, 4, 4, 4, 3, 1)],
     "residual without a shortcut": [BlockSpec("residual", 1, 4, 6, 6, 3, 1)],
     "residual, stride 2": [BlockSpec("residual", 1, 4, 8, 8, 3, 2)],
+    "conv 3x1": [BlockSpec("conv", 1, 4, 6, 6, (3, 1), 1)],
+    "conv 1x5, stride 2x1": [BlockSpec("conv", 1, 4, 6, 6, (1, 5), (2, 1))],
+    "inverted 5x3, residual": [BlockSpec("inverted_residual", 1, 4, 12, 4, (5, 3), 1)],
+    "inverted 1x3, stride 1x2": [BlockSpec("inverted_residual", 1, 4, 12, 6, (1, 3), (1, 2))],
+    "separable 3x5, stride 3x2": [BlockSpec("separable", 1, 4, 4, 6, (3, 5), (3, 2))],
+    "residual 3x1": [BlockSpec("residual", 1, 4, 6, 4, (3, 1), 1)],
+    "resnet, the same shape": [BlockSpec("resnet", 1, 4, 6, 4, 3, 1)],
+    "resnet, more channels": [BlockSpec("resnet", 1, 4, 6, 6, 3, 1)],
+    "resnet, stride 2": [BlockSpec("resnet", 1, 4, 8, 8, 3, 2)],
+    "resnet 3x5, stride 1x2": [BlockSpec("resnet", 1, 4, 4, 4, (3, 5), (1, 2))],
+    "resnet 1x1 between matrices": [
+        BlockSpec("conv", 1, 4, 6, 6, 1, 1),
+        BlockSpec("resnet", 2, 6, 6, 8, 1, 1),
+        BlockSpec("conv", 3, 8, 6, 6, 1, 1),
+        BlockSpec("resnet", 4, 6, 4, 6, 1, 1),
+        BlockSpec("conv", 5, 6, 4, 4, 1, 1),
+    ],
+    "resnets in a row": [
+        BlockSpec("resnet", 1, 4, 4, 4, 3, 1),
+        BlockSpec("resnet", 2, 4, 8, 8, 3, 2),
+        BlockSpec("resnet", 3, 8, 6, 6, 3, 2),
+        BlockSpec("inverted_residual", 4, 6, 12, 6, 3, 1),
+    ],
     "all kinds": [
         BlockSpec("separable", 1, 4, 4, 6, 3, 1),
         BlockSpec("residual", 2, 6, 6, 6, 3, 1),
@@ -96,7 +120,11 @@ BLOCKS = {
     ],
 }
 """Every kind of block, behind a stem of four channels."""
-STEMS = {"1x1": (1, 1), "1x1, stride 2": (1, 2), "3x3": (3, 1), "3x3, stride 2": (3, 2), "5x5, stride 2": (5, 2)}
+STEMS: dict[str, tuple[Size, Size]] = {
+    "1x1": (1, 1), "1x1, stride 2": (1, 2), "3x3": (3, 1), "3x3, stride 2": (3, 2), "5x5, stride 2": (5, 2),
+    "1x1, stride 1x2": (1, (1, 2)), "5x1": ((5, 1), 1), "3x5, stride 2x1": ((3, 5), (2, 1)), "2x4": ((2, 4), 1),
+    "4x3, stride 2": ((4, 3), 2),
+}  # fmt: skip
 """Kernel size and stride of a stem."""
 
 
@@ -122,7 +150,7 @@ def tiny_network(seed: int = 0, input_shape: tuple[int, int, int] = (1, 8, 8), n
 
 
 def network_of(
-    blocks: Sequence[BlockSpec], size: int | tuple[int, int] = 9, channels: int = 3, stem: tuple[int, int] = (3, 1)
+    blocks: Sequence[BlockSpec], size: int | tuple[int, int] = 9, channels: int = 3, stem: tuple[Size, Size] = (3, 1)
 ) -> Network:
     """Network of a stem and `blocks`, with settled statistics and affine parameters far from 1 and 0."""
     height, width = (size, size) if isinstance(size, int) else size
@@ -156,6 +184,32 @@ def with_random_statistics(network: Network, seed: int = 0) -> Network:
                 module.running_mean.normal_(0, 0.5, generator=g)
                 module.running_var.uniform_(0.3, 3, generator=g)
     return network
+
+
+def small_resnet(size: int | tuple[int, int] = 8) -> Network:
+    """Blocks with projections of at most three channels, as they are dense on small maps (`nas.networks.maps`)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    blocks = (
+        BlockSpec("resnet", 0, 2, 3, 3, 3, 1),
+        BlockSpec("resnet", 1, 3, 3, 3, (3, 1), 1),
+        BlockSpec("resnet", 2, 3, 2, 2, 3, (2, 1)),
+        BlockSpec("inverted_residual", 3, 2, 6, 3, 3, 1),
+        BlockSpec("resnet", 4, 3, 3, 7, 3, 2),
+        BlockSpec("conv", 5, 7, 6, 6, 1, 1),
+    )
+    return settled(NetworkSpec((2, height, width), 5, blocks))
+
+
+def spectrogram_spec(kernel: Size = (10, 4), stride: Size = 2) -> NetworkSpec:
+    """A small network for spectrograms of 49 steps and 10 coefficients, whose stem has `kernel` and `stride`."""
+    blocks = (
+        BlockSpec("conv", 0, 1, 8, 8, kernel, stride),
+        BlockSpec("inverted_residual", 1, 8, 16, 8, (3, 1), 1),
+        BlockSpec("separable", 2, 8, 8, 12, (3, 1), (2, 1)),
+        BlockSpec("inverted_residual", 3, 12, 24, 16, (5, 3), (2, 1)),
+        BlockSpec("conv", 4, 16, 20, 20, 1, 1),
+    )
+    return NetworkSpec((1, 49, 10), 4, blocks)
 
 
 def tiny_images(count: int = 40, num_classes: int = 10, channels: int = 1, size: int = 8, seed: int = 0) -> Split:

@@ -4,10 +4,11 @@ Execution model of the peak activation: layers run one after the other at batch 
 activation fused into their convolution, no tiling and no in-place convolution. While a layer runs, its
 whole input, its whole output and the input of an open residual block (once, where it is the layer's own
 input too) are in memory. The addition of a residual writes into the last convolution's output.
+The projection of a shortcut runs first; its output is held, in place of the block's input, until it is added.
 """
 
 from collections.abc import Iterator
-from math import ceil
+from math import ceil, prod
 
 from pydantic import Field
 
@@ -49,13 +50,13 @@ def count_costs(spec: NetworkSpec, deployment: Deployment) -> Costs:
 
 def walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
     """Every convolution with its input, output and held residual sizes, in values."""
-    _, height, width = spec.input_shape
+    size = spec.input_shape[1:]
     for block in spec.blocks:
-        residual = block.in_channels * height * width if block.has_residual else 0
-        for index, conv in enumerate(block.convolutions):
-            inputs = conv.in_channels * height * width
-            height, width = conv.output_size(height), conv.output_size(width)
-            yield conv, inputs, conv.out_channels * height * width, residual if index else 0
+        held = block.in_channels * prod(size) if block.has_residual else 0
+        for index, (conv, before, after) in enumerate(block.layers(size)):
+            outputs = conv.out_channels * prod(after)
+            yield conv, conv.in_channels * prod(before), outputs, held if index else 0
+            size, held = after, outputs if block.has_projection and index == 0 else held
 
 
 def _bytes(values: int, bits: int) -> int:

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from nas.base.errors import DataError, UsageError
+from nas.data.domain import PIXELS, Domain
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import DataSettings, Source
 from nas.data.sources import DATASETS
@@ -26,9 +27,9 @@ class SearchData:
     train: Split
     validation: Split
     mean: tuple[float, ...]
-    """Mean of the training pixels in [0, 1], per channel."""
+    """Mean of the training images as inputs of a network, per channel."""
     std: tuple[float, ...]
-    """Standard deviation of the training pixels, per channel."""
+    """Standard deviation of these inputs, per channel."""
     warnings: tuple[str, ...] = ()
     """What was left out, and what looks wrong with the images."""
     test_counts: Mapping[str, int] | None = None
@@ -43,14 +44,21 @@ class SearchData:
         return channels, height, width
 
     @property
+    def domain(self) -> Domain:
+        """What the values of the images mean, the same in all parts."""
+        return self.train.domain
+
+    @property
     def num_classes(self) -> int:
         """Number of classes K."""
         return len(self.class_names)
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that name the images, labels and classes of both parts."""
+        """16 hex digits that name the images, labels and classes of both parts, and their domain if not PIXELS."""
         digest = hashlib.sha256(repr(self.class_names).encode())
+        if self.domain != PIXELS:
+            digest.update(repr(self.domain).encode())
         for tensor in (self.train.images, self.train.labels, self.validation.images, self.validation.labels):
             digest.update(repr(tuple(tensor.shape)).encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
@@ -71,7 +79,7 @@ def load_search_data(settings: Source, *, survey_test: bool = False) -> SearchDa
     held_out = round(len(raw.split) * settings.validation_fraction)
     validation, train = stratified_subset(raw.split, held_out, settings.split_seed, "validation")
     _check_classes(raw, train, validation, settings)
-    mean, std = _pixel_statistics(train.images)
+    mean, std = _input_statistics(train)
     test = DATASETS[_name(settings)].survey(settings, raw.class_names) if survey_test else Survey()
     return SearchData(
         _name(settings), raw.class_names, train, validation, mean, std,
@@ -150,11 +158,11 @@ def _name(settings: Source) -> str:
     return str(getattr(settings, "name"))  # noqa: B009 - every registered source has it, the base has not
 
 
-def _pixel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, from exact counts of the 256 pixel values."""
-    levels = torch.arange(256, dtype=torch.float64) / 255
+def _input_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the inputs per channel, from exact counts of the 256 stored values."""
+    levels = split.domain.to_input(torch.arange(256, dtype=torch.uint8), torch.float64)
     means, stds = [], []
-    for channel in images.transpose(0, 1):
+    for channel in split.images.transpose(0, 1):
         shares = torch.bincount(channel.flatten().long(), minlength=256).double() / channel.numel()
         mean = float((shares * levels).sum())
         means.append(mean)

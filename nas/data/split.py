@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nas.base.seeding import make_generator
+from nas.data.domain import PIXELS, Domain
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class Split:
 
     images: Tensor
     labels: Tensor
+    domain: Domain = PIXELS
+    """What the values of the images mean."""
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8, self.images.dtype
@@ -24,11 +27,15 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> "Split":
-        return Split(self.images[index], self.labels[index])
+        return Split(self.images[index], self.labels[index], self.domain)
+
+    def inputs(self) -> Tensor:
+        """All images as a network takes them: float32 (N, C, H, W) within the bounds of the domain."""
+        return self.domain.to_input(self.images)
 
     def to(self, device: torch.device) -> "Split":
         """Same images on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return Split(self.images.to(device), self.labels.to(device), self.domain)
 
     def batches(self, size: int) -> list["Split"]:
         """Consecutive batches of `size` images, the last one shorter."""

@@ -30,7 +30,8 @@ class CertifiedFactor:
     residual: bool
     """Whether the value is 1 + the product of the norms, not the product alone."""
     norms: tuple[tuple[str, float], ...]
-    """Kind of every linear map in it, and an upper bound of its l2 operator norm."""
+    """Kind of every linear map in it, and an upper bound of its l2 operator norm. Where the first one is a projection,
+    its norm is added to the product of the others."""
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,7 @@ def certified_lipschitz(network: nn.Module) -> CertifiedBound:
 def _certified(factor: Factor) -> CertifiedFactor:
     norms = tuple((linear.kind, linear.norm.item() * (1 + SLACK)) for linear in factor.maps)
     product = prod(norm for _, norm in norms)
+    if factor.projection is not None:
+        added = factor.projection.norm.item() * (1 + SLACK)
+        return CertifiedFactor(factor.name, added + product, False, ((factor.projection.kind, added), *norms))
     return CertifiedFactor(factor.name, 1 + product if factor.residual else product, factor.residual, norms)

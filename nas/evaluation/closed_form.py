@@ -15,7 +15,7 @@ def lipschitz_bound_log10(spec: NetworkSpec) -> float:
     that depth adds factors.  It speaks of dense layers
     at unit-variance initialisation: a prior over architectures, not a certificate of a trained network.
     Blocks of other kinds, which the paper does not have, enter by the same rule with the channels between their two
-    convolutions; stem and head never do.
+    convolutions, their shortcut left out as in eq. 5; stem and head never do.
     """
     blocks = [block for block in spec.blocks if block.kind != "conv"]
     return sum(log10(sqrt(block.out_channels) + sqrt(block.hidden_channels)) for block in blocks)

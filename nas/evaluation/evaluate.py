@@ -139,7 +139,7 @@ class _Scoring:
         probe = Probe(
             self.network, self.view, training, x, y, logits.float(), images, (primary, *others, *transfers),
             self.threat, tuple(self.rungs), self.excess, self.outside, self.generator,
-            steps=steps or 10,
+            steps=steps or 10, domain=self.split.domain,
         )  # fmt: skip
         is_deep = steps > 0 and self.settings.ladder.trust_images > 0
         asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
@@ -280,7 +280,7 @@ class _Scoring:
 
 
 def _pixels(split: Split) -> tuple[Tensor, Tensor]:
-    return split.images.float() / 255, split.labels
+    return split.inputs(), split.labels
 
 
 def _merged(before: Scored | None, checks: list[Check]) -> tuple[Check, ...]:

@@ -1,6 +1,6 @@
 """What both arithmetics offer, and which one a network gets.
 
-Letters: N images, C channels (O out, I in), H × W pixels in, H' × W' out, k × k window, G batches of M pixels each.
+Letters: N images, C channels (O out, I in), H × W pixels in, H' × W' out, k_h × k_w window, G batches of M pixels each.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Arithmetic(Protocol):
         """Gradient by images `x` (N, C, H, W), from its own form."""
 
     def matrix_of(self, layer: Layer, weight: Tensor) -> Tensor:
-        """What the layer multiplies by or convolves with, from a weight (O, I/groups, k, k)."""
+        """What the layer multiplies by or convolves with, from a weight (O, I/groups, k_h, k_w)."""
 
     def convolve(self, layer: Layer, h: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
         """Output of the layer's convolution for its input `h`, plus `bias` (O,)."""

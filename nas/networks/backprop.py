@@ -91,12 +91,15 @@ class _Pass(torch.autograd.Function):
             matrix = arithmetic.matrix_of(layer, layer.conv.weight.detach())
             z = arithmetic.convolve(layer, h, matrix)
             output, mean, inverse_std = _normalise(layer, arithmetic, z, groups, weight, bias)
+            if layer.closes_residual:
+                output.add_(residual)
             if layer.relu6:
                 output.clamp_(0, 6)
             saved.append(_Saved(matrix, h, z, output, mean, inverse_std, weight))
-            if layer.closes_residual:
-                output.add_(residual)
-            h = output
+            if layer.projects:
+                residual = output
+            else:
+                h = output
         _move_statistics_(layers, saved, groups)
         features, classifier = arithmetic.pool(h), network.classifier
         ctx.seen = layers, groups
@@ -116,16 +119,18 @@ class _Pass(torch.autograd.Function):
         gradient = residual = arithmetic.unpool(slope @ classifier, saved[-1].output)
         for index in reversed(range(len(layers))):
             layer, kept = layers[index], saved[index]
-            if layer.closes_residual:
-                residual = gradient
             if layer.relu6:
                 relu6_back_(gradient, kept.output)
-            gradient, scale, shift = _normalise_back(layer, arithmetic, gradient, kept, groups)
-            gradients += [shift, scale, arithmetic.weight_gradient(layer, gradient, kept.x)]
+            if layer.closes_residual:
+                residual = gradient
+            behind = residual if layer.projects else gradient
+            behind, scale, shift = _normalise_back(layer, arithmetic, behind, kept, groups)
+            gradients += [shift, scale, arithmetic.weight_gradient(layer, behind, kept.x)]
             if index == 0:  # the images need no gradient
                 break
             turned = flipped(layer, kept.matrix) if layer.flips else None
-            gradient = arithmetic.convolve_back(layer, gradient, kept.x, kept.matrix, turned)
+            before = arithmetic.convolve_back(layer, behind, kept.x, kept.matrix, turned)
+            gradient = gradient.add_(before) if layer.projects else before
             if layer.opens_residual:
                 gradient.add_(residual)
         return None, None, None, None, *gradients[::-1]

@@ -54,10 +54,10 @@ def convolve_back(layer: Layer, gradient: Tensor, h: Tensor, matrix: Tensor, tur
         return _from_rows(torch.mm(rows(gradient), matrix), h)
     if turned is not None:
         return F.conv2d(gradient, turned, None, 1, conv.padding, 1, conv.groups)
-    (kernel, _), (stride, _), (padding, _) = conv.kernel_size, conv.stride, (int(p) for p in conv.padding)
-    sizes = zip(h.shape[2:], gradient.shape[2:], strict=True)
-    extra = [size - ((out - 1) * stride - 2 * padding + kernel) for size, out in sizes]
-    return F.conv_transpose2d(gradient, matrix, None, stride, padding, extra, conv.groups)
+    pad = [int(padding) for padding in conv.padding]
+    axes = zip(h.shape[2:], gradient.shape[2:], conv.kernel_size, conv.stride, pad, strict=True)
+    extra = [size - ((out - 1) * stride - 2 * padding + kernel) for size, out, kernel, stride, padding in axes]
+    return F.conv_transpose2d(gradient, matrix, None, conv.stride, pad, extra, conv.groups)
 
 
 def flipped(layer: Layer, weight: Tensor) -> Tensor:
@@ -70,8 +70,8 @@ def weight_gradient(layer: Layer, gradient: Tensor, h: Tensor) -> Tensor:
     """Gradient (shape of the weight) by the weight."""
     conv, weight = layer.conv, layer.conv.weight
     if conv.kernel_size == (1, 1) and conv.groups == 1 and conv.padding == (0, 0):
-        (stride, _) = conv.stride
-        h = h[:, :, ::stride, ::stride]  # all it reads; oneDNN's own strided kernel can write beyond its memory
+        down, across = conv.stride
+        h = h[:, :, ::down, ::across]  # all it reads; oneDNN's own strided kernel can write beyond its memory
         # The thin matrix first: the other order is up to ten times slower on a CPU.
         wide = conv.out_channels > conv.in_channels
         product = torch.mm(rows(h).t(), rows(gradient)).t() if wide else torch.mm(rows(gradient).t(), rows(h))

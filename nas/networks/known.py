@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from search_spaces.blocks import Shortcut
+from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
 
 PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -13,6 +13,7 @@ PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
     Normalization: (),
     nn.Sequential: (),
     Shortcut: (),
+    Resnet: (),
     nn.Conv2d: ("weight",),
     nn.BatchNorm2d: ("weight", "bias"),
     nn.ReLU6: (),

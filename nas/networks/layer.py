@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.networks.known import are_known
-from search_spaces.blocks import Shortcut
+from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
+from search_spaces.spec import BlockSpec
 
 DENSE_PIXELS = 64
 DENSE_CHANNELS = 3
@@ -24,13 +25,16 @@ class Layer:
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
     relu6: bool
+    """ReLU6 follows, behind the sum where the layer closes a residual."""
     opens_residual: bool
     """Its input is added to the output of the layer that closes the residual."""
     closes_residual: bool
+    projects: bool = False
+    """Its output is what the closing layer adds; the next layer has the same input as this one."""
     channel_major_in: bool = False
     channel_major_out: bool = False
     taps: Tensor | None = None
-    """For a dense window: (k·k, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
+    """For a dense window: (k_h·k_w, H·W, H', W'), 1 where the tap of the kernel leads from pixel to pixel."""
 
     @cached_property
     def is_pointwise(self) -> bool:
@@ -46,7 +50,8 @@ class Layer:
     def flips(self) -> bool:
         """Whether the backward pass by the input is a convolution with the flipped kernel."""
         conv = self.conv
-        return self.taps is None and conv.stride == (1, 1) and conv.kernel_size[0] == 2 * int(conv.padding[0]) + 1 > 1
+        keeps_size = conv.kernel_size == tuple(2 * int(padding) + 1 for padding in conv.padding)
+        return self.taps is None and conv.stride == (1, 1) and keeps_size and conv.kernel_size != (1, 1)
 
 
 def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
@@ -61,7 +66,7 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
         return None
     found: list[Layer] = []
     for block, module in zip(network.spec.blocks, network.features, strict=True):
-        layers = _layers_of_block(module, block.has_residual)
+        layers = _layers_of_block(module, block)
         if layers is None or len(layers) != len(block.convolutions):
             return None
         found += layers
@@ -79,13 +84,42 @@ def is_walked(network: nn.Module) -> bool:
     return layers_of(network) is not None
 
 
-def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
-    if residual != (isinstance(block, Shortcut) and block.adds_input):
+def _layers_of_block(module: nn.Module, block: BlockSpec) -> list[Layer] | None:
+    """Layers of the module of `block`, or None where it is not what the spec says."""
+    inside = [part for part in module.modules() if part is not module]
+    if any(isinstance(part, Shortcut | Resnet) for part in inside):  # a residual that the block's spec lacks
         return None
-    inside = [module for module in block.modules() if module is not block]
-    if any(isinstance(module, Shortcut) for module in inside):  # a residual that the block's spec lacks
+    if isinstance(module, Resnet):
+        return _layers_of_resnet(module, block)
+    residual, layers = isinstance(module, Shortcut) and module.adds_input, _chain(module)
+    if not layers or block.has_projection or residual != block.has_residual or (residual and layers[-1].relu6):
         return None
-    leaves = [module for module in (block, *inside) if not list(module.children())]
+    return _closed(layers) if residual else layers
+
+
+def _layers_of_resnet(module: Resnet, block: BlockSpec) -> list[Layer] | None:
+    """Its projection, where it has one, then the branch, with the ReLU6 of the sum at its last layer."""
+    branch, projection = _chain(module.conv), [] if module.projection is None else _chain(module.projection)
+    if not branch or branch[-1].relu6 or not _is_relu6(module.relu) or projection is None:
+        return None
+    if (block.has_residual, block.has_projection) != (module.projection is None, len(projection) == 1):
+        return None
+    branch[-1] = replace(branch[-1], relu6=True)
+    if not projection:
+        return _closed(branch)
+    branch[-1] = replace(branch[-1], closes_residual=True)
+    return None if projection[0].relu6 else [replace(projection[0], projects=True), *branch]
+
+
+def _closed(layers: list[Layer]) -> list[Layer]:
+    """`layers` with a residual from the first one's input to the last one's output."""
+    layers = [replace(layers[0], opens_residual=True), *layers[1:]]
+    return [*layers[:-1], replace(layers[-1], closes_residual=True)]
+
+
+def _chain(module: nn.Module) -> list[Layer] | None:
+    """Layers of a module whose parts follow each other, without residuals; None where one is not known."""
+    leaves = [part for part in module.modules() if not list(part.children())]
     layers: list[Layer] = []
     while leaves:
         conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
@@ -93,8 +127,8 @@ def _layers_of_block(block: nn.Module, residual: bool) -> list[Layer] | None:
             return None
         relu6 = bool(leaves) and _is_relu6(leaves[0])
         leaves = leaves[1:] if relu6 else leaves
-        layers.append(Layer(conv, norm, relu6, residual and not layers, residual and not leaves))
-    return None if residual and layers[-1].relu6 else layers
+        layers.append(Layer(conv, norm, relu6, opens_residual=False, closes_residual=False))
+    return layers
 
 
 def _is_relu6(module: nn.Module) -> bool:
@@ -103,9 +137,9 @@ def _is_relu6(module: nn.Module) -> bool:
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     plain = conv.bias is None and conv.padding_mode == "zeros" and conv.dilation == (1, 1)
-    square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+    numbers = not isinstance(conv.padding, str)
     groups = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
-    return plain and square and groups and norm.track_running_stats and norm.momentum is not None
+    return plain and numbers and groups and norm.track_running_stats and norm.momentum is not None
 
 
 def _is_pointwise(conv: nn.Conv2d) -> bool:
@@ -113,7 +147,8 @@ def _is_pointwise(conv: nn.Conv2d) -> bool:
 
 
 def _with_bottlenecks(layers: list[Layer]) -> tuple[Layer, ...]:
-    pointwise = [False, *(layer.is_pointwise for layer in layers), False]
+    # Beside a projection, two layers share an input: in one layout, that of windows.
+    pointwise = [False, *(layer.is_pointwise and not layer.projects for layer in layers), False]
     between = [a and b for a, b in pairwise(pointwise)]
     return tuple(
         replace(layer, channel_major_in=between[i], channel_major_out=between[i + 1]) for i, layer in enumerate(layers)
@@ -126,21 +161,21 @@ def _densely(layers: list[Layer], height: int, width: int) -> tuple[Layer, ...]:
         taps = None
         if not layer.is_pointwise:
             taps = _taps(layer.conv, height, width)
-            height, width = taps.shape[2:]
+            height, width = (height, width) if layer.projects else taps.shape[2:]
         found.append(replace(layer, channel_major_in=True, channel_major_out=True, taps=taps))
     return tuple(found)
 
 
 def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
-    """(k·k, H·W, H', W'): the convolution of every unit kernel with every unit image."""
-    (kernel, _), weight = conv.kernel_size, conv.weight.detach()
+    """(k_h·k_w, H·W, H', W'): the convolution of every unit kernel with every unit image."""
+    (rows, columns), weight = conv.kernel_size, conv.weight.detach()
     images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
-    kernels = torch.eye(kernel * kernel, dtype=weight.dtype, device=weight.device).view(-1, 1, kernel, kernel)
+    kernels = torch.eye(rows * columns, dtype=weight.dtype, device=weight.device).view(-1, 1, rows, columns)
     return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
 
 
 def folded_weight(layer: Layer) -> tuple[Tensor, Tensor]:
-    """Weight (O, I/groups, k, k) with batch-norm in eval mode folded in, and the factor of every output channel (O,).
+    """Weight (O, I/groups, k_h, k_w) with batch-norm in eval mode folded in, and the factor of each output (O,).
 
     w · γ / √(σ² + ε) with the running variance σ², differentiable by w and γ.
     """

@@ -35,8 +35,8 @@ def convolution_norm(
         max over frequencies of σ_max [ŵ(ν + a·N/s)]_a / √(s_h·s_w),    ŵ(ν) = Σ_q w_q exp(−2πi ν q / N),
 
     over the blocks of every group. Exact for pointwise convolutions. Small maps, where it would be far from the truth
-    (1.5 times for 3 × 3 kernels on 2 × 2 pixels), get their exact norm. `weight` is (O, I/G, k, k); its dtype is the
-    result's. Raises ValueError where the padded images are smaller than the kernel.
+    (1.5 times for 3 × 3 kernels on 2 × 2 pixels), get their exact norm. `weight` is (O, I/G, k_h, k_w); its dtype
+    is the result's. Raises ValueError where the padded images are smaller than the kernel.
     """
     heights, widths = (_axis(*numbers) for numbers in zip(weight.shape[2:], stride, padding, size, strict=True))
     if weight.shape[2:] != (1, 1) and weight.shape[1] * prod(size) <= DENSE_ROWS:
@@ -136,11 +136,15 @@ class Factor:
     maps: tuple[LinearMap, ...]
     residual: bool = False
     """Whether the input is added to the output."""
+    projection: LinearMap | None = None
+    """What is added to the output: a linear map of the input."""
 
     @property
     def value(self) -> Tensor:
-        """Π norms; 1 + Π norms with a residual (a scalar)."""
+        """Π norms; plus 1 with a residual; plus its norm with a projection (a scalar)."""
         product = torch.stack([linear.norm for linear in self.maps]).prod()
+        if self.projection is not None:
+            return self.projection.norm + product
         return 1 + product if self.residual else product
 
 
@@ -159,14 +163,18 @@ def factors_of(network: nn.Module) -> tuple[Factor, ...]:
     remaining = iter(layers)
     std, classifier = network.normalization.std, network.classifier.weight
     factors = [Factor("normalisation", (LinearMap("scale", 1 / std.min()),))]
-    _, height, width = network.spec.input_shape
+    size = network.spec.input_shape[1:]
     for index, block in enumerate(network.spec.blocks):
-        maps = []
+        maps, projection = [], None
         for layer in islice(remaining, len(block.convolutions)):
-            linear, (height, width) = _folded(layer, (height, width))
-            maps.append(linear)
-        factors.append(Factor(f"block {index}: {block.kind}", tuple(maps), block.has_residual))
-    pooling = std.new_tensor((height * width) ** -0.5)
+            linear, outputs = _folded(layer, size)
+            if layer.projects:
+                projection = linear
+            else:
+                maps.append(linear)
+                size = outputs
+        factors.append(Factor(f"block {index}: {block.kind}", tuple(maps), block.has_residual, projection))
+    pooling = std.new_tensor(prod(size) ** -0.5)
     factors.append(Factor("pooling", (LinearMap("mean", pooling),)))
     factors.append(Factor("classifier", (LinearMap("linear", _largest_singular_value(classifier)),)))
     return tuple(factors)
@@ -178,15 +186,17 @@ def _folded(layer: Layer, size: tuple[int, int]) -> tuple[LinearMap, tuple[int, 
     stride, padding = (conv.stride[0], conv.stride[1]), (int(conv.padding[0]), int(conv.padding[1]))
     outputs = [_outputs(*numbers) for numbers in zip(weight.shape[2:], stride, padding, size, strict=True)]
     kind = "pointwise" if layer.is_pointwise else "depthwise" if layer.is_depthwise else "convolution"
+    kind = "projection" if layer.projects else kind
     return LinearMap(kind, convolution_norm(weight, stride, padding, size, conv.groups)), (outputs[0], outputs[1])
 
 
 def spectral_penalty(network: nn.Module) -> Tensor:
     """Natural logarithm of the bound of `factors_of`, a scalar: its gradient pushes the certified constant down.
 
-    Residual blocks enter as ln(1 + Π norms), so that a branch gains ever less from fading away. Moving averages of
-    the variance are constants here: the part of the gradient that only shrinks a kernel before batch-norm is undone
-    by the statistics of the next batches and acts as weight decay. Raises ValueError as `factors_of`.
+    Residual blocks enter as ln(1 + Π norms), those with a projection by its norm in place of 1, so that a branch gains
+    ever less from fading away. Moving averages of the variance are constants here: the part of the gradient that only
+    shrinks a kernel before batch-norm is undone by the statistics of the next batches and acts as weight decay. Raises
+    ValueError as `factors_of`.
     """
     values = torch.stack([factor.value for factor in factors_of(network)])
     return values.clamp_min(torch.finfo(values.dtype).tiny).log().sum()

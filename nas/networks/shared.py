@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from search_spaces import NetworkSpec
 from search_spaces.network import Network, Normalization
+from search_spaces.spec import size_text
 
 Owner = tuple[str, nn.Module, str]
 """Name of a shared tensor, and where a network holds its part: a module and the name of its parameter."""
@@ -22,7 +23,7 @@ def owners(network: Network) -> Iterator[Owner]:
     """Every parameter of `network`, with the name of the shared tensor that it is a part of."""
     places: Counter[int] = Counter()
     for block, module in zip(network.spec.blocks, network.features, strict=True):
-        place = f"row{block.row}_{places[block.row]}_{block.kind}{block.kernel_size}"
+        place = f"row{block.row}_{places[block.row]}_{block.kind}{size_text(block.kernel_size)}"
         places[block.row] += 1
         convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
         norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]

@@ -11,6 +11,7 @@ Letters: N images, C channels, H × W pixels, K classes.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import torch
@@ -118,7 +119,7 @@ class FoldedView:
         return logits, self._backward(slope(logits), x, outputs)
 
     def _forward(self, x: Tensor) -> list[Tensor]:
-        """Input of every layer, then the output of the last one."""
+        """Input of every layer, then the output of the last one; a projection and the next layer share an input."""
         normalization = self._network.normalization
         h = (x - normalization.mean) / normalization.std
         arithmetic = self._arithmetic
@@ -128,11 +129,15 @@ class FoldedView:
             layer = folded.layer
             if layer.opens_residual:
                 residual = h
-            h = convolve(layer, h, folded.matrix, folded.bias)
-            if layer.relu6:
-                h.clamp_(0, 6)
+            output = convolve(layer, h, folded.matrix, folded.bias)
             if layer.closes_residual:
-                h.add_(residual)
+                output.add_(residual)
+            if layer.relu6:
+                output.clamp_(0, 6)
+            if layer.projects:
+                residual = output
+            else:
+                h = output
             outputs.append(h)
         return outputs
 
@@ -147,11 +152,13 @@ class FoldedView:
         gradient = residual = arithmetic.unpool(pooled, outputs[-1])
         for folded, h, output in zip(self._folded[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
             layer = folded.layer
-            if layer.closes_residual:
-                residual = gradient
             if layer.relu6:
                 relu6_back_(gradient, output)
-            gradient = arithmetic.convolve_back(layer, gradient, h, folded.matrix, folded.turned)
+            if layer.closes_residual:
+                residual = gradient
+            behind = residual if layer.projects else gradient
+            before = arithmetic.convolve_back(layer, behind, h, folded.matrix, folded.turned)
+            gradient = gradient.add_(before) if layer.projects else before
             if layer.opens_residual:
                 gradient.add_(residual)
         return arithmetic.leave(gradient.to(slope.dtype), x) / self._network.normalization.std
@@ -172,13 +179,11 @@ CACHE_BYTES = 8_000_000
 
 def _largest_step(spec: NetworkSpec) -> int:
     """Bytes of the largest input and output of one layer, for one image in float32."""
-    _, height, width = spec.input_shape
-    largest = 0
+    size, largest = spec.input_shape[1:], 0
     for block in spec.blocks:
-        for conv in block.convolutions:
-            inputs = conv.in_channels * height * width
-            height, width = conv.output_size(height), conv.output_size(width)
-            largest = max(largest, inputs + conv.out_channels * height * width)
+        for conv, before, after in block.layers(size):
+            largest = max(largest, conv.in_channels * prod(before) + conv.out_channels * prod(after))
+            size = after
     return 4 * largest
 
 

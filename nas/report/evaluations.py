@@ -242,6 +242,8 @@ def certified_table(bound: "CertifiedBound") -> RenderableType:
         table.add_column(heading, justify="right" if heading == "factor" else "left")
     for factor in bound.factors:
         layers = ", ".join(f"{kind} {norm:.3g}" for kind, norm in factor.norms)
+        if factor.norms[0][0] == "projection":
+            layers = layers.replace(", ", " + ", 1)
         mark = " ◀ largest" if factor is bound.dominant else ""
         table.add_row(factor.name, f"{factor.value:.3g}", f"{'1 + ' if factor.residual else ''}{layers}{mark}")
     return Group(table, Text(f"product: 10^{bound.log10:.2f}, proved for l2 / l2; residual blocks: 1 + product", "dim"))

@@ -1,6 +1,7 @@
 """Rich tables for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from rich.columns import Columns
@@ -17,6 +18,7 @@ from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
+from search_spaces.spec import size_text
 
 
 def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), see: str = "") -> WholeTable:
@@ -113,16 +115,18 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
     table = WholeTable(kept=8, see="`nas show` into a file")
     for heading in ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
-    _, height, width = spec.input_shape
+    size = spec.input_shape[1:]
     for block in spec.blocks:
         params = macs = 0
-        for conv in block.convolutions:
-            height, width = conv.output_size(height), conv.output_size(width)
+        for conv, _, after in block.layers(size):
+            size = after
             params += conv.num_weights + 2 * conv.out_channels
-            macs += conv.num_weights * height * width
+            macs += conv.num_weights * prod(size)
         channels = (block.in_channels, block.hidden_channels, block.out_channels)
-        last = (str(block.kernel_size), str(block.stride), "yes" if block.has_residual else "", str(block.row))
-        table.add_row(block.kind, *map(str, channels), f"{height}×{width}", f"{params:,}", f"{macs:,}", *last)
+        geometry = (size_text(block.kernel_size), size_text(block.stride))
+        residual = "projection" if block.has_projection else "yes" if block.has_residual else ""
+        last = (*geometry, residual, str(block.row))
+        table.add_row(block.kind, *map(str, channels), f"{size[0]}×{size[1]}", f"{params:,}", f"{macs:,}", *last)
     features, classes = spec.blocks[-1].out_channels, spec.num_classes
     weights = features * classes
     table.add_row("linear", str(features), "", str(classes), "", f"{weights + classes:,}", f"{weights:,}")

@@ -183,7 +183,7 @@ def _check_fits(network: nn.Module, split: Split, name: str) -> int:
     shape = tuple(split.images.shape[1:])
     if isinstance(network, Network) and network.spec.input_shape != shape:
         raise UsageError(f"{name} is a network for images of shape {network.spec.input_shape}, these are {shape}")
-    logits = (network if isinstance(network, Foreign) else Foreign(name, network))(split[:2].images.float() / 255)
+    logits = (network if isinstance(network, Foreign) else Foreign(name, network))(split[:2].inputs())
     classes = int(split.labels.max()) + 1
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < classes:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

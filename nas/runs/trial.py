@@ -207,7 +207,7 @@ def _check_finite(network: Network, split: Split) -> None:
         raise Diverged(f"training left values that are not finite in {broken[0]}; lower training.learning_rate")
     with torch.no_grad():
         for batch in split.batches(256):
-            if not network(batch.images.float() / 255).isfinite().all():
+            if not network(batch.inputs()).isfinite().all():
                 raise Diverged("logits of validation images are not finite; lower training.learning_rate")
 
 

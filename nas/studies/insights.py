@@ -17,7 +17,7 @@ from nas.base.records import TrialRecord
 from nas.pareto.luck import MIN_NETWORKS
 from nas.studies.groups import groups_of
 from nas.studies.kendall import drawn_times, percentiles, tau_of
-from search_spaces import NetworkSpec
+from search_spaces import BlockSpec, NetworkSpec
 
 Vector = NDArray[np.float64]
 
@@ -87,8 +87,13 @@ def _factors(
         if any(name.startswith(start) for name in found):
             found[short] = [fmean(v for name, v in one.items() if name.startswith(start)) for one in numbers]
             found = {name: v for name, v in found.items() if name == short or v != found[short]}
-    found["depth"] = [float(sum(len(block.convolutions) for block in spec_of(r).blocks)) for r in trials]
+    found["depth"] = [float(sum(map(_depth, spec_of(r).blocks))) for r in trials]
     return found
+
+
+def _depth(block: BlockSpec) -> int:
+    """Convolutions one behind the other."""
+    return len(block.convolutions) - block.has_projection
 
 
 def _warnings(trials: Sequence[TrialRecord], networks: int) -> list[str]:

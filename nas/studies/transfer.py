@@ -48,7 +48,7 @@ def transfer_matrix(
     clean counts as fooled (`Transfer`). With a 95 % Wilson interval over the images of `split`. Every source's images
     come from the same noise, `generator(source)`. `report` gets each source that is done.
     """
-    x, labels = split.images.float() / 255, split.labels
+    x, labels = split.inputs(), split.labels
     rows = []
     for source, made_on in networks.items():
         made = attack.run(made_on, x, labels, threat, generator(source))

@@ -27,6 +27,7 @@ from nas.base.errors import UsageError
 from nas.base.machine import claim_threads, processor
 from nas.base.seeding import make_generator
 from nas.budgets import Deployment, count_costs
+from nas.data.domain import PIXELS
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import evaluate
@@ -165,7 +166,7 @@ def plain_speed(workload: Workload) -> Callable[[], Speed]:
     """The same for a plain TRADES loop and a plain PGD evaluation."""
     data, scored = (_images(workload, part.batch_size) for part in (workload.training, workload.evaluation))
     network = _network(workload).to(memory_format=torch.contiguous_format)
-    x, x_scored = data.images.float() / 255, scored.images.float() / 255
+    x, x_scored = data.inputs(), scored.inputs()
     generator = make_generator(0, "bench", device=workload.device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4)
     threat, training, attack = workload.threat, workload.training, workload.evaluation.attack
@@ -201,7 +202,7 @@ def plain_trades_step(
         kl = F.kl_div(F.log_softmax(network(x_adv), 1), F.softmax(network(x), 1), reduction="sum")
         (gradient,) = torch.autograd.grad(kl, x_adv)
         x_adv = x_adv.detach() + step_size * gradient.sign()
-        x_adv = torch.min(torch.max(x_adv, x - epsilon), x + epsilon).clamp(0, 1)
+        x_adv = PIXELS.clamp(torch.min(torch.max(x_adv, x - epsilon), x + epsilon))
     network.train()
     optimizer.zero_grad()
     natural = F.cross_entropy(network(x), y)
@@ -217,7 +218,7 @@ def plain_pgd(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, step_siz
         x_adv.requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(network(x_adv), y), x_adv)
         x_adv = x_adv.detach() + step_size * gradient.sign()
-        x_adv = torch.min(torch.max(x_adv, x - epsilon), x + epsilon).clamp(0, 1)
+        x_adv = PIXELS.clamp(torch.min(torch.max(x_adv, x - epsilon), x + epsilon))
     return x_adv
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
-from nas.data.augmentation import augment
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.treatments.treatment import after_step_, finish_
@@ -136,7 +135,8 @@ class _Steps:
 
     def _work(self, batch: Tensor) -> None:
         state, settings = self._state, self._settings
-        x = to_pixels(augment(self._data.images[batch], settings.augmentation, state.generator))
+        domain = self._data.domain
+        x = domain.to_input(domain.augment(self._data.images[batch], settings.augmentation, state.generator))
         y = self._data.labels[batch]
         loss, logits = state.method.loss(state, Batch(x, y, batch), self._threat)
         state.optimizer.zero_grad(set_to_none=True)
@@ -162,11 +162,6 @@ def scored_network(state: TrainingState, data: Split, settings: Training) -> Net
 
 
 def batch_norm_batches(data: Split, settings: Training) -> list[Tensor]:
-    """Pixels of the clean images that batch-norm is re-estimated on; every batch weighs the same."""
+    """Inputs of the clean images that batch-norm is re-estimated on; every batch weighs the same."""
     sizes = step_sizes(min(len(data), settings.batch_norm_images), settings.batch_size)
-    return [to_pixels(images) for images in torch.split(data.images[: sum(sizes)], sizes)] if sizes else []
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """uint8 images as float32 pixels in [0, 1]."""
-    return images.float() / 255
+    return [data.domain.to_input(images) for images in torch.split(data.images[: sum(sizes)], sizes)] if sizes else []

@@ -7,13 +7,14 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
+from nas.data.domain import PIXELS
 from nas.data.split import Split
 from nas.evaluation.evaluate import evaluate
 from nas.networks.backprop import forward_of
 from nas.networks.view import view_of
 from nas.runs.config import RunConfig, load_config
 from nas.training.inner import maximise_kl
-from nas.training.loop import start_training, to_pixels, train_epoch
+from nas.training.loop import start_training, train_epoch
 from nas.training.losses import trades_loss
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
@@ -45,7 +46,7 @@ def batch_of(network: Network, count: int = 64) -> Split:
 
 
 def pixels_of(network: Network) -> Tensor:
-    return to_pixels(batch_of(network).images)
+    return PIXELS.to_input(batch_of(network).images)
 
 
 def test_attack_step(benchmark: BenchmarkFixture, network: Network) -> None:
@@ -63,7 +64,7 @@ def test_inner_maximisation(benchmark: BenchmarkFixture, network: Network, confi
 
 def test_outer_step(benchmark: BenchmarkFixture, network: Network) -> None:
     forward, split = forward_of(network), batch_of(network)
-    x, y = to_pixels(split.images), split.labels
+    x, y = PIXELS.to_input(split.images), split.labels
 
     def step() -> Tensor:
         network.zero_grad(set_to_none=True)

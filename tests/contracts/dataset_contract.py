@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nas.data.datasets import load_search_data, load_test_data
+from nas.data.domain import PIXELS
 from nas.data.sources import DATASETS, Source, SourceEntry
 from nas.data.split import Split
 
@@ -31,6 +32,7 @@ class DatasetContract:
         assert data.num_classes == len(data.class_names) == self.num_classes
         for split in (data.train, data.validation, test):
             assert split.images.shape[1:] == self.shape
+            assert split.domain == data.domain == PIXELS
             assert split.labels.dtype == torch.int64
             assert set(split.labels.tolist()) == set(range(self.num_classes))
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS
 from search_spaces.network import Normalization, build_network
-from search_spaces.spec import CONVOLUTIONS
+from search_spaces.spec import CONVOLUTIONS, Size, pair
 from tests.builders import generator, tiny_network, tiny_space
 
 
@@ -25,18 +25,19 @@ def test_the_convolutions_of_a_module_are_those_of_its_spec(in_channels: int, hi
         module = BLOCKS["inverted_residual"](block)
     built = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
     assert [tuple(m.weight.shape) for m in built] == [conv.weight_shape for conv in block.convolutions]
-    assert [m.stride[0] for m in built] == [conv.stride for conv in block.convolutions]
+    assert [m.stride for m in built] == [pair(conv.stride) for conv in block.convolutions]
     assert all(m.bias is None for m in built)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, (2, 1)])
 @pytest.mark.parametrize("out", [8, 12])
 @pytest.mark.parametrize(
     ("kind", "kernel", "hidden"),
-    [("inverted_residual", 5, 16), ("inverted_residual", 5, 8), ("separable", 3, 8), ("residual", 3, 10)],
-)
+    [("inverted_residual", 5, 16), ("inverted_residual", 5, 8), ("separable", 3, 8), ("residual", 3, 10),
+     ("inverted_residual", (3, 1), 16), ("separable", (1, 5), 8), ("residual", (5, 3), 10)],
+)  # fmt: skip
 def test_a_block_is_its_convolutions_one_after_the_other(
-    kind: str, kernel: int, hidden: int, out: int, stride: int
+    kind: str, kernel: Size, hidden: int, out: int, stride: Size
 ) -> None:
     block = BlockSpec(kind, 1, 8, hidden, out, kernel, stride)
     with torch.device("meta"):
@@ -47,16 +48,36 @@ def test_a_block_is_its_convolutions_one_after_the_other(
             part.reset_parameters()
     convs = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     assert [tuple(conv.weight.shape) for conv in convs] == [conv.weight_shape for conv in block.convolutions]
-    x = torch.rand(2, 8, 7, 7, generator=generator())
+    x = torch.rand(2, 8, 7, 6, generator=generator())
     h = x
     for index, (conv, spec) in enumerate(zip(convs, block.convolutions, strict=True)):
         with torch.no_grad():
             conv.weight.normal_(generator=generator(index))
-        h = F.conv2d(h, conv.weight, None, spec.stride, (spec.kernel_size - 1) // 2, 1, spec.groups) / sqrt(1 + 1e-5)
+        padding = [(side - 1) // 2 for side in pair(spec.kernel_size)]
+        h = F.conv2d(h, conv.weight, None, spec.stride, padding, 1, spec.groups) / sqrt(1 + 1e-5)
         is_last = index == len(convs) - 1
         h = h if is_last and kind != "separable" else h.clamp(0, 6)
     assert block.has_residual is (kind != "separable" and stride == 1 and out == 8)
     assert torch.allclose(module(x), h + x if block.has_residual else h, atol=1e-4)
+
+
+@pytest.mark.parametrize(("out", "stride"), [(8, 1), (8, 2), (12, 1), (12, (2, 1))])
+def test_a_block_of_resnet_is_the_basic_block_of_torchvision_with_relu6(out: int, stride: Size) -> None:
+    from torchvision.models.resnet import BasicBlock
+
+    with torch.random.fork_rng():
+        ours = BLOCKS["resnet"](BlockSpec("resnet", 1, 8, out, out, 3, stride)).eval()
+        projection = nn.Sequential(nn.Conv2d(8, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        theirs = BasicBlock(8, out, stride, projection if (out, stride) != (8, 1) else None).eval()
+    theirs.relu = nn.ReLU6()
+    names = {"conv.0.0": "conv1", "conv.0.1": "bn1", "conv.1": "conv2", "conv.2": "bn2", "projection": "downsample"}
+    state = {}
+    for name, tensor in ours.state_dict().items():
+        part = next(part for part in names if name.startswith(f"{part}."))
+        state[name.replace(part, names[part], 1)] = tensor
+    theirs.load_state_dict(state)
+    x = 3 * torch.randn(4, 8, 6, 5, generator=generator())
+    assert torch.equal(ours(x), theirs(x))
 
 
 def test_normalisation_by_hand() -> None:

@@ -1,11 +1,12 @@
 """The integers of a network, by hand."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
 from search_spaces import BlockSpec, ConvSpec, NetworkSpec
-from search_spaces.spec import make_divisible
+from search_spaces.spec import Size, make_divisible
 
 CONV = BlockSpec("conv", 0, 3, 8, 8, 3, 2)
 EXPANDED = BlockSpec("inverted_residual", 1, 8, 16, 8, 3, 1)
@@ -48,7 +49,59 @@ def test_rounded_channels_are_multiples_and_lose_at_most_a_tenth(divisor: int) -
     [(32, 3, 1, 32), (32, 3, 2, 16), (33, 3, 2, 17), (5, 1, 1, 5), (5, 1, 2, 3), (1, 3, 2, 1), (8, 5, 2, 4)],
 )
 def test_output_sizes_by_hand(size: int, kernel: int, stride: int, expected: int) -> None:
+    assert ConvSpec(1, 1, kernel, stride).output_size((size, size)) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "expected"),
+    [
+        ((49, 10), (10, 4), 2, (24, 5)),  # padding 4 and 1: (57 - 10) // 2 + 1, (12 - 4) // 2 + 1
+        ((49, 10), (3, 1), 1, (49, 10)),
+        ((49, 10), 3, (2, 1), (25, 10)),
+        ((7, 8), (1, 5), (3, 2), (3, 4)),
+        ((4, 4), 2, 1, (3, 3)),
+    ],
+)
+def test_output_sizes_along_each_axis_by_hand(
+    size: tuple[int, int], kernel: Size, stride: Size, expected: tuple[int, int]
+) -> None:
     assert ConvSpec(1, 1, kernel, stride).output_size(size) == expected
+
+
+def test_a_rectangular_kernel_has_two_sides_and_pads_each() -> None:
+    conv = ConvSpec(12, 24, (10, 4), 1, groups=4)
+    assert conv.weight_shape == (24, 3, 10, 4)
+    assert conv.num_weights == 24 * 3 * 40
+    assert conv.padding == (4, 1)
+
+
+def test_a_pair_of_equal_sizes_is_one_integer() -> None:
+    square = replace(EXPANDED, kernel_size=(3, 3), stride=[1, 1])
+    assert square == EXPANDED
+    assert (square.kernel_size, square.stride) == (3, 1)
+    assert replace(SPEC, blocks=(CONV, square)).key == SPEC.key
+    assert replace(EXPANDED, kernel_size=[3, 1]).kernel_size == (3, 1)
+
+
+def test_every_convolution_follows_the_kernel_and_the_stride_of_its_block() -> None:
+    tall = {kind: BlockSpec(kind, 1, 4, 8, 4, (5, 3), (1, 2)) for kind in ("conv", "separable", "residual")}
+    assert tall["conv"].convolutions == (ConvSpec(4, 4, (5, 3), (1, 2)),)
+    assert tall["separable"].convolutions == (ConvSpec(4, 4, (5, 3), (1, 2), groups=4), ConvSpec(4, 4, 1, 1))
+    assert tall["residual"].convolutions == (ConvSpec(4, 8, (5, 3), (1, 2)), ConvSpec(8, 4, (5, 3), 1))
+    assert list(tall["residual"].layers((7, 8))) == [
+        (ConvSpec(4, 8, (5, 3), (1, 2)), (7, 8), (7, 4)), (ConvSpec(8, 4, (5, 3), 1), (7, 4), (7, 4)),
+    ]  # fmt: skip
+    assert not any(block.has_residual for block in tall.values())
+
+
+@pytest.mark.parametrize("size", [(3, 1), [5, 3]])
+def test_rectangular_kernels_and_strides_survive_json_and_change_the_key(size: Size) -> None:
+    specs = [replace(SPEC, blocks=(replace(CONV, **{field: size}), EXPANDED)) for field in ("kernel_size", "stride")]
+    for spec in specs:
+        assert NetworkSpec.from_dict(json.loads(json.dumps(asdict(spec)))) == spec
+        assert NetworkSpec.from_dict(json.loads(json.dumps(asdict(spec)))).key == spec.key
+    turned = replace(SPEC, blocks=(replace(CONV, kernel_size=tuple(size)[::-1]), EXPANDED))
+    assert len({spec.key for spec in (SPEC, turned, *specs)}) == 4
 
 
 def test_a_grouped_kernel_holds_in_over_groups_planes() -> None:
@@ -79,6 +132,25 @@ def test_only_unstrided_blocks_of_equal_channels_have_a_residual(block: BlockSpe
     assert block.has_residual is expected
 
 
+RESNET = BlockSpec("resnet", 1, 8, 12, 16, 3, 2)
+
+
+def test_a_block_of_resnet_projects_its_input_where_the_shape_changes() -> None:
+    branch = (ConvSpec(8, 12, 3, 2), ConvSpec(12, 16, 3, 1))
+    assert RESNET.convolutions == (ConvSpec(8, 16, 1, 2), *branch)
+    assert list(RESNET.layers((7, 8))) == [
+        (ConvSpec(8, 16, 1, 2), (7, 8), (4, 4)), (branch[0], (7, 8), (4, 4)), (branch[1], (4, 4), (4, 4)),
+    ]  # fmt: skip
+    assert (RESNET.has_projection, RESNET.has_residual) == (True, False)
+    same = replace(RESNET, out_channels=8, stride=1)
+    assert (same.has_projection, same.has_residual) == (False, True)
+    assert same.convolutions == (ConvSpec(8, 12, 3, 1), ConvSpec(12, 8, 3, 1))
+    for change in ({"stride": 1}, {"out_channels": 8}, {"out_channels": 8, "stride": (1, 2)}):
+        assert replace(RESNET, **change).has_projection
+    with pytest.raises(ValueError, match="odd kernel"):
+        replace(RESNET, kernel_size=(3, 2))
+
+
 @pytest.mark.parametrize("field", ["in_channels", "hidden_channels", "out_channels", "kernel_size", "stride"])
 def test_a_block_refuses_zero_sizes(field: str) -> None:
     with pytest.raises(ValueError, match="positive sizes"):
@@ -88,8 +160,27 @@ def test_a_block_refuses_zero_sizes(field: str) -> None:
 def test_a_block_refuses_even_kernels_and_unknown_kinds() -> None:
     with pytest.raises(ValueError, match="odd kernel"):
         replace(EXPANDED, kernel_size=4)
+    with pytest.raises(ValueError, match="odd kernel"):
+        replace(EXPANDED, kernel_size=(3, 4))
+    assert replace(EXPANDED, kernel_size=(3, 4), stride=2).kernel_size == (3, 4)
     with pytest.raises(ValueError, match="transformer"):
         replace(EXPANDED, kind="transformer")
+
+
+@pytest.mark.parametrize("size", [(3,), (3, 3, 3), "33", 3.0, (3, 1.5), None])
+def test_a_block_refuses_what_is_no_size(size: object) -> None:
+    with pytest.raises(ValueError, match="an integer or a pair"):
+        replace(EXPANDED, kernel_size=size)
+
+
+def test_a_network_refuses_a_kernel_that_leaves_no_pixel() -> None:
+    def spectrogram(height: int, width: int) -> NetworkSpec:
+        blocks = (BlockSpec("conv", 0, 1, 4, 4, 3, (4, 1)), BlockSpec("conv", 1, 4, 4, 4, (10, 4), 1))
+        return NetworkSpec((1, height, width), 2, blocks)
+
+    assert spectrogram(8, 10)
+    with pytest.raises(ValueError, match="block 1 has a kernel of 10×4, too large for 1×10 pixels"):
+        spectrogram(4, 10)
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,11 @@ from nas.attacks.losses import kl_divergence
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.base.seeding import derive_seed
-from nas.data.augmentation import augment
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.view import View, view_of
 from nas.training.averaging import Tensors, keep_of, update_average_
 from nas.training.inner import maximise_kl
-from nas.training.loop import to_pixels
 from nas.training.losses import trades_loss
 from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.steps import epoch_batches
@@ -119,7 +117,7 @@ def train_supernet_epoch(
     for index, batch in enumerate(batches):
         passed = state.epoch + (index + 1) / len(batches)
         rate = set_learning_rate_(state.optimizer, settings, passed)
-        x = to_pixels(augment(data.images[batch], settings.augmentation, state.generator))
+        x = data.domain.to_input(data.domain.augment(data.images[batch], settings.augmentation, state.generator))
         freedom = min(1.0, passed / (settings.progressive * settings.epochs)) if settings.progressive else 1.0
         space, width = state.network.space, state.network.width
         specs = list(sandwich(space, width, settings.subnets, freedom, state.seed, state.step))

@@ -89,7 +89,8 @@ def logit_scale(probe: Probe) -> Check:
 
 def large_epsilon(probe: Probe) -> Check:
     """In a ball that reaches uniform grey, accuracy falls to chance: the largest class's share (Carlini 2019)."""
-    epsilon = 0.5 * probe.threat.diameter(probe.x.shape[1:])
+    farthest = probe.domain.high - probe.domain.grey
+    epsilon = farthest * probe.threat.diameter(probe.x.shape[1:])
     natural = probe.head(probe.scores.natural)
     everything = ThreatModel(norm=probe.threat.norm, epsilon=epsilon)
     left = int(natural.sum()) - probe.broken(probe.usual(), natural, threat=everything)

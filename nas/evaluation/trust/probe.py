@@ -14,6 +14,7 @@ from nas.attacks import Pgd
 from nas.attacks.result import Attack
 from nas.attacks.threat import ThreatModel
 from nas.base.records import Check, Rung
+from nas.data.domain import Domain
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.scores import ImageScores
 from nas.networks.view import View
@@ -44,6 +45,8 @@ class Probe:
     generator: torch.Generator
     steps: int
     """Gradient steps of the attacks that checks make themselves."""
+    domain: Domain
+    """What the values of the images mean."""
 
     def usual(self, loss: Literal["cross_entropy", "margin"] = "cross_entropy") -> Pgd:
         """PGD with which a check attacks, whatever attack is judged."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
@@ -24,16 +24,30 @@ from nas.base.seeding import make_generator
 from nas.networks.backprop import forward_of
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.loop import start_training
-from search_spaces import Genotype, NetworkSpec, SearchSpace
+from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
 from search_spaces.network import Network, build_network
+from search_spaces.space import Value
 from tests.builders import TINY_TRAINING, generator, tiny_blocks_space, tiny_data, tiny_space
 
+
+def resnets(values: Mapping[str, Value]) -> NetworkSpec:
+    """Two blocks of ResNet; at its smallest width the first one has no projection."""
+    first, second = int(values["width_1"]), int(values["width_2"])
+    blocks = (
+        BlockSpec("conv", 0, 1, 4, 4, 3, 1),
+        BlockSpec("resnet", 1, 4, first, first, 3, 1),
+        BlockSpec("resnet", 2, first, 6, second, (3, 1), 2),
+    )
+    return NetworkSpec((1, 8, 8), 10, blocks)
+
+
 SPACE, KINDS = tiny_space(), tiny_blocks_space()
+RESNETS = SearchSpace("resnets", (Choice("width_1", (4, 6)), Choice("width_2", (6, 8))), (1, 8, 8), 10, resnets)
 SETTINGS = SupernetTraining(**TINY_TRAINING.model_dump(), subnets=2)
 THREAT = ThreatModel(epsilon=0.05)
 GENOTYPES = [
     (space, genotype)
-    for space in (SPACE, KINDS)
+    for space in (SPACE, KINDS, RESNETS)
     for genotype in (space.smallest(), space.largest(), *(space.sample(Random(seed)) for seed in range(12)))
 ]
 each_genotype = pytest.mark.parametrize(("space", "genotype"), GENOTYPES)

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.base.records import Costs
 from nas.budgets import Deployment, count_costs
+from nas.budgets.costs import walk
 from nas.budgets.largest import largest_part
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, mobilenet_tiny, preset
@@ -76,6 +77,25 @@ def test_the_input_of_an_open_residual_is_held_until_it_is_added() -> None:
     assert count_costs(strided, Deployment()).peak_activation_bytes == 40
 
 
+# A block of ResNet with a projection (output channels x height x width):
+#   project  1x1/2, 2 -> 4    8 weights   out 4x2x3 = 24   macs  8 * 6 =  48   working set 48 + 24           =  72
+#   first    3x3/2, 2 -> 4   72 weights   out 4x2x3 = 24   macs 72 * 6 = 432   working set 48 + 24 + 24 held =  96
+#   second   3x3,   4 -> 4  144 weights   out 4x2x3 = 24   macs 144 * 6 = 864  working set 24 + 24 + 24 held =  72
+#   linear          4 -> 2    8 weights                    macs          8
+#   232 weights; 12 batch-norm channels (2 parameters each); 2 biases
+def test_a_block_with_a_projection_counted_by_hand() -> None:
+    spec = NetworkSpec((2, 4, 6), 2, (BlockSpec("resnet", 1, 2, 4, 4, 3, 2),))
+    assert count_costs(spec, Deployment()) == Costs(
+        params=232 + 2 * 12 + 2,
+        macs=48 + 432 + 864 + 8,
+        weight_bytes=4 * 232 + 4 * (12 + 2),
+        peak_activation_bytes=4 * 96,
+    )
+    # The last convolution is the peak where the branch is wide at its end: 24 in, 24 out, and the 24 of the projection.
+    late = NetworkSpec((1, 2, 6), 2, (BlockSpec("resnet", 1, 1, 2, 2, 3, 1),))
+    assert count_costs(late, Deployment()).peak_activation_bytes == 4 * 3 * 24
+
+
 def test_pooling_and_classifier_can_be_the_peak() -> None:
     pooling = NetworkSpec((1, 2, 2), 2, (BlockSpec("conv", 0, 1, 8, 8, 1, 1),))
     assert count_costs(pooling, Deployment()).peak_activation_bytes == 4 * (32 + 8)
@@ -89,12 +109,63 @@ def test_images_that_are_not_square_are_counted_per_side() -> None:
     assert count_costs(spec, Deployment()).macs == 9 * 12 + 2
 
 
+# A spectrogram: 49 steps of 10 coefficients (output channels x height x width):
+#   stem     10x4/2,  1 -> 8   320 weights   out 8x24x5 =  960   macs 320 * 120 = 38,400   working set 490 + 960 = 1,450
+#   depth    3x1,     8 -> 8    24 weights   out 8x24x5 =  960   macs  24 * 120 =  2,880   working set 1,920
+#   point    1x1,     8 -> 8    64 weights   out 8x24x5 =  960   macs  64 * 120 =  7,680   working set 1,920 + 960
+#   expand   1x1,     8 -> 16  128 weights   out 16x24x5 = 1,920 macs 128 * 120 = 15,360   working set 2,880
+#   depth    5x3/2x1, 16 -> 16 240 weights   out 16x12x5 =   960 macs 240 *  60 = 14,400   working set 2,880
+#   project  1x1,     16 -> 8  128 weights   out 8x12x5 =   480  macs 128 *  60 =  7,680   working set 1,440
+#   linear            8 -> 3    24 weights                        macs           24
+#   928 weights; 64 batch-norm channels (2 parameters each); 3 biases
+SPECTROGRAM = NetworkSpec(
+    (1, 49, 10),
+    3,
+    (
+        BlockSpec("conv", 0, 1, 8, 8, (10, 4), 2),
+        BlockSpec("inverted_residual", 1, 8, 8, 8, (3, 1), 1),
+        BlockSpec("inverted_residual", 2, 8, 16, 8, (5, 3), (2, 1)),
+    ),
+)
+
+
+def test_rectangular_kernels_and_strides_counted_by_hand() -> None:
+    assert count_costs(SPECTROGRAM, Deployment()) == Costs(
+        params=928 + 2 * 64 + 3,
+        macs=38_400 + 2_880 + 7_680 + 15_360 + 14_400 + 7_680 + 24,
+        weight_bytes=4 * 928 + 4 * (64 + 3),
+        peak_activation_bytes=4 * 2_880,
+    )
+
+
+RECTANGLES = NetworkSpec(
+    (3, 12, 19),
+    5,
+    tuple(
+        BlockSpec(kind, row, 3 if row == 0 else 4, 6, 4, kernel, stride)
+        for row, (kind, kernel, stride) in enumerate(
+            [("conv", (1, 3), (1, 2)), ("separable", (5, 3), 1), ("residual", (3, 1), 1), ("residual", (2, 4), (2, 1)),
+             ("resnet", (3, 1), (1, 2)), ("resnet", (1, 3), 1), ("inverted_residual", (1, 5), 1),
+             ("inverted_residual", (3, 2), (1, 3))]
+        )
+    ),
+)  # fmt: skip
+"""Every kind of block, kernel and stride unlike along the axes."""
+
+
 def specs() -> dict[str, NetworkSpec]:
     space = mobilenet_tiny(MobileNetTiny(expand_ratios=(1, 1.5, 3, 6)), (3, 33, 30), 7)
     rng = Random(0)
     random = {f"random {index}": space.spec(space.sample(rng)) for index in range(3)}
     ends = {"smallest": space.spec(space.smallest()), "largest": space.spec(space.largest())}
-    return {"hand": HAND, **ends, **random, **{name: preset(name) for name in PRESETS}}
+    return {
+        "hand": HAND,
+        "spectrogram": SPECTROGRAM,
+        "rectangles": RECTANGLES,
+        **ends,
+        **random,
+        **{name: preset(name) for name in PRESETS},
+    }
 
 
 @pytest.mark.parametrize("name", specs())
@@ -108,6 +179,19 @@ def test_costs_agree_with_torch(name: str) -> None:
     with FlopCounterMode(display=False) as counter:
         network(x)
     assert 2 * costs.macs == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", specs())
+def test_the_sizes_of_every_layer_are_those_of_its_tensors(name: str) -> None:
+    spec = specs()[name]
+    with torch.device("meta"):
+        network = Network(spec, [0.0] * spec.input_shape[0], [1.0] * spec.input_shape[0]).eval()
+        seen: list[tuple[int, int]] = []
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(lambda _, x, y: seen.append((x[0].numel(), y.numel())))
+        network(torch.empty(1, *spec.input_shape))
+    assert [(inputs, outputs) for _, inputs, outputs, _ in walk(spec)] == seen
 
 
 @pytest.mark.parametrize("name", specs())

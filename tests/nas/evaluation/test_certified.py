@@ -1,8 +1,11 @@
 """The certificate holds for every pair of images that was found, and is attained where that can be worked out."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from math import log, log10
+from math import log, log10, prod
 
 import pytest
 import torch
@@ -15,7 +18,15 @@ from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.blocks import BLOCKS
 from search_spaces.network import Network, build_network
-from tests.builders import TINY_TRAINING, Broken, generator, tiny_images, tiny_network, with_random_statistics
+from tests.builders import (
+    TINY_TRAINING,
+    Broken,
+    generator,
+    spectrogram_spec,
+    tiny_images,
+    tiny_network,
+    with_random_statistics,
+)
 
 
 def network_of(kind: str, seed: int = 0) -> Network:
@@ -31,6 +42,12 @@ def network_of(kind: str, seed: int = 0) -> Network:
     with torch.no_grad():
         network.classifier.weight.normal_(generator=generator(seed + 1))
     return with_random_statistics(network, seed)
+
+
+def spectrogram_network() -> Network:
+    spec = spectrogram_spec()
+    blocks = (*spec.blocks[:2], replace(spec.blocks[2], kernel_size=(5, 2), stride=(3, 1)), *spec.blocks[3:])
+    return with_random_statistics(build_network(replace(spec, input_shape=(1, 25, 8), blocks=blocks), generator()))
 
 
 def trained() -> Network:
@@ -71,6 +88,7 @@ def jacobian_norms(network: nn.Module, shape: tuple[int, ...], count: int = 10) 
       for kind in BLOCKS for seed in range(3)),
     pytest.param(tiny_network, id="tiny"),
     pytest.param(trained, id="trained"),
+    pytest.param(spectrogram_network, id="spectrogram"),
 ])  # fmt: skip
 def test_no_pair_of_images_exceeds_the_certificate(make: object) -> None:
     network: Network = make()  # type: ignore[operator]
@@ -84,9 +102,12 @@ def test_no_pair_of_images_exceeds_the_certificate(make: object) -> None:
     assert 0 < found <= bound
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
-def test_the_norm_of_every_layer_is_the_one_of_the_modules(kind: str) -> None:
-    network = network_of(kind).eval().double()
+@pytest.mark.parametrize(
+    "make",
+    [*(pytest.param(partial(network_of, kind), id=kind) for kind in BLOCKS), spectrogram_network],
+)
+def test_the_norm_of_every_layer_is_the_one_of_the_modules(make: Callable[[], Network]) -> None:
+    network = make().eval().double()
     certified = [norm for factor in certified_lipschitz(network).factors[1:-2] for _, norm in factor.norms]
     pairs, modules = [], list(network.features.modules())
     for conv, norm in pairwise(modules):
@@ -149,6 +170,41 @@ def test_a_residual_adds_one_to_the_norm_of_its_branch() -> None:
     with torch.no_grad():
         network.features[1].conv[-1].weight.zero_()  # the branch's last batch-norm
     assert certified_lipschitz(network).factors[2].value == pytest.approx(1)
+
+
+def test_the_certificate_of_a_projection_by_hand_is_attained() -> None:
+    block = BlockSpec("resnet", 0, 1, 1, 2, 1, 2)
+    network = build_network(NetworkSpec((1, 4, 6), 2, (block,)), generator())
+    block_module = network.features[0]
+    with torch.no_grad():
+        block_module.projection[0].weight.copy_(torch.tensor([3.0, 4.0]).view(2, 1, 1, 1))
+        block_module.conv[0][0].weight.fill_(2.0)
+        block_module.conv[1].weight.copy_(torch.tensor([0.3, 0.4]).view(2, 1, 1, 1))
+        network.classifier.weight.copy_(torch.tensor([[6.0, 8.0], [0.0, 0.0]]))
+    bound = certified_lipschitz(network)
+    # Both branches point along (3, 4), as the classifier does: 5 + 2 · 0.5; the mean of 2 × 3 pixels; 10
+    assert bound.factors[1].value == pytest.approx(5 + 2 * 0.5, rel=1e-4)
+    assert [kind for kind, _ in bound.factors[1].norms] == ["projection", "convolution", "pointwise"]
+    wanted = 6 * 6**-0.5 * 10
+    assert 10**bound.log10 == pytest.approx(wanted, rel=1e-4)
+    x = torch.zeros(1, 1, 4, 6)
+    step = torch.zeros_like(x)
+    step[:, :, ::2, ::2] = 0.1
+    slope = (network.eval()(x + 0.5 * step + 0.1) - network(x + 0.1)).norm() / (0.5 * step).norm()
+    assert slope.item() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_projection_adds_its_norm_to_the_one_of_the_branch() -> None:
+    network = network_of("resnet")
+    factor = certified_lipschitz(network).factors[4]
+    (kind, added), *norms = factor.norms
+    assert (kind, factor.residual) == ("projection", False)
+    assert factor.value == pytest.approx(added + prod(norm for _, norm in norms))
+    with torch.no_grad():
+        network.features[3].conv[-1].weight.zero_()  # the branch's last batch-norm
+    assert certified_lipschitz(network).factors[4].value == pytest.approx(added)
+    penalty = spectral_penalty(network.double()).item()
+    assert penalty == pytest.approx(certified_lipschitz(network).log10 * log(10), abs=20 * SLACK)
 
 
 def test_the_bound_is_the_product_of_its_factors_and_the_exponential_of_the_penalty() -> None:

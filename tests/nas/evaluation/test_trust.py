@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from nas.attacks import Pgd
 from nas.attacks.result import AttackResult
 from nas.attacks.threat import ThreatModel
 from nas.base.records import Fidelity
+from nas.data.domain import Domain
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.trust import CHECKS, DEEP, SHALLOW
@@ -226,3 +228,20 @@ def test_every_check_of_an_honest_network_says_something_and_has_figures() -> No
         assert check.words
         assert check.figures
         assert all(isinstance(value, int | float) for value in check.figures.values())
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.4), ("l2", 0.4 * 18**0.5)])
+def test_the_ball_that_reaches_grey_is_measured_in_the_domain(norm: str, epsilon: float) -> None:
+    threats = []
+
+    def broken(_: object, natural: Tensor, threat: ThreatModel) -> int:
+        threats.append(threat)
+        return int(natural.sum())
+
+    probe: Any = SimpleNamespace(
+        x=torch.zeros(4, 2, 3, 3), y=torch.arange(4), threat=ThreatModel(norm=norm, epsilon=0.1),  # type: ignore[arg-type]
+        domain=Domain(-0.4, 0.4), scores=SimpleNamespace(natural=torch.ones(4, dtype=torch.bool)),
+        head=lambda flags: flags, usual=Pgd, broken=broken,
+    )  # fmt: skip
+    assert CHECKS["large_epsilon"](probe).passed
+    assert [(threat.norm, threat.epsilon) for threat in threats] == [(norm, pytest.approx(epsilon))]

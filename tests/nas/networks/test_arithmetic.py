@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from nas.networks import images, maps
 from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
 from nas.networks.layer import Layer, _densely
+from search_spaces.spec import Size
 from tests.builders import generator
 
 WINDOWS = [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (3, 1, 0), (3, 1, 2), (3, 3, 1), (5, 1, 2), (5, 2, 2)]
@@ -34,7 +35,7 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 
 
 def layer_of(
-    arithmetic: Arithmetic, into: int, out: int, window: tuple[int, int, int], groups: int, size: tuple[int, int]
+    arithmetic: Arithmetic, into: int, out: int, window: tuple[Size, Size, Size], groups: int, size: tuple[int, int]
 ) -> Layer:
     """Layer with a window of kernel size, stride and padding, for inputs of `size`."""
     kernel, stride, padding = window
@@ -110,6 +111,29 @@ def test_a_layer_is_torchs_convolution(
     layer = layer_of(arithmetic, into, out, (kernel, stride, padding), groups, size)
     assert (layer.taps is None) == (arithmetic == images or layer.is_pointwise)
     assert_is_torchs(arithmetic, layer, size)
+
+
+RECTANGLES: list[tuple[Size, Size, Size]] = [
+    ((3, 1), 1, (1, 0)), ((1, 5), 1, (0, 2)), ((3, 5), (2, 1), (1, 2)), ((1, 1), (1, 2), 0), ((1, 1), (3, 2), 0),
+    ((4, 2), 1, (1, 0)), ((6, 4), 2, (2, 1)), ((4, 3), (3, 2), (1, 1)), ((3, 3), 1, (1, 0)), ((3, 1), (1, 2), (2, 1)),
+]  # fmt: skip
+
+
+@each_arithmetic
+@pytest.mark.parametrize("size", [(8, 8), (5, 7), (7, 4), (3, 21)], ids=str)
+@pytest.mark.parametrize("window", RECTANGLES, ids=str)
+@pytest.mark.parametrize(("into", "out", "groups"), [(1, 4, 1), (3, 5, 1), (4, 4, 4), (6, 2, 1)])
+def test_a_layer_of_a_rectangular_window_is_torchs_convolution(
+    into: int, out: int, groups: int, window: tuple[Size, Size, Size], size: tuple[int, int], arithmetic: Arithmetic
+) -> None:
+    layer = layer_of(arithmetic, into, out, window, groups, size)
+    assert (layer.taps is None) == (arithmetic == images)
+    assert_is_torchs(arithmetic, layer, size)
+
+
+def test_only_windows_that_keep_the_size_turn_round() -> None:
+    turning = [window for window in RECTANGLES if layer_of(images, 4, 4, window, 1, (8, 8)).flips]
+    assert turning == [((3, 1), 1, (1, 0)), ((1, 5), 1, (0, 2))]
 
 
 @each_arithmetic

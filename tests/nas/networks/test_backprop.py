@@ -14,9 +14,11 @@ from nas.networks.arithmetic import Arithmetic, arithmetic_of
 from nas.networks.backprop import Forward, _Pass, forward_of
 from nas.networks.layer import layers_of
 from search_spaces import BlockSpec, NetworkSpec
+from search_spaces.blocks import BLOCKS as BLOCK_KINDS
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled
+from search_spaces.spec import Size
+from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, small_resnet, spectrogram_spec
 
 
 def plain(network: nn.Module) -> Forward:
@@ -99,9 +101,31 @@ def test_every_stem_trains_as_by_autograd(stem: str, channels: int, size: int) -
     assert_same(network_of(BLOCKS["residuals around a stride"], size, channels, STEMS[stem]).double())
 
 
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(10, 4), (3, 1), (4, 5)], ids=str)
+def test_spectrograms_train_as_by_autograd(kernel: Size, stride: Size) -> None:
+    assert_same(settled(spectrogram_spec(kernel, stride)).double(), images=4)
+
+
+def test_a_mobilenet_tiny_of_spectrograms_trains_as_by_autograd() -> None:
+    network = build_network(preset("mousavi_w0.35_e6", (1, 49, 10)), generator()).double()
+    assert walked(network)
+    assert_same(network, images=4)
+
+
 @pytest.mark.parametrize("size", [8, 9])
 def test_a_network_without_any_window_trains_as_by_autograd(size: int) -> None:
     assert_same(network_of(BLOCKS["conv 1x1"], size, stem=(1, 1)).double())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 7, 8, (4, 16), (5, 14)], ids=str)
+def test_projections_train_as_by_autograd_in_both_arithmetics(size: int | tuple[int, int], count: int) -> None:
+    network = small_resnet(size).double()
+    layers = layers_of(network)
+    assert layers is not None
+    assert arithmetic_of(layers) == (images if size == (5, 14) else maps)
+    assert_same(network, count)
 
 
 def test_maps_are_dense_up_to_64_pixels_where_channels_mix_in_the_stem_only() -> None:
@@ -199,6 +223,10 @@ def biased(network: Network) -> None:
     network.features[0][0].bias = nn.Parameter(torch.ones(4, dtype=torch.float64))
 
 
+def padded_by_name(network: Network) -> None:
+    network.features[0][0].padding = "same"
+
+
 def group_norm(network: Network) -> None:
     network.features[0][1] = nn.GroupNorm(2, 4, dtype=torch.float64)
 
@@ -223,6 +251,43 @@ def foreign_convolution(network: Network) -> None:
     network.features[0][0].weight = conv.weight
 
 
+def activated_projection(network: Network) -> None:
+    network.features[1].projection.append(nn.ReLU6())
+
+
+def longer_projection(network: Network) -> None:
+    network.features[1].projection.extend(copy.deepcopy(network.features[1].conv[1:]))
+
+
+def activated_branch(network: Network) -> None:
+    network.features[1].conv.append(nn.ReLU6())
+
+
+def without_projection(network: Network) -> None:
+    network.features[1].conv[0][0].stride = (1, 1)
+    network.features[1].projection = None
+
+
+def linear_sum(network: Network) -> None:
+    network.features[1].relu = nn.Identity()
+
+
+def nested(network: Network) -> None:
+    network.features[1].conv[0] = BLOCK_KINDS["resnet"](BlockSpec("resnet", 1, 4, 4, 4, 3, 2)).double()
+
+
+@pytest.mark.parametrize(
+    "change", [activated_projection, longer_projection, activated_branch, without_projection, linear_sum, nested]
+)
+def test_a_projection_that_is_not_as_in_the_spec_is_called_as_it_is(change: Callable[[Network], None]) -> None:
+    network = network_of([BlockSpec("resnet", 1, 4, 4, 4, 3, 2)]).double()
+    assert walked(network)
+    with torch.random.fork_rng():
+        change(network)
+    assert not walked(network)
+    assert_same(network)
+
+
 def foreign_network(network: Network) -> None:
     network.__class__ = _Squared
 
@@ -230,7 +295,17 @@ def foreign_network(network: Network) -> None:
 @pytest.mark.parametrize("size", [8, 9])
 @pytest.mark.parametrize(
     "change",
-    [gelu, biased, group_norm, momenta, cumulative, foreign_block, foreign_convolution, foreign_network],
+    [
+        gelu,
+        biased,
+        padded_by_name,
+        group_norm,
+        momenta,
+        cumulative,
+        foreign_block,
+        foreign_convolution,
+        foreign_network,
+    ],
 )
 def test_what_cannot_be_walked_is_called_as_it_is(change: Callable[[Network], None], size: int) -> None:
     network = network_of(BLOCKS["inverted, residual"], size).double()

@@ -43,7 +43,9 @@ def test_layers_are_the_convolutions_of_the_spec_in_order(name: str, size: int) 
     expected = [conv for block in network.spec.blocks for conv in block.convolutions]
     assert [tuple(layer.conv.weight.shape) for layer in layers] == [conv.weight_shape for conv in expected]
     residuals = sum(block.has_residual for block in network.spec.blocks)
+    projections = sum(block.has_projection for block in network.spec.blocks)
     assert sum(layer.opens_residual for layer in layers) == residuals
-    assert sum(layer.closes_residual for layer in layers) == residuals
+    assert sum(layer.projects for layer in layers) == projections
+    assert sum(layer.closes_residual for layer in layers) == residuals + projections
     for before, after in pairwise(layers):
         assert before.channel_major_out == after.channel_major_in

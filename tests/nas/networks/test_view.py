@@ -9,14 +9,27 @@ from torch import Tensor, nn
 from nas.attacks import Pgd
 from nas.attacks.chunks import in_chunks
 from nas.attacks.threat import ThreatModel
+from nas.networks import images, maps
+from nas.networks.arithmetic import arithmetic_of
+from nas.networks.layer import layers_of
 from nas.networks.view import AutogradView, FoldedView, Scaled, View, view_of
 from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
-from search_spaces.spec import CONVOLUTIONS
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, torch_threads
+from search_spaces.spec import CONVOLUTIONS, Size
+from tests.builders import (
+    BLOCKS,
+    STEMS,
+    Broken,
+    generator,
+    network_of,
+    settled,
+    small_resnet,
+    spectrogram_spec,
+    torch_threads,
+)
 
 
 def slope(logits: Tensor) -> Tensor:
@@ -56,6 +69,31 @@ def test_every_block_folds_exactly_on_small_maps_of_any_shape(name: str, size: t
 def test_every_stem_folds_exactly(stem: str, channels: int, size: tuple[int, int]) -> None:
     network = network_of(BLOCKS["inverted, residual"], size, channels, STEMS[stem])
     assert_same(network, torch.rand(4, channels, *size, generator=generator(3)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, (3, 1)], ids=str)
+@pytest.mark.parametrize("kernel", [(10, 4), (3, 1), (4, 5)], ids=str)
+def test_networks_of_spectrograms_fold_exactly(kernel: Size, stride: Size) -> None:
+    x = torch.rand(4, 1, 49, 10, generator=generator(3), dtype=torch.float64)
+    assert_same(settled(spectrogram_spec(kernel, stride)).double(), x, atol=1e-12)
+    network = settled(preset("mousavi_w0.35_e6", (1, 49, 10))).double()
+    assert_same(network, x, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, (4, 16), (5, 14)], ids=str)
+def test_projections_fold_exactly_in_both_arithmetics(size: int | tuple[int, int]) -> None:
+    network = small_resnet(size).double()
+    layers = layers_of(network)
+    assert layers is not None
+    assert arithmetic_of(layers) == (images if size == (5, 14) else maps)
+    x = torch.rand(4, *network.spec.input_shape, generator=generator(3), dtype=torch.float64)
+    assert_same(network, x, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if "resnet" in name])
+def test_projections_fold_exactly_in_float64(name: str) -> None:
+    x = torch.rand(4, 3, 9, 9, generator=generator(3), dtype=torch.float64)
+    assert_same(network_of(BLOCKS[name]).double(), x, atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(8, "inverted, stride 2"), (9, "conv 3x3")])

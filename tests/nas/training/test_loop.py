@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.data import Augmentation
-from nas.data.augmentation import augment
+from nas.data.domain import PIXELS
 from nas.networks.norms import spectral_penalty
 from nas.networks.view import view_of
 from nas.training import Training
 from nas.training.inner import maximise_kl
-from nas.training.loop import TrainingState, scored_network, start_training, to_pixels, train_epoch
+from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss
 from nas.training.settings import METHODS, InnerAttack
 from nas.training.stored import load_training, save_training
@@ -57,7 +57,7 @@ def everything(state: TrainingState) -> dict[str, torch.Tensor]:
 
 
 def test_pixels_are_the_256th_levels_from_zero_to_one() -> None:
-    assert to_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    assert PIXELS.to_input(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
 
 
 def test_one_trades_step_is_the_formula_of_nesterov_sgd() -> None:
@@ -65,7 +65,7 @@ def test_one_trades_step_is_the_formula_of_nesterov_sgd() -> None:
     state, plain, g = started(chosen), tiny_network(), generator()
     log = train_epoch(state, IMAGES, chosen, THREAT)
     order = torch.randperm(40, generator=g)
-    x = to_pixels(augment(IMAGES.images[order], chosen.augmentation, g))
+    x = PIXELS.to_input(PIXELS.augment(IMAGES.images[order], chosen.augmentation, g))
     x_adv = maximise_kl(view_of(plain), x, THREAT, chosen.attack, g)
     loss = trades_loss(plain(x), plain(x_adv), IMAGES.labels[order], 6.0)
     gradients = torch.autograd.grad(loss, list(plain.parameters()))
@@ -121,7 +121,9 @@ def test_training_learns_the_images(method: str) -> None:
     assert logs[-1].loss < 0.8 * logs[0].loss
     images = tiny_images(40, 4)
     accuracy = (
-        (scored_network(state, images, chosen)(to_pixels(images.images)).argmax(1) == images.labels).float().mean()
+        (scored_network(state, images, chosen)(PIXELS.to_input(images.images)).argmax(1) == images.labels)
+        .float()
+        .mean()
     )
     assert accuracy > 0.5  # chance is 0.25
 
@@ -251,7 +253,7 @@ def test_the_scored_network_is_the_average_with_statistics_of_clean_images() -> 
     assert state.average is not None
     for found, wanted in zip(scored.parameters(), state.average.parameters(), strict=True):
         assert torch.equal(found, wanted)
-    maps = F.conv2d(to_pixels(IMAGES.images[:32]), scored.features[0][0].weight, padding=1)
+    maps = F.conv2d(PIXELS.to_input(IMAGES.images[:32]), scored.features[0][0].weight, padding=1)
     torch.testing.assert_close(scored.features[0][1].running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
 
 
@@ -276,7 +278,7 @@ def test_an_attack_in_bfloat16_changes_only_the_attack(method: str) -> None:
     attack = InnerAttack(steps=2, step_size=0.05, precision="bfloat16")
     chosen = settings(method=method, epochs=1, batch_size=40)
     coarse, fine = started(chosen.model_copy(update={"attack": attack})), started(chosen)
-    x = to_pixels(IMAGES.images)
+    x = PIXELS.to_input(IMAGES.images)
     torch.testing.assert_close(coarse.view.logits(x), fine.view.logits(x), rtol=0.05, atol=0.05)
     assert not torch.equal(coarse.view.logits(x), fine.view.logits(x))
     x_adv = maximise_kl(coarse.view, x, THREAT, attack, generator())
