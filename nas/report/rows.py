@@ -19,6 +19,7 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
         "genotype": row["genotype"]["values"],
         **row["costs"],
         **{name: evaluation.get(name) for name in EVALUATION_FIELDS},
+        **evaluation.get("scores", {}),
         **derived_of(record),
         "seconds": record.seconds,
     }

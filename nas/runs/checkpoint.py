@@ -15,6 +15,7 @@ from nas.attacks import ATTACKS, AttackSettings
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_json
+from nas.base.plugins import load_plugins
 from nas.base.records import Evaluation, Fidelity
 from nas.base.seeding import make_generator
 from nas.data import DataSettings
@@ -75,6 +76,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         described = json.loads(path.read_bytes())
         if described.get("schema") != SCHEMA:
             raise ValueError(f"schema {described.get('schema')!r}, this version reads {SCHEMA}")
+        load_plugins(described.get("plugins", ()))
         spec = NetworkSpec.from_dict(described["spec"])
         network = build_network(spec, torch.Generator())
         checkpoint = Checkpoint(

@@ -18,6 +18,7 @@ from nas.assets.supernet.weights import Supernet, begin_with, copied
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, Diverged, NasError
 from nas.base.files import write_atomic, write_json
+from nas.base.plugins import load_plugins
 from nas.base.records import Candidate, Cause, Halfway, Outcome, to_json
 from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData
@@ -27,7 +28,7 @@ from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.ladder import RUNGS
 from nas.evaluation.scores import load_scores, save_scores
 from nas.networks.inheritance import inherit
-from nas.pareto import metrics_of
+from nas.pareto import scores_of
 from nas.runs.trial_files import (
     CURVE,
     ERROR,
@@ -64,6 +65,8 @@ class TrialPlan:
     """Whose weights candidates begin with, in place of random ones."""
     trains: bool = True
     """Whether candidates are trained before they are scored."""
+    plugins: tuple[str, ...] = ()
+    """Modules whose entries of the registries the trials need; a worker imports them."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; failures are outcomes too, with their cause.
@@ -72,6 +75,7 @@ class TrialPlan:
         was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
         Raises OSError where the folder cannot be written.
         """
+        load_plugins(self.plugins)
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate):
@@ -138,7 +142,7 @@ class TrialPlan:
         if candidate.epochs is None:
             return outcome
         save_training(folder / STATE, state, name)
-        passed = Halfway(candidate.epochs, metrics_of(scored.evaluation))
+        passed = Halfway(candidate.epochs, scores_of(scored.evaluation))
         return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
 
     def _inherited(self, network: Network, candidate: Candidate) -> dict[str, Any]:

@@ -161,9 +161,9 @@ def _work_of(
         )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
-            problem.space, data, config.threat, config.training, config.evaluation, crew.device, run.trials_folder,
+            problem.space, data, config.threat, config.training, config.scoring, crew.device, run.trials_folder,
             None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
-            trains=config.search.evaluator != "supernet",
+            trains=config.search.evaluator != "supernet", plugins=config.plugins,
         )  # fmt: skip
         with study.guarded(), crew.executor(plan) as executor:
             return work(study, executor)

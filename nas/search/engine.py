@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import monotonic
-from typing import Any
 
 import optuna
 
@@ -248,8 +247,7 @@ class Search:
             if rung is not None and place not in self.passed:
                 self.passed.add(place)
                 assert record.evaluation is not None
-                scores: dict[str, Any] = dict(passed.scores)
-                reached = replace(record, evaluation=replace(record.evaluation, **scores), violations={})
+                reached = replace(record, evaluation=record.evaluation.with_scores(passed.scores), violations={})
                 there = constrained(reached, self.problem)
                 among_best = rung.add(regardless_of_trust(there), self.settings.halting.keep)
         return among_best

@@ -54,7 +54,12 @@ def test_a_genotype_read_from_json_can_be_used_as_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", [field.name for field in dataclasses.fields(Evaluation) if field.default is dataclasses.MISSING]
+    "missing",
+    [
+        field.name
+        for field in dataclasses.fields(Evaluation)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ],
 )
 def test_an_evaluation_without_one_of_its_fields_is_refused(missing: str) -> None:
     data = to_json(evaluation())
