@@ -61,14 +61,16 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
             raise ConfigError(
                 f"search.reference_point: {one.name} {value:g} must be worse than the best value, {one.best:g}"
             )
-    worst = {one.name: own.get(one.name, one.worst_in(setting)) for one in objectives}
-    for name in worst:
-        if worst[name] is None:
+    worst = []
+    for one in objectives:
+        found = own.get(one.name, one.worst_in(setting))
+        if found is None or one.loss(found) <= one.loss(one.best):  # a box without a width has no hypervolume
             raise ConfigError(
-                f"objective {name} has no natural worst value: set search.reference_point: {{{name}: VALUE}} for the "
-                "hypervolume"
+                f"objective {one.name} has no natural worst value here: set search.reference_point: {{{one.name}: "
+                "VALUE}} for the hypervolume"
             )
-    return tuple(value for value in worst.values() if value is not None)
+        worst.append(found)
+    return tuple(worst)
 
 
 def check_budget(problem: Problem) -> None:

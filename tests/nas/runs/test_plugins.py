@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.attacks import Pgd
+from nas.attacks import ATTACKS, Pgd
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import ConfigError, UsageError
 from nas.base.plugins import load_plugins
@@ -20,7 +20,8 @@ from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.scores import load_scores, save_scores
 from nas.measures import MEASURES, Attacked, Measure, check_measures
 from nas.runs import open_run
-from nas.runs.config import load_config
+from nas.runs.config import dump_config, load_config
+from search_spaces import SPACES
 from tests.builders import TINY_LADDER, evaluation, generator, tiny_images, tiny_network
 from tests.tiny_run import SWEEP, TINY, nas, write_config
 
@@ -265,3 +266,71 @@ def test_evaluate_without_measures_has_no_scores() -> None:
     found = evaluate(tiny_network().eval(), tiny_images(40), ThreatModel(epsilon=0.05), SETTINGS, generator(0),
                      split_name="test")  # fmt: skip
     assert found.scores == {}
+
+
+KINDS = '''\
+"""A space of one choice and an attack of one step, as their own packages would define them."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+from nas.attacks import ATTACKS, Fgsm
+from search_spaces import SPACES, BlockSpec, Choice, NetworkSpec, SearchSpace, SpaceEntry
+
+
+@dataclass(frozen=True)
+class Lone:
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    name: Literal["lone"] = "lone"
+    widths: tuple[int, ...] = (4, 8)
+
+
+def spec_of(input_shape, num_classes, values):
+    return NetworkSpec(input_shape, num_classes, (BlockSpec("conv", 0, input_shape[0], values["width"], values["width"], 3, 2),))
+
+
+def lone(settings, input_shape, num_classes):
+    choices = (Choice("width", settings.widths),)
+    return SearchSpace("lone", choices, input_shape, num_classes, partial(spec_of, input_shape, num_classes))
+
+
+class Twice(Fgsm):
+    name: Literal["twice"] = "twice"
+
+
+SPACES["lone"] = SpaceEntry(Lone, lone)
+ATTACKS["twice"] = Twice
+'''  # noqa: E501 - of the plugin
+
+
+@pytest.fixture
+def other_registries(forgotten: None) -> Iterator[None]:
+    """Spaces and attacks are afterwards as they were."""
+    kept = [(registry, dict(registry)) for registry in (SPACES, ATTACKS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()  # type: ignore[attr-defined]
+        registry.update(entries)  # type: ignore[attr-defined]
+
+
+def test_a_plugin_may_bring_a_space_and_an_attack(place: Path, other_registries: None, capsys: Capture) -> None:
+    (place / "another_plugin.py").write_text(KINDS)
+    space = TINY[TINY.index("space:") : TINY.index("threat:")]
+    text = TINY.replace(space, "space: {name: lone, widths: [4, 6, 8]}\nplugins: [another_plugin]\n")
+    text += "objectives: [robust_accuracy, params]\n"
+    text = text.replace("attack: {name: pgd, steps: 2, step_size: 0.05}", "attack: {name: twice}")
+    config = load_config(path := write_config(place, text))
+    assert (config.space.name, config.evaluation.attack.name) == ("lone", "twice")  # type: ignore[comparison-overlap]
+    (place / "again.yaml").write_text(dump_config(config))
+    assert load_config(place / "again.yaml") == config
+    assert nas(capsys, "search", path).code == 0
+    first = open_run(Path("runs/tiny")).records[0].evaluation
+    assert first is not None
+    assert first.attack["name"] == "twice"
+    with pytest.raises(ConfigError, match=r"space\.widths\.0: Input should be a valid integer"):
+        load_config(path, ["space.widths=[wide]"])
+    flat = nas(capsys, "search", path, "--run", "flat", "--set", "objectives=[lipschitz_bound_log10, params]")
+    assert "lipschitz_bound_log10 has no natural worst value here" in " ".join(flat.message.split())
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_config(path, ["space.name=nowhere"])

@@ -6,13 +6,16 @@ import pytest
 
 from nas.base.errors import UsageError
 from nas.base.records import Costs, Evaluation, TrialState
-from nas.pareto import MEASURES, measure
-from tests.builders import trial
+from nas.measures import MEASURES, Setting, measure
+from tests.builders import tiny_space, trial
 
 NOT_SCORES = {
     "split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings", "fidelity", "ladder",
     "checks", "chance", "balanced_natural_accuracy", "balanced_robust_accuracy", "scores",
 }  # fmt: skip
+
+UNKNOWN = ("lipschitz_maximised", "lipschitz_certified_log10", "lipschitz_empirical", "lipschitz_empirical_scaled")
+"""Those without a worst value that is known before training."""
 
 
 def test_every_cost_and_every_score_is_a_metric() -> None:
@@ -29,6 +32,19 @@ def test_a_metric_reads_the_field_of_its_name(name: str) -> None:
     assert found == getattr(source, name)
     assert isinstance(found, float)
     assert MEASURES[name].name == name
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_worst_value_is_possible_and_worse_than_the_best(name: str) -> None:
+    space = tiny_space()
+    largest = space.spec(space.largest())
+    limits = {field.name: 1000.0 for field in dataclasses.fields(Costs)}
+    entry = MEASURES[name]
+    worst = entry.worst_in(Setting(space.num_classes, 0.1, largest, limits))
+    assert (worst is None) == (name in UNKNOWN)
+    if worst is not None:
+        entry.check(worst)
+        assert entry.loss(worst) > entry.loss(entry.best)
 
 
 def test_accuracies_are_better_when_higher_and_everything_else_when_lower() -> None:
