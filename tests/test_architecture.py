@@ -12,14 +12,16 @@ from tests.conftest import ROOT
 FLOORS: dict[str, int] = {
     "search_spaces": 0,
     "nas": 1, "nas.base": 1,
-    "nas.networks": 2, "nas.data": 2, "nas.budgets": 2, "nas.pareto": 2, "nas.workers": 2,
+    "nas.networks": 2, "nas.data": 2, "nas.budgets": 2, "nas.workers": 2,
     "nas.attacks": 3,
-    "nas.evaluation": 4, "nas.training": 4, "nas.search": 4,
-    "nas.assets": 5,
-    "nas.report": 6,
-    "nas.runs": 7,
-    "nas.timing": 8, "nas.studies": 8,
-    "nas.cli": 9, "nas.__main__": 10,
+    "nas.measures": 4,
+    "nas.pareto": 5,
+    "nas.evaluation": 6, "nas.training": 6, "nas.search": 6,
+    "nas.assets": 7,
+    "nas.report": 8,
+    "nas.runs": 9,
+    "nas.timing": 10, "nas.studies": 10,
+    "nas.cli": 11, "nas.__main__": 12,
 }  # fmt: skip
 """Floor of every folder: it imports from lower ones and from itself."""
 

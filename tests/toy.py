@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nas.base.records import Candidate, Costs, Evaluation, Interval, Outcome, TrialRecord
 from nas.budgets import Budget
-from nas.pareto import METRICS, Direction, parse_condition
+from nas.pareto import MEASURES, Direction, parse_condition
 from nas.search.engine import run_search
 from nas.search.problem import Problem, Progress
 from nas.search.samplers import make_sampler
@@ -102,7 +102,7 @@ def toy_problem(
     constraints: Sequence[str] = (),
     **limits: int,
 ) -> Problem:
-    chosen = tuple(METRICS[name] for name in objectives)
+    chosen = tuple(MEASURES[name] for name in objectives)
     worst = {"robust_accuracy": 0.0, "natural_accuracy": 0.0, "instability": 1.0, "lipschitz_bound_log10": 4.0}
     reference = tuple(worst.get(objective.name, 3500.0) for objective in chosen)
     return Problem(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from nas.attacks.threat import Threat
-from nas.base.settings import Ratio, Settings
+from nas.base.settings import OrRegistered, Ratio, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -234,4 +234,6 @@ ATTACKS: dict[str, type[Pgd | Fgsm | Apgd | Square | Noise | AutoAttack]] = {
     "noise": Noise,
     "autoattack": AutoAttack,
 }
-AttackSettings = Annotated[Pgd | Fgsm | Apgd | Square | Noise | AutoAttack, Field(discriminator="name")]
+AttackSettings = Annotated[
+    Pgd | Fgsm | Apgd | Square | Noise | AutoAttack, Field(discriminator="name"), OrRegistered(ATTACKS)
+]

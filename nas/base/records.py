@@ -1,8 +1,9 @@
 """What a search leaves behind: candidates, costs, evaluations, trials. Frozen, with an exact JSON round trip."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from math import isnan
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -164,6 +165,19 @@ class Evaluation:
         default_factory=dict
     )
     """Scores under the further threats of `evaluation.threats`, by name; no other field knows of them."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """By name, all finite, the measures that have no field here: those with `compute` in nas/measures/registry.py."""
+
+    def score(self, name: str) -> float | None:
+        """Score of the measure `name`, wherever it is stored; None where it was not measured or could not be."""
+        value = self.scores.get(name, getattr(self, name, None))
+        return None if value is None or isnan(value) else float(value)
+
+    def with_scores(self, scores: Mapping[str, float]) -> "Evaluation":
+        """Copy with other values of the measures in `scores`."""
+        own: dict[str, Any] = {name: scores[name] for name in scores.keys() & {f.name for f in fields(self)}}
+        others = {name: value for name, value in scores.items() if name not in own}
+        return replace(self, **own, scores={**self.scores, **others})
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:

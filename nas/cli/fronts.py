@@ -15,7 +15,7 @@ from nas.cli.printing import front_summary, print_front, print_members
 if TYPE_CHECKING:
     from nas.base.records import TrialRecord
     from nas.evaluation.certified import CertifiedBound
-    from nas.pareto import Metric
+    from nas.pareto import Measure
     from nas.runs import Run
 
 
@@ -89,7 +89,7 @@ def show(
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
     from nas.base.records import to_json
-    from nas.pareto import METRICS, derived_of
+    from nas.pareto import MEASURES, derived_of
     from nas.pareto import pick as pick_rule
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
@@ -127,7 +127,7 @@ def show(
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
     for name, value in derived.items():
-        out.print(f"{METRICS[name].title} {'none' if value is None else number_text(value)} {METRICS[name].unit}")
+        out.print(f"{MEASURES[name].title} {'none' if value is None else number_text(value)} {MEASURES[name].unit}")
     if len(trainings) > 1:
         out.print(seeds_table(trainings))
     if bound:
@@ -151,13 +151,13 @@ BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted:
 """Constraints that are no limits on a number, in words."""
 
 
-def _objectives(run: "Run", text: str) -> "tuple[Metric, ...]":
+def _objectives(run: "Run", text: str) -> "tuple[Measure, ...]":
     """Objectives named in `text` (comma-separated), all of the run's when empty."""
-    from nas.pareto import metric
+    from nas.pareto import measure
 
     if not text:
         return run.config.parsed_objectives
-    chosen = tuple(metric(name.strip()) for name in text.split(","))
+    chosen = tuple(measure(name.strip()) for name in text.split(","))
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"--objectives names a metric twice: {text}")
     return chosen

@@ -79,11 +79,12 @@ def compare(
     format: Format = Format.TABLE,
 ) -> None:
     """Compare the scores of the networks that several runs have in common."""
+    from nas.pareto import absences
     from nas.report.evaluations import protocol_text
     from nas.report.one_shot import comparison_png, comparison_table
     from nas.runs import open_run
     from nas.studies import at_common_rung, check_same_images, comparison, in_common, mean_scores
-    from nas.studies.comparison import COMPARED
+    from nas.studies.comparison import USUAL
 
     if len(runs) < 2 or len(set(runs)) < len(runs):
         raise UsageError("compare needs two or more different runs")
@@ -92,11 +93,13 @@ def compare(
     first = next(iter(opened.values()))
     objectives = first.config.parsed_objectives
     trained = in_common({name: one.records for name, one in opened.items()})
-    needed = (*COMPARED, *(objective.name for objective in objectives))
+    needed = (*USUAL, *(objective.name for objective in objectives))
     common = at_common_rung([(one.trials_folder, trained[name]) for name, one in opened.items()], needed)
     records = dict(zip(opened, common.runs, strict=True))
     rows = comparison(records, objectives, first.reference_point(objectives))
     print_common(common, out if format is Format.TABLE else err)
+    for text in absences([record for one in common.runs for record in one], objectives):
+        err.print(text, soft_wrap=True, highlight=False)
     if png:
         protocol = protocol_text(common.evaluation)
         write(png, comparison_png(mean_scores(records), rows, "The same networks in several runs", protocol))

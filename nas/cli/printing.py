@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nas.base.records import TrialRecord
-    from nas.pareto import Metric
+    from nas.pareto import Measure
     from nas.runs import Run
     from nas.runs.members import SureFront
     from nas.studies.agreement import Verdict
@@ -28,7 +28,7 @@ WEIGHTS = {
 """What the weights are that a front was scored with."""
 
 
-def front_summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]") -> str:
+def front_summary(run: "Run", objectives: "tuple[Measure, ...]", records: "Sequence[TrialRecord]") -> str:
     """Size and hypervolume of the front, with its reference point."""
     from nas.pareto import hypervolume
     from nas.report.tables import number_text
@@ -46,7 +46,7 @@ def front_summary(run: "Run", objectives: "tuple[Metric, ...]", records: "Sequen
 
 def print_front(
     run: "Run",
-    objectives: "tuple[Metric, ...]",
+    objectives: "tuple[Measure, ...]",
     conditions: Sequence[str],
     records: "Sequence[TrialRecord] | None" = None,
     notes: Sequence[str] | None = None,
@@ -107,7 +107,7 @@ def print_safety(verdicts: "Iterable[Verdict]", console: "Console") -> None:
 
 
 def print_members(
-    run: "Run", objectives: "tuple[Metric, ...]", records: "Sequence[TrialRecord]", front: "SureFront"
+    run: "Run", objectives: "tuple[Measure, ...]", records: "Sequence[TrialRecord]", front: "SureFront"
 ) -> None:
     """Prints the members of a front with their intervals, ranks and ties, and what these mean."""
     from nas.report.evaluations import protocol_text

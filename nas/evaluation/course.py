@@ -18,7 +18,7 @@ from nas.attacks.result import Attack
 from nas.base.files import write_atomic
 from nas.base.records import Fidelity, Rung, from_json, to_json
 from nas.evaluation.ladder import attacks_of
-from nas.evaluation.scores import FIELDS, ImageScores
+from nas.evaluation.scores import ImageScores, from_tensors
 from nas.evaluation.settings import EvaluationSettings
 
 CHECK_PASSES = 10
@@ -85,7 +85,7 @@ class Course:
         self.seconds += perf_counter() - self._began
         self.passes += passes
         if self.path is not None:
-            tensors = {key: getattr(made.images, key).contiguous() for key in FIELDS}
+            tensors = made.images.tensors()
             facts = {"name": self.name, "rungs": [to_json(rung) for rung in made.rungs],
                      "excess": made.excess, "outside": made.outside}  # fmt: skip
             tensors["random_state"] = made.random_state
@@ -104,7 +104,7 @@ class Course:
                 return None
             state = tensors.pop("random_state")
             rungs = tuple(from_json(Rung, rung) for rung in facts["rungs"])
-            return Made(ImageScores(**tensors), rungs, facts["excess"], facts["outside"], state)
+            return Made(from_tensors(tensors), rungs, facts["excess"], facts["outside"], state)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             return None  # attacked again
 

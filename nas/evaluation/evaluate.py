@@ -20,16 +20,18 @@ from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
-from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.evaluation.course import Course, Made, check_steps, further_passes, scoring_passes
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import slopes
+from nas.evaluation.measured import Measuring, gaps, means
 from nas.evaluation.scores import ImageScores, finite_mean, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
 from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
 from nas.evaluation.trust.probe import exceeds
+from nas.measures import Attacked
+from nas.measures.closed_form import lipschitz_bound_log10
 from nas.networks.mode import evaluation_mode
 from nas.networks.view import View, view_of
 from search_spaces import NetworkSpec
@@ -112,6 +114,7 @@ class _Scoring:
     ) -> None:
         self.network, self.view, self.split, self.threat = network, view, split, threat
         self.settings, self.generator, self.course = settings, generator, course
+        self.seed = generator.initial_seed()  # of computed measures, which leave the generator as it is
         self.rungs: list[Rung] = []
         self.excess, self.outside = -threat.epsilon, -1.0  # nothing moved yet
         self.later = 0.0  # passes of the scorings under further threats
@@ -177,8 +180,9 @@ class _Scoring:
 
     def _attacked(self, attack: Attack, before: ImageScores | None) -> ImageScores:
         """Scores of all images under `attack`, whose last iterates give instability and slopes."""
-        parts = [self._batch(attack, batch) for batch in self.split.batches(self.settings.batch_size)]
-        found = joined(parts)
+        measuring = Measuring(self.settings.measures, self.seed)
+        parts = [self._batch(attack, batch, measuring) for batch in self.split.batches(self.settings.batch_size)]
+        found = joined(parts, measuring.of_all())
         standing = before.robust if before is not None else found.natural
         scores = found if before is None else found.after(before)
         self._add_rung(attack, standing, scores.robust)
@@ -212,7 +216,7 @@ class _Scoring:
                  wilson_interval(standing, count))
         )  # fmt: skip
 
-    def _batch(self, attack: Attack, batch: Split) -> ImageScores:
+    def _batch(self, attack: Attack, batch: Split, measuring: Measuring) -> ImageScores:
         x, y = _pixels(batch)
         result = self._run(attack, x, y)
         x_adv = result.adversarial
@@ -236,6 +240,11 @@ class _Scoring:
             steepest=steepest_slopes(self.view, x, x_adv, self.threat, steps, restarts, self.generator)
             if steps
             else torch.zeros_like(kl),
+            measured=measuring.of_batch(
+                Attacked(
+                    self.network, self.view, x, y, logits, x_adv, logits_adv, self.threat, self.settings, self.generator
+                )
+            ),
         )
 
     def _evaluation(
@@ -269,13 +278,19 @@ class _Scoring:
             lipschitz_empirical_scaled=finite_mean(images.lipschitz_scaled),
             attack=attack.describe(self.threat),
             threat=self.threat.model_dump(),
-            warnings=(*doubts, *_weak_first(images), *_warnings(images, chance_of(labels), fidelity)),
+            warnings=(
+                *doubts,
+                *_weak_first(images),
+                *_warnings(images, chance_of(labels), fidelity),
+                *gaps(images.measured),
+            ),
             fidelity=fidelity,
             ladder=tuple(self.rungs),
             chance=chance_of(labels),
             balanced_natural_accuracy=balanced_accuracy(images.natural, labels),
             balanced_robust_accuracy=balanced_accuracy(images.robust, labels),
             checks=checks,
+            scores=means(images.measured),
         )
 
 

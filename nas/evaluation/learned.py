@@ -6,14 +6,14 @@ from torch import Tensor
 
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.classes import chance_of
-from nas.pareto import Metric, parse_condition
+from nas.pareto import Measure, parse_condition
 
 LEARNED, ODDS = "natural_accuracy", 1.5
 """What must lie above chance by default, and by which factor of the odds at least: 0.143 with ten even classes, 0.6
 with two."""
 
 
-def above_chance(constraints: tuple[str, ...], objectives: Sequence[Metric], labels: Tensor) -> tuple[str, ...]:
+def above_chance(constraints: tuple[str, ...], objectives: Sequence[Measure], labels: Tensor) -> tuple[str, ...]:
     """`constraints`, and natural accuracy above chance wherever a network that has learned nothing would do well.
 
     An untrained network has the least instability and slope, so where one of them is an objective and no constraint is
@@ -29,13 +29,13 @@ def above_chance(constraints: tuple[str, ...], objectives: Sequence[Metric], lab
     return (*constraints, f"{LEARNED} >= {limit:.4g}")
 
 
-def as_begun(constraints: tuple[str, ...], objectives: Sequence[Metric], begun: tuple[str, ...]) -> tuple[str, ...]:
+def as_begun(constraints: tuple[str, ...], objectives: Sequence[Measure], begun: tuple[str, ...]) -> tuple[str, ...]:
     """`begun`, the constraints of a run, where they are `constraints` and what `above_chance` added to them."""
     *own, last = begun or ("",)
     is_same = _is_needed(constraints, objectives) and tuple(own) == constraints and last.startswith(LEARNED)
     return begun if is_same else constraints
 
 
-def _is_needed(constraints: Sequence[str], objectives: Sequence[Metric]) -> bool:
+def _is_needed(constraints: Sequence[str], objectives: Sequence[Measure]) -> bool:
     constrained = {parse_condition(text).metric.name for text in constraints}
     return LEARNED not in constrained and any(objective.is_sensitivity for objective in objectives)

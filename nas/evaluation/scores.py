@@ -1,7 +1,8 @@
 """Results image by image: what a robust accuracy is the mean of, and what a stronger attack goes on from."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from nas.base.errors import CheckpointError
 from nas.base.files import write_atomic
+from nas.measures import Measure
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """Results of N images; every field has shape (N,)."""
+    """Results of N images; every field but the last has shape (N,)."""
 
     natural: Tensor
     """Classified correctly, with finite logits."""
@@ -34,39 +36,54 @@ class ImageScores:
     lipschitz_scaled: Tensor
     steepest: Tensor
     """Largest slope that an ascent of the slope found; 0 where it was not asked for."""
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
+    """Values of computed measures by name: (N,) or, of those that are not taken image by image, a scalar."""
 
     def after(self, before: "ImageScores") -> "ImageScores":
         """These scores where the attacks behind `before` were made on the same images, too."""
         return dataclasses.replace(self, robust=self.robust & before.robust, stuck=self.stuck | before.stuck)
 
+    def of(self, measure: Measure) -> Tensor | None:
+        """What `measure` is the mean of (N,); None where it is no mean over images, or was not measured."""
+        if measure.images:
+            return getattr(self, measure.images)  # type: ignore[no-any-return]
+        found = self.measured.get(measure.name)
+        return found if found is not None and found.ndim else None
 
-IMAGE_SCORES = {
-    "natural_accuracy": "natural",
-    "robust_accuracy": "robust",
-    "instability": "instability",
-    "instability_scaled": "instability_scaled",
-    "lipschitz_empirical": "lipschitz",
-    "lipschitz_empirical_scaled": "lipschitz_scaled",
-    "lipschitz_maximised": "steepest",
-}
-"""Metrics that are means over images, with their field of ImageScores."""
-FIELDS = tuple(field.name for field in dataclasses.fields(ImageScores))
+    def tensors(self) -> dict[str, Tensor]:
+        """All results by name, for a file."""
+        own = {name: getattr(self, name).contiguous() for name in FIELDS}
+        return own | {f"{MEASURED}{name}": values.contiguous() for name, values in self.measured.items()}
 
 
-def joined(parts: list[ImageScores]) -> ImageScores:
-    """Scores of all images of `parts`, on the CPU."""
-    return ImageScores(**{name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in FIELDS})
+MEASURED = "measured."
+"""What the names of computed measures begin with in a file."""
+FIELDS = tuple(one.name for one in dataclasses.fields(ImageScores) if one.name != "measured")
+
+
+def from_tensors(tensors: Mapping[str, Tensor]) -> ImageScores:
+    """Inverse of `ImageScores.tensors`. Raises TypeError where it is none of this version."""
+    measured = {name.removeprefix(MEASURED): values for name, values in tensors.items() if name.startswith(MEASURED)}
+    own = {name: values for name, values in tensors.items() if not name.startswith(MEASURED)}
+    return ImageScores(**own, measured=measured)
+
+
+def joined(parts: list[ImageScores], of_all: Mapping[str, Tensor]) -> ImageScores:
+    """Scores of all images of `parts`, on the CPU, with the measures `of_all` images together."""
+    tensors = [part.tensors() for part in parts]
+    return from_tensors({name: torch.cat([one[name] for one in tensors]).cpu() for name in tensors[0]}
+                        | {f"{MEASURED}{name}": value for name, value in of_all.items()})  # fmt: skip
 
 
 def save_scores(path: Path, scores: ImageScores) -> None:
     """Writes `scores` to `path` (safetensors), atomically."""
-    write_atomic(path, safetensors.torch.save({name: getattr(scores, name).contiguous() for name in FIELDS}))
+    write_atomic(path, safetensors.torch.save(scores.tensors()))
 
 
 def load_scores(path: Path) -> ImageScores:
     """Scores in `path`. Raises CheckpointError where the file is missing, damaged or of another version."""
     try:
-        return ImageScores(**safetensors.torch.load_file(path))
+        return from_tensors(safetensors.torch.load_file(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing") from None
     except (OSError, TypeError, safetensors.SafetensorError) as error:

@@ -33,6 +33,8 @@ class EvaluationSettings(Settings):
     """Steps that ascend the ratio of eq. 6 itself, for `lipschitz_maximised`; 0: not measured."""
     lipschitz_restarts: int = Field(1, ge=0, le=100)
     """Random starts of it, beside the one from the attack's last iterate."""
+    measures: tuple[str, ...] = ()
+    """Measures to be computed beside those that are objectives or in a constraint."""
     seeds: int = Field(1, ge=1, le=100)
     """Trainings of every member of the final front, each from a seed of its own; the first is the search's."""
 

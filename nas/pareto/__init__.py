@@ -1,29 +1,18 @@
-"""Fronts of finished trials: objectives, dominance, hypervolume, picks. Reads records only."""
+"""Fronts of finished trials: conditions, dominance, hypervolume, picks. Reads records only."""
 
+from nas.measures import MEASURES, Direction, Measure, derived_of, measure, number_of, scores_of
 from nas.pareto.conditions import Condition, parse_condition
 from nas.pareto.front import ParetoFront, absences, front_of, has_all, hypervolume, is_non_dominated, losses
 from nas.pareto.luck import SelectionEffect, selection_effects, selection_words
-from nas.pareto.objectives import (
-    ACCURACIES,
-    METRICS,
-    Direction,
-    Metric,
-    derived_of,
-    is_derived,
-    metric,
-    metrics_of,
-    number_of,
-)
 from nas.pareto.selection import Pick, pick
 from nas.pareto.uncertainty import Member, Trainings, members_by_wilson, members_of
 
 __all__ = [
-    "ACCURACIES",
-    "METRICS",
+    "MEASURES",
     "Condition",
     "Direction",
+    "Measure",
     "Member",
-    "Metric",
     "ParetoFront",
     "Pick",
     "SelectionEffect",
@@ -33,16 +22,15 @@ __all__ = [
     "front_of",
     "has_all",
     "hypervolume",
-    "is_derived",
     "is_non_dominated",
     "losses",
+    "measure",
     "members_by_wilson",
     "members_of",
-    "metric",
-    "metrics_of",
     "number_of",
     "parse_condition",
     "pick",
+    "scores_of",
     "selection_effects",
     "selection_words",
 ]

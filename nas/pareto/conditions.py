@@ -7,7 +7,7 @@ from typing import Literal
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord
 from nas.base.settings import amount, nearest
-from nas.pareto.objectives import Metric, metric
+from nas.measures import Measure, measure
 
 _PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(.+)")
 
@@ -16,7 +16,7 @@ _PATTERN = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(.+)")
 class Condition:
     """`metric` compared with `limit`."""
 
-    metric: Metric
+    metric: Measure
     comparison: Literal["<=", ">="]
     limit: float
 
@@ -56,7 +56,7 @@ def parse_condition(text: str) -> Condition:
             f"cannot read condition {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, e.g. params<=100k or "
             f"weight_bytes<=64KB"
         ) from None
-    chosen = metric(name)
+    chosen = measure(name)
     try:
         chosen.check(limit)
     except UsageError as error:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.base.records import TrialRecord
-from nas.pareto.objectives import Metric, number_of
+from nas.measures import Measure, number_of
 
 Array = NDArray[np.float64]
 
@@ -17,11 +17,11 @@ class ParetoFront:
     """Feasible trials that no feasible trial dominates, best first objective first."""
 
     records: tuple[TrialRecord, ...]
-    objectives: tuple[Metric, ...]
+    objectives: tuple[Measure, ...]
 
     @property
     def losses(self) -> Array:
-        """Metric values turned so that less is better, shape (P, M)."""
+        """Measure values turned so that less is better, shape (P, M)."""
         return losses(self.records, self.objectives)
 
     @property
@@ -31,18 +31,18 @@ class ParetoFront:
         return len(found) > 1 and max(one.low for one in found) <= min(one.high for one in found)
 
 
-def losses(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> Array:
-    """Metric values of evaluated trials, turned so that less is better, shape (P, M); infinite where not measured."""
+def losses(records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> Array:
+    """Measure values of evaluated trials, turned so that less is better, shape (P, M); infinite where not measured."""
     rows = [[o.loss_of(record) for o in objectives] for record in records]
     return np.array(rows, dtype=np.float64).reshape(len(records), len(objectives))
 
 
-def has_all(record: TrialRecord, metrics: Sequence[Metric]) -> bool:
+def has_all(record: TrialRecord, metrics: Sequence[Measure]) -> bool:
     """Whether each of `metrics` was measured of an evaluated trial."""
     return all(number_of(metric, record) is not None for metric in metrics)
 
 
-def absences(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[str]:
+def absences(records: Sequence[TrialRecord], metrics: Sequence[Measure]) -> list[str]:
     """One sentence for each of `metrics` that some of the evaluated trials do not have: how many, and why."""
     evaluated = [record for record in records if record.evaluation is not None and record.reused_from is None]
     found = []
@@ -51,7 +51,7 @@ def absences(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[
         if lacking:
             which = "all" if len(lacking) == len(evaluated) else ", ".join(map(str, lacking[:10]))
             named = f" (trials {which}{', …' if len(lacking) > 10 and which != 'all' else ''})"
-            reason = f"; {ABSENT[one.name]}" if one.name in ABSENT else ""
+            reason = f"; {one.absent or ASK}" if one.absent or one.compute else ""
             found.append(
                 f"{one.name} is not known of {len(lacking)} of {len(evaluated)} trials{named}, which are left out"
                 f"{reason}"
@@ -59,11 +59,8 @@ def absences(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> list[
     return found
 
 
-ABSENT = {
-    "lipschitz_maximised": "it is measured where evaluation.lipschitz_steps is above 0",
-    "lipschitz_certified_log10": "it cannot be given for a network with layers whose norms are not known",
-}
-"""Why a metric may not be known, by its name."""
+ASK = "it is measured where it is an objective, in a constraint or in evaluation.measures"
+"""Why a computed measure may not be known that does not say it itself."""
 
 
 def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
@@ -77,7 +74,7 @@ def is_non_dominated(losses_PM: Array) -> NDArray[np.bool_]:
     return np.asarray(~dominated, dtype=np.bool_)
 
 
-def front_of(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> ParetoFront:
+def front_of(records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> ParetoFront:
     """Front of the feasible complete trials that have every objective.
 
     A reused result is shown once, as the trial it came from.
@@ -91,7 +88,7 @@ def front_of(records: Sequence[TrialRecord], objectives: Sequence[Metric]) -> Pa
     return ParetoFront(tuple(feasible[index] for index in kept), tuple(objectives))
 
 
-def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Metric], reference: Sequence[float]) -> float:
+def hypervolume(records: Sequence[TrialRecord], objectives: Sequence[Measure], reference: Sequence[float]) -> float:
     """Share, in [0, 1], of the box between the ideal point and `reference` that the trials dominate.
 
     `reference` gives each objective's value in its own direction (M). The ideal point is each metric's

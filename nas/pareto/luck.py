@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.base.records import Interval
+from nas.measures import Measure
 from nas.pareto.front import Array
-from nas.pareto.objectives import Metric
 
 MIN_NETWORKS = 8
 """Below it there is no interval, here and in nas/studies. Of simulated factors without effect, on networks of three
@@ -20,7 +20,7 @@ RESAMPLES = 2000
 class SelectionEffect:
     """Mean difference between the search's own training and fresh trainings of the same networks (winner's curse)."""
 
-    objective: Metric
+    objective: Measure
     networks: int
     """Members that were trained again."""
     mean: float
@@ -29,7 +29,7 @@ class SelectionEffect:
     """95 %, by resampling the networks; None for fewer than MIN_NETWORKS."""
 
 
-def selection_effects(trainings: Sequence[Array], objectives: Sequence[Metric]) -> tuple[SelectionEffect, ...]:
+def selection_effects(trainings: Sequence[Array], objectives: Sequence[Measure]) -> tuple[SelectionEffect, ...]:
     """Effect on each objective that training decides, from the values of every training (S, M), the search's own first.
 
     Empty where no network was trained again. Networks count alike, however often each was trained again.

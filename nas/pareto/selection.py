@@ -7,8 +7,8 @@ import numpy as np
 
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord
+from nas.measures import measure
 from nas.pareto.front import Array, ParetoFront, absences
-from nas.pareto.objectives import metric
 
 RULES = "knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number"
 
@@ -65,7 +65,7 @@ def _knee(front: ParetoFront) -> Pick:
 
 
 def _best(name: str, front: ParetoFront) -> Pick:
-    chosen = metric(name)
+    chosen = measure(name)
     values = np.array([chosen.loss_of(record) for record in front.records])
     if not np.isfinite(values).any():
         raise UsageError(f"best:{name}: {absences(front.records, [chosen])[0]}; pick by another metric")

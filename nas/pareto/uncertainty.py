@@ -14,15 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.base.records import Interval, TrialRecord
+from nas.measures import Measure
 from nas.pareto.front import Array
-from nas.pareto.objectives import ACCURACIES, Metric, is_derived
 
 RESAMPLES = 1000
 CHUNK = 250
 """Resamples at once: bounds the memory to CHUNK × N and CHUNK × P × P numbers."""
-RELATIVE = ("instability", "instability_scaled", "lipschitz_maximised", "lipschitz_empirical",
-            "lipschitz_empirical_scaled")  # fmt: skip
-"""Metrics without a natural scale: their spread between trainings is pooled in shares of the trial's mean."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Trainings:
 class Uncertainty:
     """What the members of a front might have been."""
 
-    objectives: tuple[Metric, ...]
+    objectives: tuple[Measure, ...]
     draws: Array
     """Objectives of every trial in every resample, in their own units (B, P, M)."""
 
@@ -92,7 +89,7 @@ class Uncertainty:
 
 
 def resample(
-    trials: Sequence[Trainings], objectives: Sequence[Metric], resamples: int = RESAMPLES, seed: int = 0
+    trials: Sequence[Trainings], objectives: Sequence[Measure], resamples: int = RESAMPLES, seed: int = 0
 ) -> Uncertainty:
     """Bootstrap over images and trainings of `trials`, which are scored on the same images; costs are exact.
 
@@ -138,7 +135,7 @@ def _over_images(trials: Sequence[Trainings], columns: int, resamples: int, rng:
 
 
 def _over_trainings(
-    trials: Sequence[Trainings], objectives: Sequence[Metric], resamples: int, rng: np.random.Generator
+    trials: Sequence[Trainings], objectives: Sequence[Measure], resamples: int, rng: np.random.Generator
 ) -> Array:
     """Deviations of the means over trainings that other seeds would bring, (B, P, M)."""
     deviations = np.zeros((resamples, len(trials), len(objectives)))
@@ -168,8 +165,8 @@ def _residuals(trial: Trainings) -> Array:
     return np.asarray(np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0), dtype=np.float64)
 
 
-def _unit(trial: Trainings, objectives: Sequence[Metric]) -> Array:
-    means = np.array([mean if o.name in RELATIVE else 1.0 for o, mean in zip(objectives, trial.mean, strict=True)])
+def _unit(trial: Trainings, objectives: Sequence[Measure]) -> Array:
+    means = np.array([mean if o.is_relative else 1.0 for o, mean in zip(objectives, trial.mean, strict=True)])
     return np.where(means > 0, means, 1.0)
 
 
@@ -212,7 +209,7 @@ class Member:
 
 
 def members_of(
-    records: Sequence[TrialRecord], trials: Sequence[Trainings], objectives: Sequence[Metric]
+    records: Sequence[TrialRecord], trials: Sequence[Trainings], objectives: Sequence[Measure]
 ) -> tuple[Member, ...]:
     """Every trial with its uncertainty among the others, from `resample`."""
     if not records:
@@ -225,7 +222,7 @@ def members_of(
             record,
             _by_name(trial.values, objectives),
             {o.name: _interval(record, o, low[p, m], high[p, m]) for m, o in enumerate(objectives)
-             if np.isfinite((low[p, m], high[p, m])).all() and not is_derived(o.name)},
+             if np.isfinite((low[p, m], high[p, m])).all() and not o.is_derived},
             (int(ranks[p, 0]), int(ranks[p, 1])),
             {other.number: float(share) for other, share in zip(records, domination[:, p], strict=True)
              if share > 0.01},
@@ -235,7 +232,7 @@ def members_of(
 
 
 def members_by_wilson(
-    records: Sequence[TrialRecord], values: Sequence[Array], objectives: Sequence[Metric]
+    records: Sequence[TrialRecord], values: Sequence[Array], objectives: Sequence[Measure]
 ) -> tuple[Member, ...]:
     """Every trial with what is left where its images are not known: Wilson's intervals of the search's own training.
 
@@ -251,19 +248,19 @@ def members_by_wilson(
     )
 
 
-def _by_name(values: Array, objectives: Sequence[Metric]) -> dict[str, tuple[float, ...]]:
+def _by_name(values: Array, objectives: Sequence[Measure]) -> dict[str, tuple[float, ...]]:
     return {o.name: tuple(values[:, m].tolist()) for m, o in enumerate(objectives)}
 
 
-def _wilson(record: TrialRecord, objective: Metric) -> Interval | None:
+def _wilson(record: TrialRecord, objective: Measure) -> Interval | None:
     """Interval of an accuracy of the search's own training; None for anything else."""
-    if objective.name not in ACCURACIES or record.evaluation is None:
+    if not objective.interval or record.evaluation is None:
         return None
-    found: Interval = getattr(record.evaluation, objective.name.replace("accuracy", "interval"))
+    found: Interval = getattr(record.evaluation, objective.interval)
     return found
 
 
-def _interval(record: TrialRecord, objective: Metric, low: float, high: float) -> Interval:
+def _interval(record: TrialRecord, objective: Measure, low: float, high: float) -> Interval:
     """Interval of the resamples; Wilson's where all images are alike and resampling them cannot show any chance."""
     alike = _wilson(record, objective) if low == high else None
     return alike or Interval(float(low), float(high))

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from nas.base.records import Evaluation, Interval, TrialRecord
 from nas.base.settings import ratio_text
+from nas.measures import MEASURES
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 
@@ -52,19 +53,9 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
         if (balanced := getattr(evaluation, f"balanced_{name}_accuracy")) is not None:
             largest = f"the largest class alone has {evaluation.chance:.4f} of the images"
             table.add_row("  balanced", f"{balanced:.4f}", f"mean over the classes; {largest}")
-    scores = (
-        ("instability", "nats: KL of the clean and the adversarial prediction"),
-        ("instability_scaled", "as in the tables of Mousavi 2023: KL / ‖x − x̂‖_inf"),
-        ("lipschitz_bound_log10", "closed form, eq. 5, of the architecture only"),
-        ("lipschitz_certified_log10", "a proved upper bound, l2 / l2"),
-        ("lipschitz_empirical", "eq. 6, l2 of logits / l2 of pixels"),
-        ("lipschitz_empirical_scaled", "as in the tables of Mousavi 2023: l1 / l_inf"),
-        ("lipschitz_maximised", "eq. 6, the ratio itself maximised, l2 / l2"),
-    )
-    for name, unit in scores:
-        score: float | None = getattr(evaluation, name)
-        if score is not None:
-            table.add_row(column_name(name), f"{score:.4g}", unit)
+    for name, entry in MEASURES.items():
+        if not entry.interval and (score := evaluation.score(name)) is not None:
+            table.add_row(column_name(name), f"{score:.4g}", entry.note or entry.unit)
     parts: list[RenderableType] = [table]
     if len(evaluation.ladder) > 1:
         parts.append(ladder_table(evaluation))

@@ -6,13 +6,13 @@ import numpy as np
 
 from nas.base.records import Evaluation
 from nas.budgets import COSTS
-from nas.pareto import Member, Metric
+from nas.pareto import Measure, Member
 from nas.report.names import column_name
 from nas.report.tables import cell
 from nas.report.whole_table import WholeTable
 
 
-def intervals_table(members: Sequence[Member], objectives: Sequence[Metric], title: str) -> WholeTable:
+def intervals_table(members: Sequence[Member], objectives: Sequence[Measure], title: str) -> WholeTable:
     """Every member with mean ± standard deviation over its trainings and the 95 % interval of each objective.
 
     Then the ranks by the first objective that noise allows (1–3 is a tie), and the member that is most likely to
@@ -32,7 +32,7 @@ def intervals_table(members: Sequence[Member], objectives: Sequence[Metric], tit
     return table
 
 
-def _cell(member: Member, objective: Metric) -> str:
+def _cell(member: Member, objective: Measure) -> str:
     name = objective.name
     if name in COSTS:
         return cell(name, member.record)
@@ -70,8 +70,9 @@ def seeds_table(trainings: Mapping[int, Evaluation]) -> WholeTable:
     """Scores of every training of a trial, their mean and their sample standard deviation."""
     table = WholeTable("trainings from different seeds")
     table.add_column("seed", justify="right")
-    columns = {name: [getattr(evaluation, name) for evaluation in trainings.values()] for name in SEED_COLUMNS}
-    columns = {name: values for name, values in columns.items() if None not in values}
+    names = dict.fromkeys((*SEED_COLUMNS, *(name for evaluation in trainings.values() for name in evaluation.scores)))
+    found = {name: [evaluation.score(name) for evaluation in trainings.values()] for name in names}
+    columns = {name: np.array(values, dtype=np.float64) for name, values in found.items() if None not in values}
     for name in columns:
         table.add_column(column_name(name), justify="right")
     for row, repeat in enumerate(trainings):

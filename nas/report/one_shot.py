@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.measures import MEASURES
+from nas.report.names import column_name
 from nas.report.plots import FRONT_COLOUR, OTHER_COLOUR, figure_of, log_axis, png_of
 from nas.report.study_plots import COLOURS
 from nas.report.whole_table import WholeTable
@@ -51,13 +53,14 @@ def comparison_table(rows: Sequence[Row]) -> WholeTable:
     sure = any(row.get("robust_accuracy_low") is not None for row in rows)
     bounds = "95 % bootstrap over networks" if sure else "too few networks for intervals"
     table = WholeTable(f"{first['networks']} common networks; in grey: difference from {first['run']}, {bounds}")
-    headings = ("run", "trainings", "robust", "natural", "instability", "τ robust", "τ size", "hypervolume", "s each")
+    scores = [name for name in first if name in MEASURES]
+    headings = ("run", "trainings", *map(column_name, scores), "τ robust", "τ size", "hypervolume", "s each")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for row in rows:
         table.add_row(
             row["run"], str(row["trainings"]),
-            *(_score(row, name) for name in ("robust_accuracy", "natural_accuracy", "instability")),
+            *(_score(row, name) for name in scores),
             _tau(row), _tau(row, "tau_params"), f"{row['hypervolume']:.4f}", f"{row['seconds']:.1f}",
         )  # fmt: skip
     return table

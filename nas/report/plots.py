@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.base.records import TrialRecord
 from nas.budgets import COSTS
-from nas.pareto import ACCURACIES, Member, Metric, ParetoFront, has_all, is_non_dominated, losses, number_of
+from nas.pareto import Measure, Member, ParetoFront, has_all, is_non_dominated, losses, number_of
 from nas.report.evaluations import protocol_text, protocols_of
 from nas.report.names import column_name
 from nas.report.tables import columns_for, genotype_text, number_in, warnings_of
@@ -65,15 +65,15 @@ def _shown(records: Sequence[TrialRecord], front: ParetoFront) -> list[TrialReco
     return [r for r in records if r.is_feasible and r.reused_from is None and has_all(r, front.objectives)]
 
 
-def _known(metric: Metric, records: Sequence[TrialRecord]) -> list[float]:
+def _known(metric: Measure, records: Sequence[TrialRecord]) -> list[float]:
     """Values of `metric` of records that have it."""
     return [value for record in records if (value := number_of(metric, record)) is not None]
 
 
 def _panel(
     axes: "Axes",
-    x_axis: Metric,
-    objective: Metric,
+    x_axis: Measure,
+    objective: Measure,
     front: ParetoFront,
     shown: Sequence[TrialRecord],
     picked: TrialRecord | None,
@@ -215,7 +215,7 @@ def front_html(
                     showlegend=index == 1,
                     marker={"color": colour, "size": size, "symbol": "circle-open" if open_circle else "circle",
                             "line": {"width": 2 if open_circle else 0}},
-                    text=[_hover(r) for r in group],
+                    text=[_hover(r, front.objectives) for r in group],
                     hoverinfo="text",
                 ),
                 1, index,
@@ -233,7 +233,7 @@ def front_html(
     return _page(title, facts, parts, front)
 
 
-def _error_bars(metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member]) -> dict[str, Any] | None:
+def _error_bars(metric: Measure, records: Sequence[TrialRecord], members: Sequence[Member]) -> dict[str, Any] | None:
     """Plotly's error bars of the members' intervals, None where there are none."""
     lengths = _interval_bars(metric, records, members) if members else None
     if lengths is None:
@@ -288,21 +288,22 @@ def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
     return [str(record.number), *shown, genotype_text(record.genotype.values)]
 
 
-def _hover(record: TrialRecord) -> str:
-    names = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
+def _hover(record: TrialRecord, objectives: Sequence[Measure]) -> str:
+    usual = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
+    names = tuple(dict.fromkeys((*usual, *(objective.name for objective in objectives))))
     shown = zip(names, _cells(record, names)[1:], strict=False)
     return "<br>".join([f"<b>trial {record.number}</b>", *(f"{column_name(name)} {value}" for name, value in shown),
                         genotype_text(record.genotype.values)])  # fmt: skip
 
 
-def _axes(objectives: Sequence[Metric]) -> tuple[Metric, list[Metric]]:
+def _axes(objectives: Sequence[Measure]) -> tuple[Measure, list[Measure]]:
     """The objective for the x-axis (the first cost, else the last one) and those for the panels."""
     x_axis = next((o for o in objectives if o.name in COSTS), objectives[-1])
     return x_axis, [o for o in objectives if o is not x_axis] or [x_axis]
 
 
 def _two_objective_front(
-    records: Sequence[TrialRecord], x_axis: Metric, objective: Metric
+    records: Sequence[TrialRecord], x_axis: Measure, objective: Measure
 ) -> tuple[list[float], list[float]]:
     """Points that no trial dominates in these two objectives, by x."""
     if not records:
@@ -313,20 +314,20 @@ def _two_objective_front(
     return [x for x, _ in points], [y for _, y in points]
 
 
-def _centres(metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member]) -> list[float]:
+def _centres(metric: Measure, records: Sequence[TrialRecord], members: Sequence[Member]) -> list[float]:
     """Values to draw: means over trainings where `members` are given."""
     return [member.mean(metric.name) for member in members] or _known(metric, records)
 
 
 def _interval_bars(
-    metric: Metric, records: Sequence[TrialRecord], members: Sequence[Member] = ()
+    metric: Measure, records: Sequence[TrialRecord], members: Sequence[Member] = ()
 ) -> np.ndarray[Any, Any] | None:
     """Lengths of the error bars (2, P): of the members' intervals or of an accuracy's own, None for anything else."""
-    if not records or metric.name in COSTS or not (members or metric.name in ACCURACIES):
+    if not records or metric.name in COSTS or not (members or metric.interval):
         return None
     values = np.array(_centres(metric, records, members))
     ends = [member.intervals.get(metric.name) for member in members] or [
-        getattr(record.evaluation, metric.name.replace("accuracy", "interval")) for record in records
+        getattr(record.evaluation, metric.interval) for record in records
     ]
     low, high = (np.array([getattr(end, side, v) for end, v in zip(ends, values, strict=True)])
                  for side in ("low", "high"))  # fmt: skip
@@ -335,7 +336,7 @@ def _interval_bars(
     return lengths
 
 
-def _better(objective: Metric) -> str:
+def _better(objective: Measure) -> str:
     return "less is better" if objective.direction == "minimize" else "more is better"
 
 

@@ -20,6 +20,7 @@ def front_row(record: TrialRecord) -> dict[str, Any]:
         **row["costs"],
         **{name: evaluation.get(name) for name in EVALUATION_FIELDS},
         **({"by_threat": evaluation["by_threat"]} if "by_threat" in evaluation else {}),
+        **evaluation.get("scores", {}),
         **derived_of(record),
         "seconds": record.seconds,
     }

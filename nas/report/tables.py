@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nas.base.records import Interval, TrialRecord
 from nas.budgets import Deployment, count_costs
-from nas.pareto import METRICS, ParetoFront, number_of
+from nas.pareto import MEASURES, ParetoFront, number_of
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
@@ -55,15 +55,16 @@ COLUMNS = (
     "lipschitz_bound_log10",
     "lipschitz_empirical",
 )
-"""Metrics that a front shows where there is room."""
+"""Scores and costs that a front shows where there is room, before the computed measures that were taken."""
 
 
 def columns_for(front: ParetoFront, budgeted: Sequence[str] = ()) -> list[str]:
     """Metrics to show for a front: its objectives, the `budgeted` costs, then the usual ones that were measured."""
+    computed = dict.fromkeys(name for r in front.records if r.evaluation for name in r.evaluation.scores)
     measured = [
         name
-        for name in COLUMNS
-        if any(hasattr(r.costs, name) or getattr(r.evaluation, name, None) is not None for r in front.records)
+        for name in (*COLUMNS, *computed)
+        if any(hasattr(r.costs, name) or number_in(name, r) is not None for r in front.records)
     ]
     return list(dict.fromkeys([*(objective.name for objective in front.objectives), *budgeted, *measured]))
 
@@ -71,8 +72,8 @@ def columns_for(front: ParetoFront, budgeted: Sequence[str] = ()) -> list[str]:
 def cell(name: str, record: TrialRecord) -> str:
     """Value of a column in words; accuracies with their 95 % interval."""
     evaluation = record.evaluation
-    if evaluation is not None and name in ("robust_accuracy", "natural_accuracy"):
-        interval: Interval = getattr(evaluation, name.replace("accuracy", "interval"))
+    if evaluation is not None and name in MEASURES and MEASURES[name].interval:
+        interval: Interval = getattr(evaluation, MEASURES[name].interval)
         return f"{getattr(evaluation, name):.3f} [dim]{interval.low:.2f}–{interval.high:.2f}[/dim]"
     if name in ("weight_bytes", "peak_activation_bytes"):
         return bytes_text(getattr(record.costs, name))
@@ -84,7 +85,9 @@ def cell(name: str, record: TrialRecord) -> str:
 
 def number_in(name: str, record: TrialRecord) -> float | None:
     """Value of a column: of a metric, or an accuracy over uneven classes; None where it was not measured."""
-    return number_of(METRICS[name], record) if name in METRICS else getattr(record.evaluation, name, None)
+    if name in MEASURES:
+        return number_of(MEASURES[name], record)
+    return None if record.evaluation is None else record.evaluation.score(name)
 
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:

@@ -90,7 +90,7 @@ def function_subject(target: str, weights: Path | None, config: RunConfig) -> Su
         fill_foreign_(made, weights)
     made.eval()
     network = made if type(made) is Network else Foreign(target, made)
-    return Subject(target, network, config.data, config.threat, config.evaluation, config.search.seed)
+    return Subject(target, network, config.data, config.threat, config.scoring, config.search.seed)
 
 
 def _called(target: str) -> object:

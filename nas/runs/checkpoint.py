@@ -15,6 +15,7 @@ from nas.attacks import ATTACKS, AttackSettings
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_json
+from nas.base.plugins import load_plugins
 from nas.base.records import Evaluation, Fidelity
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
@@ -81,6 +82,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         described = json.loads(path.read_bytes())
         if described.get("schema") != SCHEMA:
             raise ValueError(f"schema {described.get('schema')!r}, this version reads {SCHEMA}")
+        load_plugins(described.get("plugins", ()))
         treatments = _TREATMENTS.validate_python(described.get("treatments", ()))
         checkpoint = Checkpoint(
             network=stored_network(NetworkSpec.from_dict(described["spec"]), folder / WEIGHTS, treatments),

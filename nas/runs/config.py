@@ -1,15 +1,12 @@
 """A run's config: one complete YAML file, composed of the parts' own configs, with all errors at once."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
@@ -19,21 +16,27 @@ from nas.attacks import AttackSettings, Pgd
 from nas.attacks.threat import ThreatModel, out_of_box
 from nas.base.errors import ConfigError, UsageError
 from nas.base.machine import DEVICE_PATTERN
-from nas.base.settings import AS_WRITTEN, Settings, ratio_text
+from nas.base.plugins import load_plugins
+from nas.base.settings import AS_WRITTEN, OrRegistered, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.evaluation import EvaluationSettings
+from nas.measures import Measure, check_measures, measure
 from nas.networks.treatments import TreatmentSettings
-from nas.pareto import Condition, Metric, metric, parse_condition
+from nas.pareto import Condition, parse_condition
+from nas.runs.config_errors import describe, line_of
 from nas.search.settings import SearchSettings
 from nas.training import Training
+from search_spaces import SPACES
 from search_spaces.mobilenet_tiny import MobileNetTiny
 from search_spaces.tiny_blocks import TinyBlocks
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
-SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, Field(discriminator="name")]
+SpaceSettings = Annotated[
+    MobileNetTiny | TinyBlocks, Field(discriminator="name"), OrRegistered(SPACES, lambda entry: entry.settings)
+]
 """Settings of any registered space, told apart by `name`."""
 
 
@@ -74,6 +77,9 @@ class RunConfig(Settings):
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the run folder, runs/NAME."""
+    plugins: tuple[str, ...] = ()
+    """Python modules that add entries to the registries (README, Adding things): installed, or in the current folder.
+    They are imported before the fields below are read, and in every worker."""
     data: DataSettings
     """Data set."""
     space: SpaceSettings
@@ -109,11 +115,18 @@ class RunConfig(Settings):
     device: str = Field("auto", pattern=rf"^({DEVICE_PATTERN})$")
     """auto (CUDA where there is one), cpu, cuda, cuda:N."""
 
+    @field_validator("plugins")
+    @classmethod
+    def _imported(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _as_value_error(load_plugins, value)
+        _as_value_error(lambda _: check_measures(), value)
+        return value
+
     @field_validator("objectives")
     @classmethod
     def _known_objectives(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            _as_value_error(metric, name)
+            _as_value_error(measure, name)
         if not value or len(set(value)) != len(value):
             raise ValueError("needs one or more different metrics")
         return value
@@ -127,9 +140,17 @@ class RunConfig(Settings):
                 raise ValueError(f"{text!r} limits a cost: write it as budget.{condition.metric.name}")
         return value
 
+    @field_validator("evaluation")
+    @classmethod
+    def _known_measures(cls, value: EvaluationSettings) -> EvaluationSettings:
+        for name in value.measures:
+            if _as_value_error(measure, name).compute is None:
+                raise ValueError(f"measures: {name} is not computed by itself: leave it out")
+        return value
+
     @model_validator(mode="after")
     def _wanted_scores_are_measured(self) -> "RunConfig":
-        wanted = {*self.objectives, *(condition.metric.name for condition in self.parsed_constraints)}
+        wanted = {one.name for one in self.wanted}
         if "lipschitz_maximised" in wanted and not self.evaluation.lipschitz_steps:
             raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
         return self
@@ -139,7 +160,7 @@ class RunConfig(Settings):
     def _possible_reference_point(cls, value: SearchSettings) -> SearchSettings:
         for name, worst in value.reference_point.items():
             try:
-                metric(name).check(worst)
+                measure(name).check(worst)
             except UsageError as error:
                 raise ValueError(f"reference_point: {error}") from error
         return value
@@ -208,9 +229,22 @@ class RunConfig(Settings):
         )
 
     @property
-    def parsed_objectives(self) -> tuple[Metric, ...]:
+    def wanted(self) -> tuple[Measure, ...]:
+        """Measures of objectives and constraints, each once."""
+        constrained = (condition.metric for condition in self.parsed_constraints)
+        return tuple(dict.fromkeys((*self.parsed_objectives, *constrained)))
+
+    @property
+    def scoring(self) -> EvaluationSettings:
+        """`evaluation` with all measures that are to be computed."""
+        computed = (one.name for one in self.wanted if one.compute is not None)
+        measures = tuple(dict.fromkeys((*self.evaluation.measures, *computed)))
+        return self.evaluation.model_copy(update={"measures": measures})
+
+    @property
+    def parsed_objectives(self) -> tuple[Measure, ...]:
         """Objectives in the order of the config."""
-        return tuple(map(metric, self.objectives))
+        return tuple(map(measure, self.objectives))
 
     @property
     def parsed_constraints(self) -> tuple[Condition, ...]:
@@ -239,7 +273,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     origins: dict[str, str] = {}
     for override in overrides:
         _apply(data, override, origins)
-    return _validate(data, lambda loc: origins.get(".".join(map(str, loc))) or f"{path}:{_line(tree, loc)}")
+    return _validate(data, lambda loc: origins.get(".".join(map(str, loc))) or f"{path}:{line_of(tree, loc)}")
 
 
 def dump_config(config: RunConfig) -> str:
@@ -272,7 +306,7 @@ def _validate(data: dict[str, Any], where: Any) -> RunConfig:
         return RunConfig.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         lines = dict.fromkeys(
-            _describe(detail, data, where) for detail in error.errors() if _is_own(detail["loc"], inheriting)
+            describe(detail, data, where, RunConfig) for detail in error.errors() if _is_own(detail["loc"], inheriting)
         )
         raise ConfigError("\n".join(lines)) from error
 
@@ -308,80 +342,9 @@ def _apply(data: dict[str, Any], override: str, origins: dict[str, str]) -> None
         origins[".".join(keys[:depth])] = f"--set {override}"
 
 
-def _describe(detail: ErrorDetails, data: Mapping[str, Any], where: Any) -> str:
-    """One error as `place: field: what is wrong [got …] (allowed: …; did you mean …?)`."""
-    loc, got = _real_location(detail["loc"], data)
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
-    hint = ""
-    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        allowed = _fields_at(loc[:-1])
-        message = "unknown field"
-        near = get_close_matches(str(loc[-1]), allowed, n=1)
-        hint = f" (allowed: {', '.join(allowed)}" + (f"; did you mean {near[0]}?)" if near else ")")
-    elif detail["type"] == "missing":
-        message = "is required"
-    shown = "" if got is _ABSENT or isinstance(got, dict) else f" [got {json.dumps(got)}]"
-    field = f"{'.'.join(map(str, loc))}: " if loc else ""  # an error of fields together names them itself
-    # A URL that was written in place of a variable's name may hold a password.
-    return re.sub(r"://[^\s\"\]]+", "://…", f"{where(loc)}: {field}{message}{shown}{hint}")
-
-
-_ABSENT = object()
-
-
-def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
-    """`loc` without the union tags that pydantic inserts, and the value there."""
-    real: list[str | int] = []
-    node: Any = data
-    for index, key in enumerate(loc):
-        if (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int)):
-            node = node[key]  # type: ignore[index]
-            real.append(key)
-        elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:
-            real.append(key)
-            node = _ABSENT
-    return real, node
-
-
-def _fields_at(loc: Sequence[str | int]) -> list[str]:
-    """Names of the fields of the part at `loc`, from the schema (all members where it is a union)."""
-    schema = RunConfig.model_json_schema()
-    nodes = [schema]
-    for key in loc:
-        following = []
-        for node in nodes:
-            if isinstance(key, int):
-                following += [node.get("items", {}), *node.get("prefixItems", [])]
-            else:
-                named, entries = node.get("properties", {}), node.get("patternProperties", {})
-                following += [named[key]] if key in named else entries.values()
-        nodes = [resolved for node in following for resolved in _resolve(node, schema)]
-    return list(dict.fromkeys(name for node in nodes for name in node.get("properties", {})))
-
-
-def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
-    if "$ref" in node:
-        return _resolve(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
-    options = [*node.get("anyOf", []), *node.get("oneOf", []), *node.get("allOf", [])]
-    return [resolved for option in options for resolved in _resolve(option, schema)] if options else [node]
-
-
-def _line(tree: Any, loc: Sequence[str | int]) -> int:
-    """Line of the deepest part of `loc` that the file has."""
-    line, node = 1, tree
-    for key in loc:
-        try:
-            position = node.lc.data[key]
-            node = node[key]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-        line = position[0] + 1
-    return line
-
-
-def _as_value_error(parse: Any, text: str) -> Any:
+def _as_value_error(parse: Any, value: Any) -> Any:
     try:
-        return parse(text)
+        return parse(value)
     except UsageError as error:
         raise ValueError(str(error)) from error
 

@@ -9,7 +9,7 @@ from nas.base.errors import ConfigError, StudyCorrupt, UsageError
 from nas.base.files import read_json
 from nas.base.records import TrialRecord
 from nas.data.facts import read_facts
-from nas.pareto import Metric, ParetoFront, front_of
+from nas.pareto import Measure, ParetoFront, front_of
 from nas.runs.config import RunConfig, load_config
 from nas.runs.problem import make_space, reference_point
 from nas.search.database import Database
@@ -56,11 +56,11 @@ class Run:
         """Finished trials by number, as they are now."""
         return tuple(read_records(self.study))
 
-    def front(self, objectives: Sequence[Metric] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
+    def front(self, objectives: Sequence[Measure] = (), records: Sequence[TrialRecord] | None = None) -> ParetoFront:
         """Front of `records` (default: all) for `objectives` (default: the run's)."""
         return front_of(self.records if records is None else records, objectives or self.config.parsed_objectives)
 
-    def reference_point(self, objectives: Sequence[Metric] = ()) -> tuple[float, ...]:
+    def reference_point(self, objectives: Sequence[Measure] = ()) -> tuple[float, ...]:
         """Worst value of each objective, in its own direction."""
         return reference_point(self.config, self.space, objectives or self.config.parsed_objectives)
 

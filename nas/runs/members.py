@@ -14,13 +14,12 @@ from nas.base.errors import CheckpointError
 from nas.base.files import read_json
 from nas.base.records import Evaluation, Outcome, TrialRecord, from_json
 from nas.pareto import (
+    Measure,
     Member,
-    Metric,
     ParetoFront,
     Trainings,
     absences,
     has_all,
-    is_derived,
     members_by_wilson,
     members_of,
     selection_effects,
@@ -43,7 +42,7 @@ class SureFront:
     notes: tuple[str, ...]
 
 
-def front_notes(run: Run, front: ParetoFront, asked: Sequence[Metric] = ()) -> list[str]:
+def front_notes(run: Run, front: ParetoFront, asked: Sequence[Measure] = ()) -> list[str]:
     """What is to be said under a front: which of its objectives and of what else is `asked` were not measured.
 
     And that its members were selected, with the effect of that where they were trained again.
@@ -107,14 +106,14 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
 
 
 def _with_all(
-    found: Mapping[int, Evaluation], record: TrialRecord, objectives: Sequence[Metric]
+    found: Mapping[int, Evaluation], record: TrialRecord, objectives: Sequence[Measure]
 ) -> dict[int, Evaluation]:
     """Those of the trainings of `record` of which every objective was measured."""
     own = {repeat: dataclasses.replace(record, evaluation=evaluation) for repeat, evaluation in found.items()}
     return {repeat: found[repeat] for repeat, one in own.items() if has_all(one, objectives)}
 
 
-def _values(record: TrialRecord, found: Mapping[int, Evaluation], objectives: Sequence[Metric]) -> Array:
+def _values(record: TrialRecord, found: Mapping[int, Evaluation], objectives: Sequence[Measure]) -> Array:
     """Objectives of every training (S, M)."""
     repeats = [dataclasses.replace(record, evaluation=evaluation) for evaluation in found.values()]
     return np.array([[o.read(repeat) for o in objectives] for repeat in repeats], dtype=np.float64)
@@ -135,15 +134,15 @@ def _images(run: Run, record: TrialRecord, found: Mapping[int, Evaluation]) -> l
     return scores
 
 
-def _column(scores: Sequence[ImageScores], objective: Metric) -> Array | None:
+def _column(scores: Sequence[ImageScores], objective: Measure) -> Array | None:
     """What an objective is the mean of, of every training and image (S, N); None where it is no such mean."""
     import torch
 
-    from nas.evaluation.scores import IMAGE_SCORES
-
-    if objective.name not in IMAGE_SCORES:
+    columns = [one.of(objective) for one in scores]
+    found = [column for column in columns if column is not None]
+    if not found or len(found) < len(columns):
         return None
-    stacked = torch.stack([getattr(one, IMAGE_SCORES[objective.name]) for one in scores])
+    stacked = torch.stack(found)
     return np.asarray(stacked.double().numpy(), dtype=np.float64)
 
 
@@ -155,8 +154,8 @@ def _ladder_notes(records: Sequence[TrialRecord]) -> list[str]:
     return [f"not all were attacked as hard, and less hard looks more robust ({groups})"]
 
 
-def _derived_notes(objectives: Sequence[Metric]) -> list[str]:
-    names = ", ".join(objective.name for objective in objectives if is_derived(objective.name))
+def _derived_notes(objectives: Sequence[Measure]) -> list[str]:
+    names = ", ".join(objective.name for objective in objectives if objective.is_derived)
     return [f"{names}: computed from other scores, without an interval; ranks and ties take it as exact"] * bool(names)
 
 

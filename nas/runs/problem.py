@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 from nas.base.errors import ConfigError, EmptyBudget
 from nas.base.records import Costs
 from nas.budgets import count_costs, over_budget_text
-from nas.evaluation.closed_form import lipschitz_bound_log10
-from nas.pareto import Metric, metric
+from nas.measures import Measure, Setting, measure
 from nas.runs.config import RunConfig
 from nas.search.problem import Problem
 from search_spaces import SPACES, Genotype, SearchSpace
@@ -50,38 +48,31 @@ def costs_of(config: RunConfig, space: SearchSpace, genotype: Genotype) -> Costs
     return count_costs(space.spec(genotype), config.deployment)
 
 
-def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Metric]) -> tuple[float, ...]:
+def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Measure]) -> tuple[float, ...]:
     """Worst value of each objective for the hypervolume, in its own direction.
 
-    Accuracies 0; costs their limit, else 1.1 times the largest genotype's; the closed-form bound 1.1 times
-    the largest genotype's; instability ln(classes) nats, that of a certain prediction becoming uniform
-    (divided by epsilon on the paper's scale). `search.reference_point` overrides; the empirical and the
-    certified Lipschitz constants have no worst value known before training and need it. Raises ConfigError
-    where it is missing.
+    `search.reference_point` has it, or the objective's measure says it (`Measure.worst`). Raises ConfigError where it
+    is missing or not worse than the best value: where a measure has none, none is known before training.
     """
     spec = space.spec(space.largest())
-    uniform = math.log(space.num_classes)
-    worst = {
-        "robust_accuracy": 0.0,
-        "natural_accuracy": 0.0,
-        "instability": uniform,
-        "instability_scaled": uniform / config.threat.epsilon,
-        "lipschitz_bound_log10": 1.1 * lipschitz_bound_log10(spec),
-    }
-    for name, largest in dataclasses.asdict(count_costs(spec, config.deployment)).items():
-        worst[name] = float(getattr(config.budget, name) or 1.1 * largest)
-    for name, value in config.search.reference_point.items():
-        best = metric(name).best
-        if metric(name).loss(value) <= metric(name).loss(best):
-            raise ConfigError(f"search.reference_point: {name} {value:g} must be worse than the best value, {best:g}")
-        worst[name] = value
-    missing = [o.name for o in objectives if o.name not in worst]
-    if missing:
-        raise ConfigError(
-            f"objective {missing[0]} has no natural worst value: set search.reference_point: "
-            f"{{{missing[0]}: VALUE}} for the hypervolume"
-        )
-    return tuple(worst[objective.name] for objective in objectives)
+    costs = dataclasses.asdict(count_costs(spec, config.deployment))
+    limits = {name: float(getattr(config.budget, name) or 1.1 * largest) for name, largest in costs.items()}
+    setting, own = Setting(space.num_classes, config.threat.epsilon, spec, limits), config.search.reference_point
+    for one, value in [(measure(name), value) for name, value in own.items()]:
+        if one.loss(value) <= one.loss(one.best):
+            raise ConfigError(
+                f"search.reference_point: {one.name} {value:g} must be worse than the best value, {one.best:g}"
+            )
+    worst = []
+    for one in objectives:
+        found = own.get(one.name, one.worst_in(setting))
+        if found is None or one.loss(found) <= one.loss(one.best):  # a box without a width has no hypervolume
+            raise ConfigError(
+                f"objective {one.name} has no natural worst value here: set search.reference_point: {{{one.name}: "
+                "VALUE}} for the hypervolume"
+            )
+        worst.append(found)
+    return tuple(worst)
 
 
 def check_budget(problem: Problem) -> None:

@@ -197,12 +197,13 @@ def _finish(
     network = stored_network(run.space.spec(record.genotype), folder / _BEST, config.treatments)
     checkpoint = Checkpoint(
         network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
-        config.evaluation, seed, data.fingerprint, config.treatments,
+        config.scoring, seed, data.fingerprint, config.treatments,
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
     save_checkpoint(folder, checkpoint, {
         "trial": record.number,
+        "plugins": config.plugins,
         "fingerprint": _fingerprint(run, picked, data),
         "picked": picked.reason,
         "costs": to_json(record.costs),

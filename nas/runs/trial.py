@@ -18,6 +18,7 @@ from nas.assets.supernet.weights import Supernet, begin_with, copied
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, Diverged, NasError
 from nas.base.files import write_atomic, write_json
+from nas.base.plugins import load_plugins
 from nas.base.records import Candidate, Cause, Halfway, Outcome, to_json
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
@@ -30,7 +31,7 @@ from nas.evaluation.scores import load_scores, save_scores
 from nas.networks.build import new_network, stored_network
 from nas.networks.inheritance import inherit
 from nas.networks.stored import not_finite, read_weights, save_weights
-from nas.pareto import metrics_of
+from nas.pareto import scores_of
 from nas.runs.trial_files import (
     CURVE,
     ERROR,
@@ -70,6 +71,8 @@ class TrialPlan:
     """Whether candidates are trained before they are scored."""
     treatments: tuple[Settings, ...] = ()
     """Settings of what is done to every network besides (nas/networks/treatments)."""
+    plugins: tuple[str, ...] = ()
+    """Modules whose entries of the registries the trials need; a worker imports them."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; failures are outcomes too, with their cause.
@@ -78,6 +81,7 @@ class TrialPlan:
         was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
         Raises OSError where the folder cannot be written.
         """
+        load_plugins(self.plugins)
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and _reaches(finished, candidate):
@@ -145,7 +149,7 @@ class TrialPlan:
         if candidate.epochs is None:
             return outcome
         save_training(saved.path, state, saved.fingerprint)
-        passed = Halfway(candidate.epochs, metrics_of(scored.evaluation))
+        passed = Halfway(candidate.epochs, scores_of(scored.evaluation))
         return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
 
     def _inherited(self, network: Network, candidate: Candidate) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from time import monotonic
-from typing import Any
 
 import optuna
 
@@ -247,8 +246,7 @@ class Search:
             if stage is not None and place not in self.passed:
                 self.passed.add(place)
                 assert record.evaluation is not None
-                scores: dict[str, Any] = dict(passed.scores)
-                reached = replace(record, evaluation=replace(record.evaluation, **scores), violations={})
+                reached = replace(record, evaluation=record.evaluation.with_scores(passed.scores), violations={})
                 there = constrained(reached, self.problem)
                 among_best = stage.add(regardless_of_trust(there), self.settings.halting.keep)
         return among_best

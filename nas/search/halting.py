@@ -14,7 +14,7 @@ import numpy as np
 
 from nas.base.records import TrialRecord
 from nas.base.seeding import derive_seed
-from nas.pareto import Metric, losses
+from nas.pareto import Measure, losses
 from nas.pareto.front import Array
 
 
@@ -22,7 +22,7 @@ from nas.pareto.front import Array
 class Stage:
     """Candidates that have reached a number of epochs, with their scores there."""
 
-    objectives: tuple[Metric, ...]
+    objectives: tuple[Measure, ...]
     rows: Array = field(default_factory=lambda: np.empty((0, 0)))
     """Violation, then losses, of every candidate so far, (P, 1 + M)."""
     worse_than: Array = field(default_factory=lambda: np.empty(0))

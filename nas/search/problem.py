@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nas.base.records import Costs, Fidelity, TrialRecord
 from nas.budgets import Budget
-from nas.pareto import Condition, Metric
+from nas.pareto import Condition, Measure
 from search_spaces import Genotype, SearchSpace
 
 
@@ -16,7 +16,7 @@ class Problem:
     space: SearchSpace
     costs: Callable[[Genotype], Costs]
     budget: Budget
-    objectives: tuple[Metric, ...]
+    objectives: tuple[Measure, ...]
     constraints: tuple[Condition, ...]
     reference_point: tuple[float, ...]
     """Worst value of each objective, in its own direction."""

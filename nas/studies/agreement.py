@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 from nas.base.errors import UsageError
 from nas.base.records import Interval, TrialRecord, TrialState
-from nas.budgets import COSTS
-from nas.pareto import METRICS, Metric, metrics_of
+from nas.pareto import MEASURES, Measure, scores_of
 from nas.pareto.luck import MIN_NETWORKS
 from nas.runs.trial_files import trial_folder
 from nas.search.halting import is_spared
@@ -79,11 +78,10 @@ def samples_of(records: Sequence[TrialRecord], spared: float) -> Samples:
     return {"spared": [r for r in complete if is_spared(r.seed, spared)], "survivors": complete}
 
 
-def measured(objectives: Sequence[Metric]) -> tuple[str, ...]:
+def measured(objectives: Sequence[Measure]) -> tuple[str, ...]:
     """Metrics that only training tells; those on the paper's scale where they are among `objectives`."""
-    known = {*COSTS, "lipschitz_bound_log10"}  # of the architecture: its ranks cannot change
     wanted = {objective.name for objective in objectives}
-    return tuple(name for name in METRICS if name not in known and (not name.endswith("_scaled") or name in wanted))
+    return tuple(n for n, one in MEASURES.items() if not one.is_static and (not one.is_rescaled or n in wanted))
 
 
 def rung_agreement(
@@ -109,7 +107,7 @@ def prediction_agreement(
     samples: Samples,
     folder: Path,
     predictions: Mapping[int, tuple[Sequence[float], Sequence[float]]],
-    objectives: Sequence[Metric],
+    objectives: Sequence[Measure],
 ) -> list[Agreement]:
     """A surrogate's predictions against the final scores under the common rung, by sample and objective.
 
@@ -161,7 +159,7 @@ def run_agreement(
 
 
 def safety(
-    records: Sequence[TrialRecord], halting: Halting, objectives: Sequence[Metric], folder: Path
+    records: Sequence[TrialRecord], halting: Halting, objectives: Sequence[Measure], folder: Path
 ) -> tuple[Verdict, ...]:
     """For each rung of `halting`, whether the ranks there agree with the final ones in every objective to be trained.
 
@@ -237,7 +235,7 @@ def final_scores(record: TrialRecord, folder: Path) -> Scores:
 
     Those that cannot be had without scores image by image are left out where these are missing.
     """
-    return _finite(metrics_of(evaluation_after(record, folder, first_attack(record))))
+    return _finite(scores_of(evaluation_after(record, folder, first_attack(record))))
 
 
 def _complete(samples: Samples) -> Sequence[TrialRecord]:
@@ -246,7 +244,7 @@ def _complete(samples: Samples) -> Sequence[TrialRecord]:
 
 
 def _by_number(records: Sequence[TrialRecord]) -> dict[int, Scores]:
-    return {record.number: _finite(metrics_of(evaluation_of(record))) for record in records}
+    return {record.number: _finite(scores_of(evaluation_of(record))) for record in records}
 
 
 def _means(records: Sequence[TrialRecord], scores: Mapping[int, Scores]) -> dict[str, Scores]:
@@ -291,5 +289,6 @@ def _varying(metrics: Iterable[str], scores: Sequence[Scores]) -> list[str]:
 
 
 def _finite(scores: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics among `scores` that have a number: what could not be proved has none."""
-    return {n: float(v) for n, v in scores.items() if n in METRICS and v is not None and isfinite(v)}
+    """Measures among `scores`, or among the `scores` in them, that have a number: what could not be proved has none."""
+    scores = {**scores, **scores.get("scores", {})}
+    return {n: float(v) for n, v in scores.items() if n in MEASURES and v is not None and isfinite(v)}

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 from nas.base.errors import CheckpointError, UsageError
 from nas.base.records import Evaluation, Fidelity, Rung, TrialRecord, TrialState
 from nas.data.facts import brief, read_facts
+from nas.measures import MEASURES, Measure, scores_of
 
 if TYPE_CHECKING:
     from nas.evaluation.scores import ImageScores
 
 Attacks = tuple[str, ...]
 """Descriptions of attacks as JSON, in the order in which they were made."""
-LAST_ITERATE = ("instability", "instability_scaled", "lipschitz_empirical", "lipschitz_empirical_scaled",
-                "lipschitz_maximised")  # fmt: skip
-"""Scores that come from an attack's last iterates and not from all attacks so far."""
+
+
+def last_iterate() -> list[Measure]:
+    """Measures that come from an attack's last iterates, not from all attacks so far or from the network alone."""
+    return [one for one in MEASURES.values() if one.compute is not None or (one.images and not one.interval)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     """Evaluation of a trained trial as if no other than `attacks`, which it has met, had been made.
 
     Where its last iterates come from another attack and their scores image by image are not in `folder` (of all
-    trials), the scores in LAST_ITERATE are NaN; balanced robust accuracy is None, as no rung of the ladder has it.
+    trials), the scores of `last_iterate` are NaN; balanced robust accuracy is None, as no rung of the ladder has it.
     Raises UsageError where robust accuracy itself needs that file.
     """
     evaluation = evaluation_of(record)
@@ -106,15 +109,17 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     cut = _cut(alone, evaluation.ladder[: len(attacks)])
     if own in attacks:
         return cut
-    from nas.evaluation.scores import IMAGE_SCORES, finite_mean
+    from nas.evaluation.measured import means
+    from nas.evaluation.scores import finite_mean
 
     images = _images(record, folder, "screen")
-    scores: dict[str, Any] = {
-        name: nan if images is None else finite_mean(getattr(images, IMAGE_SCORES[name]))
-        for name in LAST_ITERATE
-        if getattr(evaluation, name) is not None
+    classic: dict[str, Any] = {
+        one.name: nan if images is None else finite_mean(getattr(images, one.images))
+        for one in last_iterate()
+        if one.images and getattr(evaluation, one.name) is not None
     }
-    return replace(cut, attack=cut.ladder[-1].attack, **scores)
+    scores = dict.fromkeys(evaluation.scores, nan) if images is None else means(images.measured)
+    return replace(cut, attack=cut.ladder[-1].attack, scores=scores, **classic)
 
 
 def check_same_images(runs: Mapping[str, Path]) -> None:
@@ -218,7 +223,8 @@ def _images(record: TrialRecord, folder: Path, fidelity: Fidelity) -> "ImageScor
 
 
 def _check_has(record: TrialRecord, folder: Path, needed: Collection[str]) -> None:
-    missing = [name for name in LAST_ITERATE if name in needed and isnan(getattr(record.evaluation, name) or 0.0)]
+    found = scores_of(evaluation_of(record))
+    missing = [one.name for one in last_iterate() if one.name in needed and isnan(found.get(one.name, 0.0))]
     if missing:
         raise UsageError(
             f"trial {record.number} in {folder.parent} met stronger attacks than others; its {missing[0]} under the "

@@ -4,6 +4,7 @@ Records come with their scores under the common rung (`in_common`, then `nas.stu
 """
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from statistics import fmean
 from typing import Any
 
@@ -11,34 +12,43 @@ import numpy as np
 
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord, TrialState
-from nas.pareto import Metric, hypervolume
+from nas.measures import Measure, measure
+from nas.pareto import has_all, hypervolume
 from nas.pareto.luck import MIN_NETWORKS
 from nas.studies.kendall import Tau, drawn_times, percentiles, tau_of
 
 RESAMPLES = 2000
-COMPARED = ("robust_accuracy", "natural_accuracy", "instability")
+USUAL = ("robust_accuracy", "natural_accuracy", "instability")
+
+
+def _compared(records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> tuple[Measure, ...]:
+    """The usual scores, and those `objectives` that training decides and all `records` have."""
+    trained = (one for one in objectives if not one.is_static and all(has_all(record, [one]) for record in records))
+    return tuple(dict.fromkeys((*map(measure, USUAL), *trained)))
 
 
 def comparison(
-    runs: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Metric], reference: Sequence[float]
+    runs: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Measure], reference: Sequence[float]
 ) -> list[dict[str, Any]]:
     """A row for each run: means over the common networks, differences from the first run, τ with it, their front.
 
-    A network trained from several seeds enters by the mean of its scores. `…_difference` is paired, network by network,
+    The scores are USUAL and those objectives that training decides and every trial has. A network trained from several
+    seeds enters by the mean of its scores. `…_difference` is paired, network by network,
     with a 95 % percentile bootstrap over networks. `tau` is of robust accuracy with the first run's, `tau_params` of
     robust accuracy with the parameters: what size alone would tell. `hypervolume` is that of the common networks by
     this run's scores (the best-looking training of each), `seconds` what a network took in the mean. Raises UsageError
     where the runs have no network in common.
     """
-    scores = mean_scores(runs)
+    scores = mean_scores(runs, objectives)
     first, baseline = next(iter(scores.items()))
+    names = [name for name in next(iter(baseline.values())) if name != "params"]
     common = list(baseline)
     rows: list[dict[str, Any]] = []
     for name, found in scores.items():
-        columns = {m: [found[key][m] for key in common] for m in (*COMPARED, "params")}
+        columns = {m: [found[key][m] for key in common] for m in (*names, "params")}
         same = [r for r in runs[name] if r.genotype.key in baseline and _is_scored(r)]
         row: dict[str, Any] = {"run": name, "networks": len(common), "trainings": len(same)}
-        for metric in COMPARED:
+        for metric in names:
             theirs = [baseline[key][metric] for key in common]
             row[metric] = fmean(columns[metric])
             row |= _difference(metric, np.array(columns[metric]) - np.array(theirs)) if name != first else {}
@@ -60,12 +70,16 @@ def in_common(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, list[Trial
     return {name: [r for r in records if r.genotype.key in common] for name, records in trained.items()}
 
 
-def mean_scores(runs: Mapping[str, Sequence[TrialRecord]]) -> dict[str, dict[str, dict[str, float]]]:
+def mean_scores(
+    runs: Mapping[str, Sequence[TrialRecord]], objectives: Sequence[Measure] = ()
+) -> dict[str, dict[str, dict[str, float]]]:
     """For each run the scores of the networks that all of them trained, and their parameters; means over seeds.
 
     Raises UsageError where there are none.
     """
-    scores = {name: _means(records) for name, records in in_common(runs).items()}
+    common_records = in_common(runs)
+    measures = _compared([record for records in common_records.values() for record in records], objectives)
+    scores = {name: _means(records, measures) for name, records in common_records.items()}
     common = sorted(next(iter(scores.values())))
     return {name: {key: found[key] for key in common} for name, found in scores.items()}
 
@@ -74,12 +88,18 @@ def _is_scored(record: TrialRecord) -> bool:
     return record.state is TrialState.COMPLETE and record.reused_from is None and record.evaluation is not None
 
 
-def _means(records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
+def _means(records: Sequence[TrialRecord], measures: Sequence[Measure]) -> dict[str, dict[str, float]]:
     groups: dict[str, list[TrialRecord]] = {}
     for record in records:
         groups.setdefault(record.genotype.key, []).append(record)
-    return {key: {metric: fmean(getattr(r.evaluation, metric) for r in same) for metric in COMPARED}
+    return {key: {one.name: fmean(_value(one, r) for r in same) for one in measures}
             | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
+
+
+def _value(measure: Measure, record: TrialRecord) -> float:
+    """Score of `record`; NaN where it has none."""
+    value = measure.read(record)
+    return nan if value is None else value
 
 
 def _bounded(name: str, tau: Tau) -> dict[str, float | None]:

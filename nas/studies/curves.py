@@ -7,12 +7,12 @@ from typing import Any
 from nas.base.errors import UsageError
 from nas.base.files import read_json_lines
 from nas.base.records import Evaluation, TrialRecord, from_json
-from nas.pareto import METRICS
+from nas.pareto import MEASURES
 from nas.runs.trial_files import CURVE, trial_folder
 from nas.studies.groups import groups_of
 
 CURVES = tuple(
-    (name, METRICS[name].title)
+    (name, MEASURES[name].title)
     for name in ("natural_accuracy", "robust_accuracy", "instability_scaled", "lipschitz_empirical_scaled")
 )
 """Panels: the paper's figures 2 and 3, and 4."""
@@ -60,7 +60,7 @@ def curve_rows(records: Sequence[TrialRecord], trials_folder: Path) -> list[dict
             for scores in curve.values():
                 rows.append({"network": group.label, "trial": record.number, "seed": record.seed}
                             | dict(record.genotype.values) | {name: scores[name] for name in READ}
-                            | {"seconds": record.seconds / len(curve)})  # fmt: skip
+                            | scores.get("scores", {}) | {"seconds": record.seconds / len(curve)})  # fmt: skip
     if not rows:
         raise UsageError(NOT_TRACKED)
     return rows

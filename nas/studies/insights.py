@@ -6,7 +6,6 @@ networks share widths. Below MIN_NETWORKS networks there are no intervals and no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isnan
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.base.records import TrialRecord
+from nas.budgets import COSTS
+from nas.measures import MEASURES
 from nas.pareto.luck import MIN_NETWORKS
 from nas.studies.groups import groups_of
 from nas.studies.kendall import drawn_times, percentiles, tau_of
@@ -21,11 +22,6 @@ from search_spaces import BlockSpec, NetworkSpec
 
 Vector = NDArray[np.float64]
 
-MEASURED = (
-    "natural_accuracy", "robust_accuracy", "instability", "lipschitz_bound_log10", "lipschitz_empirical",
-    "lipschitz_maximised", "lipschitz_certified_log10",
-)  # fmt: skip
-"""Scores of an evaluation; those that some trial lacks are left out."""
 RESAMPLES = 1000
 """Of a change point, which takes a least-squares fit for each of its places."""
 
@@ -65,17 +61,21 @@ def insights(records: Sequence[TrialRecord], spec_of: Callable[[TrialRecord], Ne
     }
 
 
+def scored() -> list[str]:
+    """Scores of an evaluation that a question is asked of; those that some trial lacks are left out."""
+    return [name for name, one in MEASURES.items() if name not in COSTS and not one.is_derived and not one.is_rescaled]
+
+
 def _measured(trials: Sequence[TrialRecord]) -> list[str]:
-    return [name for name in MEASURED if all(_has(record, name) for record in trials)]
+    return [name for name in scored() if all(_has(record, name) for record in trials)]
 
 
 def _has(record: TrialRecord, name: str) -> bool:
-    value = getattr(record.evaluation, name)
-    return value is not None and not isnan(value)
+    return record.evaluation is not None and record.evaluation.score(name) is not None
 
 
 def _scores(trials: Sequence[TrialRecord], name: str) -> Vector:
-    return np.array([float(getattr(record.evaluation, name)) for record in trials])
+    return np.array([MEASURES[name].read(record) for record in trials], dtype=np.float64)
 
 
 def _factors(
@@ -97,7 +97,7 @@ def _depth(block: BlockSpec) -> int:
 
 
 def _warnings(trials: Sequence[TrialRecord], networks: int) -> list[str]:
-    counts = {name: sum(_has(record, name) for record in trials) for name in MEASURED}
+    counts = {name: sum(_has(record, name) for record in trials) for name in scored()}
     found = [f"{name} is left out: only {count} of {len(trials)} trials have it under the common attack"
              for name, count in counts.items() if 0 < count < len(trials)]  # fmt: skip
     if networks < MIN_NETWORKS:

@@ -240,7 +240,8 @@ def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int)
         trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
         scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
     training = config.training.model_copy(update={"batch_size": trained})
-    evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}})
+    # Without the measures of plugins, which the processes that take the time do not import.
+    evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}, "measures": ()})
     return Workload(spec, config.threat, training, evaluation, device, 0.5)
 
 

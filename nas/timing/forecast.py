@@ -13,8 +13,8 @@ from random import Random
 
 from nas.base.records import Candidate, Evaluation, Fidelity, Halfway, Interval, Outcome
 from nas.base.seeding import derive_seed
-from nas.evaluation.closed_form import lipschitz_bound_log10
-from nas.pareto import front_of, metrics_of
+from nas.measures.closed_form import lipschitz_bound_log10
+from nas.pareto import front_of, scores_of
 from nas.search.engine import run_search
 from nas.search.problem import Problem
 from nas.search.samplers import make_sampler
@@ -84,7 +84,7 @@ class _Rehearsal:
         evaluation = self._scores(candidate)
         course.robust = evaluation.robust_accuracy
         if candidate.epochs is not None:
-            course.halfway.append(Halfway(candidate.epochs, metrics_of(evaluation)))
+            course.halfway.append(Halfway(candidate.epochs, scores_of(evaluation)))
         return Outcome(evaluation, 0.0, epochs=candidate.epochs, halfway=tuple(course.halfway))
 
     def _scores(self, candidate: Candidate) -> Evaluation:
@@ -100,5 +100,10 @@ class _Rehearsal:
             instability_scaled=10 * instability, lipschitz_empirical=slope, lipschitz_empirical_scaled=10 * slope,
             lipschitz_maximised=2 * slope, lipschitz_certified_log10=5 + rng.gauss(0, 0.5),
             lipschitz_bound_log10=lipschitz_bound_log10(self._problem.space.spec(candidate.genotype)),
-            attack={}, threat={}, fidelity=candidate.fidelity,
+            attack={}, threat={}, fidelity=candidate.fidelity, scores=self._computed(rng),
         )  # fmt: skip
+
+    def _computed(self, rng: Random) -> dict[str, float]:
+        """Anything between the best and the worst value of every objective that is a computed measure."""
+        pairs = zip(self._problem.objectives, self._problem.reference_point, strict=True)
+        return {o.name: o.best + rng.random() * (worst - o.best) for o, worst in pairs if o.compute is not None}

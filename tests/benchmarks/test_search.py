@@ -8,13 +8,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from nas.base.records import Costs, TrialRecord
 from nas.budgets import Deployment, count_costs
-from nas.pareto import METRICS, front_of, hypervolume
+from nas.pareto import MEASURES, front_of, hypervolume
 from search_spaces import Genotype
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from tests.builders import trial
 from tests.toy import open_study, search, settings, toy_problem, toy_space
 
-OBJECTIVES = [METRICS[name] for name in ("robust_accuracy", "instability", "lipschitz_bound_log10", "params")]
+OBJECTIVES = [MEASURES[name] for name in ("robust_accuracy", "instability", "lipschitz_bound_log10", "params")]
 
 
 def points(count: int) -> list[TrialRecord]:

@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.base.records import Costs
 from nas.base.seeding import derive_seed
-from nas.pareto import Metric, is_non_dominated
+from nas.pareto import Measure, is_non_dominated
 from nas.search.samplers.history import (
     Choices,
     Genes,
@@ -56,7 +56,7 @@ class Foreknown:
 
     space: SearchSpace
     costs: Callable[[Genotype], Costs]
-    objectives: tuple[Metric, ...]
+    objectives: tuple[Measure, ...]
 
     @cached_property
     def _of_values(self) -> Callable[[tuple[tuple[str, Any], ...]], dict[str, float]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nas.base.errors import UsageError
 from nas.base.records import Evaluation, Interval
-from nas.evaluation.closed_form import lipschitz_bound_log10
-from nas.pareto import METRICS
+from nas.measures.closed_form import lipschitz_bound_log10
+from nas.pareto import MEASURES
 from search_spaces import Genotype, NetworkSpec, SearchSpace
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class BenchTable:
             lipschitz_certified_log10=scores.get("lipschitz_certified_log10"),
             lipschitz_maximised=scores.get("lipschitz_maximised"),
             attack={"name": "table"}, threat={},
+            scores={name: value for name, value in scores.items() if MEASURES[name].compute is not None},
         )  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def _grid(space: SearchSpace) -> Iterator[tuple[int, ...]]:
 
 def _metrics(path: Path, rows: "pd.DataFrame", names: Sequence[str]) -> tuple[str, ...]:
     """Metrics that `rows` have. Raises UsageError for the first value that its column cannot have."""
-    metrics = tuple(name for name in rows.columns if name in METRICS and not rows[name].isna().all())
+    metrics = tuple(name for name in rows.columns if name in MEASURES and not rows[name].isna().all())
     for name in (*names, "seed", "epoch", "seconds", *dict.fromkeys(("robust_accuracy", *metrics))):
         for index, value in enumerate(rows[name]):
             try:
@@ -129,8 +130,8 @@ def _check(name: str, value: Any) -> None:
         number = float(value)
     except ValueError:
         raise UsageError(f"{value!r} is no number") from None
-    if name in METRICS:
-        METRICS[name].check(number)
+    if name in MEASURES:
+        MEASURES[name].check(number)
     elif not isfinite(number) or (name == "seconds" and number < 0):
         raise UsageError(f"{number:g} is no {'time' if name == 'seconds' else 'value'}")
 

@@ -8,7 +8,7 @@ from random import Random
 
 from nas.base.records import Candidate, Halfway, Outcome, TrialRecord
 from nas.base.seeding import derive_seed
-from nas.pareto import front_of, hypervolume, metrics_of
+from nas.pareto import front_of, hypervolume, scores_of
 from nas.search.engine import run_search
 from nas.search.finished import is_trained
 from nas.search.problem import Problem, Progress
@@ -77,7 +77,7 @@ class VirtualTime:
         seconds = target * training.seconds
         if candidate.epochs is None:
             return [(candidate, Outcome(evaluation, seconds, halfway=halfway))]
-        halfway = (*halfway, Halfway(target, metrics_of(evaluation)))
+        halfway = (*halfway, Halfway(target, scores_of(evaluation)))
         self._reached[candidate.number] = (target, halfway)
         return [(candidate, Outcome(evaluation, seconds, epochs=target, halfway=halfway))]
 

@@ -26,6 +26,7 @@ RECORDS: tuple[Any, ...] = (
     Candidate(3, GENOTYPE, 2**62 + 1),
     Interval(1 / 3, 0.1 + 0.2),
     evaluation(robust=1 / 3, warnings=("ε is odd", "two")),
+    evaluation().with_scores({"margin": 0.1 + 0.2}),
     Outcome(evaluation(), 1.5),
     Outcome(None, 0.0, "Traceback …"),
     trial(4),
@@ -66,6 +67,12 @@ def test_an_evaluation_without_one_of_its_fields_is_refused(missing: str) -> Non
     del data[missing]
     with pytest.raises(ValueError, match=missing):
         from_json(Evaluation, data)
+
+
+def test_scores_are_read_and_replaced_by_name_wherever_they_are_stored() -> None:
+    found = evaluation(robust=0.5).with_scores({"margin": 1.5}).with_scores({"drift": 2.0, "robust_accuracy": 0.25})
+    assert found.scores == {"margin": 1.5, "drift": 2.0}
+    assert [found.score(name) for name in ("margin", "robust_accuracy", "unheard_of")] == [1.5, 0.25, None]
 
 
 def test_an_unknown_state_is_refused() -> None:

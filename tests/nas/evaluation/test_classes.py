@@ -14,7 +14,7 @@ from nas.data.split import Split
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.evaluate import evaluate
-from nas.pareto import METRICS, ParetoFront
+from nas.pareto import MEASURES, ParetoFront
 from nas.report.evaluations import audit_html, evaluation_view
 from nas.report.plots import front_html
 from nas.report.rows import front_row
@@ -110,7 +110,7 @@ def test_uneven_classes_have_balanced_accuracies_beside_the_others() -> None:
 
 def test_a_front_shows_balanced_accuracies_where_classes_are_uneven() -> None:
     record = dataclasses.replace(trial(1), evaluation=evaluation(balanced_robust_accuracy=0.25, chance=0.9))
-    front = ParetoFront((record, trial(2)), (METRICS["robust_accuracy"], METRICS["params"]))
+    front = ParetoFront((record, trial(2)), (MEASURES["robust_accuracy"], MEASURES["params"]))
     columns = columns_for(front)
     assert [name for name in columns if name.startswith("balanced")] == ["balanced_robust_accuracy"]
     table = printed(front_table(front, "uneven"))
@@ -118,7 +118,7 @@ def test_a_front_shows_balanced_accuracies_where_classes_are_uneven() -> None:
     assert "0.25" in table
     assert "<td>0.250</td>" in front_html(front, front.records, "uneven", [])
     assert cell("balanced_robust_accuracy", record) == "0.25"
-    assert "balanced_robust_accuracy" not in columns_for(ParetoFront((trial(1),), (METRICS["robust_accuracy"],)))
+    assert "balanced_robust_accuracy" not in columns_for(ParetoFront((trial(1),), (MEASURES["robust_accuracy"],)))
     assert (front_row(record)["chance"], front_row(record)["balanced_robust_accuracy"]) == (0.9, 0.25)
 
 

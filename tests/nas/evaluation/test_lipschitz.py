@@ -5,8 +5,8 @@ from math import log10, sqrt
 import pytest
 import torch
 
-from nas.evaluation.closed_form import lipschitz_bound_log10
 from nas.evaluation.lipschitz import slopes
+from nas.measures.closed_form import lipschitz_bound_log10
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nas.base.records import TrialRecord, TrialState
-from nas.pareto import METRICS, Metric, absences, front_of, hypervolume, is_non_dominated, losses
+from nas.pareto import MEASURES, Measure, absences, front_of, hypervolume, is_non_dominated, losses
 from tests.builders import trial
 
 
-def objectives(*names: str) -> tuple[Metric, ...]:
-    return tuple(METRICS[name] for name in names)
+def objectives(*names: str) -> tuple[Measure, ...]:
+    return tuple(MEASURES[name] for name in names)
 
 
 TWO = objectives("robust_accuracy", "params")
@@ -128,5 +128,5 @@ def test_hypervolumes_are_those_of_counting_cells(points: list[tuple[int, int]])
     assert hypervolume(records, TWO, (0.0, 1000)) == pytest.approx(covered / 100)
 
 
-def volume_of(record: TrialRecord, objective: Metric, reference: float) -> float:
+def volume_of(record: TrialRecord, objective: Measure, reference: float) -> float:
     return hypervolume([record], (objective,), (reference,))

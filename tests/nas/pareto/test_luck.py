@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nas.pareto import METRICS, selection_effects, selection_words
+from nas.pareto import MEASURES, selection_effects, selection_words
 from nas.pareto.luck import MIN_NETWORKS
 
-OBJECTIVES = tuple(METRICS[name] for name in ("robust_accuracy", "instability", "params"))
+OBJECTIVES = tuple(MEASURES[name] for name in ("robust_accuracy", "instability", "params"))
 
 
 def trained(own: float, *fresh: float) -> np.ndarray:

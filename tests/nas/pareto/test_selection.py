@@ -4,10 +4,10 @@ import pytest
 
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord, TrialState
-from nas.pareto import METRICS, ParetoFront, front_of, pick
+from nas.pareto import MEASURES, ParetoFront, front_of, pick
 from tests.builders import trial
 
-OBJECTIVES = tuple(METRICS[name] for name in ("robust_accuracy", "params"))
+OBJECTIVES = tuple(MEASURES[name] for name in ("robust_accuracy", "params"))
 RECORDS = (
     trial(0, params=100, robust=0.1, instability=0.30),
     trial(1, params=200, robust=0.5, instability=0.20),

@@ -7,13 +7,13 @@ import pytest
 
 from nas.base.records import Interval
 from nas.evaluation.accuracy import wilson_interval
-from nas.pareto import METRICS, Member, Trainings, members_of
+from nas.pareto import MEASURES, Member, Trainings, members_of
 from nas.pareto.front import Array
 from nas.pareto.uncertainty import degrees_of_freedom, resample
 from tests.builders import trial
 
-ROBUST, NATURAL = METRICS["robust_accuracy"], METRICS["natural_accuracy"]
-INSTABILITY, PARAMS, CERTIFIED = METRICS["instability"], METRICS["params"], METRICS["lipschitz_certified_log10"]
+ROBUST, NATURAL = MEASURES["robust_accuracy"], MEASURES["natural_accuracy"]
+INSTABILITY, PARAMS, CERTIFIED = MEASURES["instability"], MEASURES["params"], MEASURES["lipschitz_certified_log10"]
 
 
 def right(share: float, count: int = 400, seed: int = 0) -> Array:

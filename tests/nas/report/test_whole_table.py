@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from nas.budgets import Deployment
 from nas.cli.options import out
-from nas.pareto import METRICS, ParetoFront, front_of
+from nas.pareto import MEASURES, ParetoFront, front_of
 from nas.report.plots import front_html
 from nas.report.tables import block_table, front_table
 from nas.report.whole_table import WholeTable
@@ -32,7 +32,7 @@ def front(*names: str) -> ParetoFront:
         trial(n, 12_345_678 * (n + 1), robust=0.312 + n / 20, natural=0.6 + n / 20, instability=0.123 - n / 100)
         for n in range(3)
     ]
-    return front_of(records, tuple(METRICS[name] for name in names))
+    return front_of(records, tuple(MEASURES[name] for name in names))
 
 
 @at_each_width
@@ -59,7 +59,7 @@ def test_a_front_shows_its_objectives_then_the_budgeted_costs_and_names_what_is_
 
 
 def test_a_score_that_was_measured_for_no_trial_has_no_column() -> None:
-    found = front_of([trial(0, lipschitz_bound_log10=None)], (METRICS["robust_accuracy"],))  # type: ignore[arg-type]
+    found = front_of([trial(0, lipschitz_bound_log10=None)], (MEASURES["robust_accuracy"],))  # type: ignore[arg-type]
     text = printed(front_table(found, "Pareto front"), 200)
     assert "Lipschitz bound" not in text
     assert "none" not in text
@@ -67,7 +67,7 @@ def test_a_score_that_was_measured_for_no_trial_has_no_column() -> None:
 
 def test_balanced_accuracies_of_uneven_classes_are_shown_in_tables_and_pages() -> None:
     uneven = trial(0, balanced_robust_accuracy=0.234, balanced_natural_accuracy=0.567)
-    found = front_of([uneven], (METRICS["robust_accuracy"], METRICS["params"]))
+    found = front_of([uneven], (MEASURES["robust_accuracy"], MEASURES["params"]))
     for text in (printed(front_table(found, "front"), 220), front_html(found, [uneven], "front", [], None)):
         assert "balanced robust" in text
         assert "0.234" in text

@@ -7,7 +7,7 @@ import pytest
 
 from nas.base.errors import RunMismatch
 from nas.base.records import Interval
-from nas.pareto import METRICS, ParetoFront, parse_condition
+from nas.pareto import MEASURES, ParetoFront, parse_condition
 from nas.report.tables import tie_notes
 from nas.runs import open_run
 from nas.runs.config import RunConfig, load_config
@@ -36,7 +36,7 @@ def constraints_of(config: RunConfig, *counts: int) -> tuple[str, ...]:
 def test_natural_accuracy_is_above_chance_where_a_sensitivity_is_an_objective(tmp_path: Path, name: str) -> None:
     config = config_of(tmp_path, f"objectives=[robust_accuracy, {name}]", "constraints=[robust_accuracy >= 0.2]")
     assert constraints_of(config, *[40] * 10) == ("robust_accuracy >= 0.2", "natural_accuracy >= 0.1429")
-    assert METRICS[name].is_sensitivity
+    assert MEASURES[name].is_sensitivity
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def front_of_robust(*intervals: tuple[float, float], objective: str = "robust_ac
         dataclasses.replace(trial(number), evaluation=evaluation(robust_interval=Interval(*interval)))
         for number, interval in enumerate(intervals)
     ]
-    return ParetoFront(tuple(records), (METRICS[objective], METRICS["params"]))
+    return ParetoFront(tuple(records), (MEASURES[objective], MEASURES["params"]))
 
 
 def test_a_front_whose_members_all_tie_says_so() -> None:

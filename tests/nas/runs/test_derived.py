@@ -1,4 +1,4 @@
-"""An objective that is one entry in METRICS: a number computed from a record works wherever a stored one does."""
+"""An objective that is one entry in MEASURES: a number computed from a record works wherever a stored one does."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nas.base.records import TrialRecord, TrialState
-from nas.pareto import METRICS, Metric, derived_of, number_of
+from nas.pareto import MEASURES, Measure, derived_of, number_of
 from nas.pareto.uncertainty import Trainings, members_of
 from nas.runs import open_run
 from nas.runs.members import sure_front
@@ -29,22 +29,22 @@ def per_kilo(record: TrialRecord) -> float:
 
 
 @pytest.fixture(autouse=True)
-def efficiency(monkeypatch: pytest.MonkeyPatch) -> Metric:
+def efficiency(monkeypatch: pytest.MonkeyPatch) -> Measure:
     """The metric, registered."""
-    found = Metric(DERIVED, "maximize", "fraction", "robust accuracy per 1,000 parameters", 10.0, per_kilo)
-    monkeypatch.setitem(METRICS, DERIVED, found)
+    found = Measure(DERIVED, "maximize", "fraction", "robust accuracy per 1,000 parameters", 10.0, derive=per_kilo)
+    monkeypatch.setitem(MEASURES, DERIVED, found)
     return found
 
 
 def test_a_derived_metric_is_one_that_no_record_stores() -> None:
     assert derived_of(trial(0, params=500, robust=0.6)) == {DERIVED: pytest.approx(1.2)}
     assert derived_of(trial(0, state=TrialState.REJECTED)) == {DERIVED: None}
-    assert number_of(METRICS["lipschitz_certified_log10"], trial(0, lipschitz_certified_log10=None)) is None  # type: ignore[arg-type]
+    assert number_of(MEASURES["lipschitz_certified_log10"], trial(0, lipschitz_certified_log10=None)) is None  # type: ignore[arg-type]
 
 
-def test_a_search_optimises_it(tmp_path: Path, efficiency: Metric) -> None:
+def test_a_search_optimises_it(tmp_path: Path, efficiency: Measure) -> None:
     problem = toy_problem(objectives=("params", "natural_accuracy"))
-    problem = type(problem)(**{**vars(problem), "objectives": (efficiency, METRICS["params"]),
+    problem = type(problem)(**{**vars(problem), "objectives": (efficiency, MEASURES["params"]),
                                "reference_point": (0.0, 3500.0)})  # fmt: skip
     found = search(tmp_path / "j", problem, settings(8))
     assert len(found.fresh) == 8
@@ -70,8 +70,8 @@ def test_every_verb_shows_it(copy: Path, capsys: Capture) -> None:
     assert nas(capsys, "front", "runs/tiny", "--where", f"{DERIVED}>=1e3").out.startswith("the front is empty")
 
 
-def test_it_has_no_interval_and_that_is_said(here: Path, efficiency: Metric) -> None:
-    run, objectives = open_run(Path("runs/tiny")), (METRICS["robust_accuracy"], efficiency)
+def test_it_has_no_interval_and_that_is_said(here: Path, efficiency: Measure) -> None:
+    run, objectives = open_run(Path("runs/tiny")), (MEASURES["robust_accuracy"], efficiency)
     sure = sure_front(run, run.front(objectives))
     assert sure.members
     for member in sure.members:
@@ -80,7 +80,7 @@ def test_it_has_no_interval_and_that_is_said(here: Path, efficiency: Metric) -> 
     assert any(note.startswith(f"{DERIVED}: computed from other scores") for note in sure.notes)
 
 
-def test_trainings_of_it_give_a_mean_without_an_interval(efficiency: Metric) -> None:
+def test_trainings_of_it_give_a_mean_without_an_interval(efficiency: Measure) -> None:
     (member,) = members_of([trial(0)], [Trainings(np.array([[0.5], [0.7]]), (None,))], (efficiency,))
     assert (member.mean(DERIVED), member.intervals) == (pytest.approx(0.6), {})
 

@@ -17,7 +17,7 @@ from nas.base.machine import available_cores, resolve_device
 from nas.base.records import TrialState
 from nas.data.datasets import load_search_data
 from nas.data.split import Split
-from nas.evaluation.closed_form import lipschitz_bound_log10
+from nas.measures.closed_form import lipschitz_bound_log10
 from nas.runs import costs_of, make_problem, make_space, open_run, reference_point
 from nas.runs.config import RunConfig, load_config
 from nas.runs.placement import workers_and_threads

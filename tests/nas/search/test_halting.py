@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.base.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
-from nas.pareto import METRICS, front_of
+from nas.pareto import MEASURES, front_of
 from nas.search.halting import Stage, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial
 from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem
 
-OBJECTIVES = (METRICS["robust_accuracy"], METRICS["params"])
+OBJECTIVES = (MEASURES["robust_accuracy"], MEASURES["params"])
 HALTING = Halting(epochs=(1, 3), keep=0.5)
 TOTAL = 9
 

@@ -13,7 +13,7 @@ import torch
 from nas.base.errors import UsageError
 from nas.base.records import Evaluation, Halfway, Interval, Rung, TrialRecord, TrialState
 from nas.evaluation.scores import ImageScores, save_scores
-from nas.pareto import METRICS
+from nas.pareto import MEASURES
 from nas.runs.trial_files import CURVE, images_path, trial_folder
 from nas.search.halting import is_spared
 from nas.search.settings import Halting
@@ -31,7 +31,7 @@ from nas.studies.agreement import (
 from nas.studies.curves import READ
 from tests.builders import evaluation, trial
 
-OBJECTIVES = (METRICS["robust_accuracy"], METRICS["params"])
+OBJECTIVES = (MEASURES["robust_accuracy"], MEASURES["params"])
 ROBUST = ("robust_accuracy",)
 NOWHERE = Path("no such folder")
 
@@ -97,7 +97,7 @@ def test_the_metrics_are_those_that_training_tells_and_that_vary() -> None:
         "robust_accuracy", "natural_accuracy", "instability", "lipschitz_maximised", "lipschitz_certified_log10",
         "lipschitz_empirical",
     )  # fmt: skip
-    assert "instability_scaled" in measured((METRICS["instability_scaled"],))
+    assert "instability_scaled" in measured((MEASURES["instability_scaled"],))
     records = [passed(n, n / 10, n / 10) for n in range(6)]
     found = rung_agreement(samples_of(records, 0), NOWHERE, measured(OBJECTIVES))
     assert [one.metric for one in found] == ["robust_accuracy"], "all others are constant"
@@ -217,7 +217,7 @@ def test_without_spared_candidates_nobody_can_tell() -> None:
     (found,) = safety(untouched, none, OBJECTIVES, NOWHERE)
     assert found.verdict == "safe", "where none was halted all are an unbiased sample"
     assert safety(untouched, Halting(), OBJECTIVES, NOWHERE) == ()
-    assert safety(untouched, none, (METRICS["params"],), NOWHERE) == (), "costs are known before training"
+    assert safety(untouched, none, (MEASURES["params"],), NOWHERE) == (), "costs are known before training"
 
 
 def test_the_worst_objective_decides() -> None:
@@ -227,7 +227,7 @@ def test_the_worst_objective_decides() -> None:
         scored: Evaluation = evaluation(robust=n, natural=y[n])
         halfway = (Halfway(1, {"robust_accuracy": n, "natural_accuracy": x[n]}),)
         records.append(dataclasses.replace(trial(n), evaluation=scored, halfway=halfway))
-    both = (*OBJECTIVES, METRICS["natural_accuracy"])
+    both = (*OBJECTIVES, MEASURES["natural_accuracy"])
     (found,) = safety(records, HALTING, both, NOWHERE)
     assert (found.verdict, "tau of natural_accuracy" in found.words) == ("unsafe", True)
     assert safety(records, HALTING, OBJECTIVES, NOWHERE)[0].verdict == "safe"

@@ -12,7 +12,7 @@ import torch
 from nas.base.errors import UsageError
 from nas.base.records import Interval, Rung, TrialRecord, TrialState
 from nas.evaluation.scores import ImageScores, save_scores
-from nas.pareto import METRICS
+from nas.pareto import MEASURES
 from nas.runs.trial_files import images_path, trial_folder
 from nas.studies import at_common_rung, check_same_images, comparison, in_common, insights, table_rows
 from nas.studies.agreement import prediction_agreement, run_agreement, samples_of
@@ -96,7 +96,7 @@ def test_the_same_trainings_in_a_search_and_a_sweep_do_not_differ(tmp_path: Path
         write_images(tmp_path, number, "front", SWEPT[number])
     runs = {"sweep": [swept(n) for n in range(8)], "search": [on_front(n) for n in range(8)]}
     found = at_common_rung([(tmp_path, records) for records in in_common(runs).values()]).runs
-    objectives = (METRICS["robust_accuracy"], METRICS["params"])
+    objectives = (MEASURES["robust_accuracy"], MEASURES["params"])
     first, second = comparison(dict(zip(runs, found, strict=True)), objectives, (0.0, 1e5))
     assert [second[f"robust_accuracy_{end}"] for end in ("difference", "low", "high")] == pytest.approx([0, 0, 0])
     assert second["robust_accuracy"] == pytest.approx(sum(SWEPT) / 8)
@@ -116,7 +116,8 @@ def test_two_runs_agree_under_the_attack_that_both_met(tmp_path: Path) -> None:
 def test_predictions_are_compared_with_scores_under_one_attack() -> None:
     records = [on_front(n) if n in (3, 7) else screened(n) for n in range(8)]
     predictions = {n: ([float(n)], [r]) for n, r in enumerate(scores(records))}
-    (found,) = prediction_agreement(samples_of(records, 0), Path("nowhere"), predictions, (METRICS["robust_accuracy"],))
+    robust = (MEASURES["robust_accuracy"],)
+    (found,) = prediction_agreement(samples_of(records, 0), Path("nowhere"), predictions, robust)
     assert found.tau == pytest.approx(1)
 
 

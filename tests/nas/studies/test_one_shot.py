@@ -12,7 +12,7 @@ from nas.base.errors import UsageError
 from nas.base.records import TrialRecord, TrialState
 from nas.data.split import Split
 from nas.evaluation import wilson_interval
-from nas.pareto import METRICS
+from nas.pareto import MEASURES
 from nas.report.one_shot import (
     comparison_png,
     comparison_table,
@@ -84,7 +84,7 @@ def test_what_was_not_trained_is_not_counted() -> None:
     assert sum(row["evaluated"] for row in rows if row["choice"] == "width") == 1
 
 
-OBJECTIVES, WORST = (METRICS["robust_accuracy"], METRICS["params"]), (0.0, 4000.0)
+OBJECTIVES, WORST = (MEASURES["robust_accuracy"], MEASURES["params"]), (0.0, 4000.0)
 
 
 def scored(gain: float, seeds: int = 1) -> list[TrialRecord]:

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from nas.base.records import TrialRecord
 from nas.budgets import Deployment, count_costs
-from nas.pareto import METRICS, front_of
+from nas.pareto import MEASURES, front_of
 from nas.report.evaluations import evaluation_view
 from nas.report.intervals import seeds_table
 from nas.report.names import column_name
@@ -107,9 +107,9 @@ def _printed(shown: RenderableType) -> str:
 
 
 def test_every_quantity_has_one_name_and_no_name_means_two() -> None:
-    names = [column_name(name) for name in METRICS]
-    assert len(set(names)) == len(METRICS)
-    assert [name for name in METRICS if "paper's scale" in column_name(name)] == [
+    names = [column_name(name) for name in MEASURES]
+    assert len(set(names)) == len(MEASURES)
+    assert [name for name in MEASURES if "paper's scale" in column_name(name)] == [
         "instability_scaled", "lipschitz_empirical_scaled"
     ]  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_values_on_the_papers_scale_are_named_so_wherever_they_stand() -> None:
     head = paper_markdown(table_rows([record], SPACE.input_shape, 10), "").splitlines()[0]
     assert head == ("| network | seeds | MACs | params | natural | robust | instability (paper's scale) | "
                     "empirical Lipschitz (paper's scale) |")  # fmt: skip
-    front = _printed(front_table(front_of([record], [METRICS["robust_accuracy"]]), "front"))
+    front = _printed(front_table(front_of([record], [MEASURES["robust_accuracy"]]), "front"))
     seeds = _printed(seeds_table({0: record.evaluation, 1: record.evaluation}))
     row = {
         "compared": "rung",
@@ -133,7 +133,7 @@ def test_values_on_the_papers_scale_are_named_so_wherever_they_stand() -> None:
         "high": None,
         "words": "",
     }
-    ranks = _printed(agreement_tables([{**row, "metric": name} for name in METRICS], 10))
+    ranks = _printed(agreement_tables([{**row, "metric": name} for name in MEASURES], 10))
     for text in (front, seeds, ranks):
         assert "instability" in text
         assert "empirical Lipschitz" in text

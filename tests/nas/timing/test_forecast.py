@@ -8,6 +8,7 @@ import pytest
 
 from nas.budgets import Budget
 from nas.data.datasets import load_search_data
+from nas.measures import MEASURES, Measure
 from nas.runs import make_problem
 from nas.runs.config import load_config
 from nas.search.engine import run_search
@@ -28,6 +29,12 @@ def test_as_many_are_trained_as_asked_and_none_beyond_the_budget() -> None:
     assert all(tight.costs(course.genotype).params <= 1200 for course in courses)
     assert len({course.genotype.key for course in courses}) == 12
     assert {course.epochs for course in courses} == {8}
+
+
+def test_an_objective_that_a_plugin_computes_is_made_up_too() -> None:
+    margin = Measure("margin", "maximize", "logits", "margin", 10.0, compute=lambda attacked: attacked.labels)
+    problem = replace(LADDER, objectives=(margin, MEASURES["params"]), reference_point=(-5.0, 1e6))
+    assert any(course.is_on_front for course in forecast(problem, settings(6)))
 
 
 def test_the_same_search_has_the_same_forecast() -> None:
