@@ -1,15 +1,21 @@
-"""Ten honest networks: different sizes and methods, briefly trained on digits. Seconds each, made once per process."""
+"""Ten honest networks: different sizes and methods, briefly trained on digits, seconds each; made once for all tests."""
 
+import os
+import tempfile
 from functools import cache
 from pathlib import Path
 
 from nas.base.seeding import derive_seed
 from nas.data.datasets import SearchData, load_search_data
+from nas.networks.build import stored_network
+from nas.networks.stored import save_weights
 from nas.runs import make_space
 from nas.runs.config import RunConfig, load_config
 from search_spaces.network import Network
 from tests.builders import briefly_trained
 
+SHARED = Path(tempfile.gettempdir(), f"honest_{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
+"""Networks of this test run, for its processes."""
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "digits.yaml"
 
 RECIPES: tuple[tuple[str, float, float, int], ...] = (
@@ -36,6 +42,9 @@ def honest_network(index: int, epochs: int = 6) -> Network:
     config, data = digits_config(), digits_data()
     space = make_space(config, data.input_shape, data.num_classes)
     values = {choice.name: width if choice.name.startswith("width") else expand for choice in space.choices}
-    seed = derive_seed(index, "honest")
-    training = config.training.model_copy(update={"method": method, "beta": beta, "epochs": epochs})
-    return briefly_trained(space.spec(space.genotype(values)), training, config.threat, data, seed)
+    spec, path = space.spec(space.genotype(values)), SHARED / f"{index}_{epochs}.safetensors"
+    if not path.exists():
+        training = config.training.model_copy(update={"method": method, "beta": beta, "epochs": epochs})
+        SHARED.mkdir(exist_ok=True)
+        save_weights(path, briefly_trained(spec, training, config.threat, data, derive_seed(index, "honest")))
+    return stored_network(spec, path)

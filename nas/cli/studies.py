@@ -123,7 +123,7 @@ def agreement(
     other: Annotated[
         Path | None, typer.Option("--with", metavar="RUN", help="Another run with networks in common.")
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Draw the agreement at every rung of epochs.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw the agreement at every stage of epochs.")] = None,
     format: Format = Format.TABLE,
 ) -> None:
     """Say how alike networks rank early and at the end, predicted and measured, here and in another run."""
@@ -170,7 +170,7 @@ def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple
         found += study.run_agreement(samples, folder, others, other.trials_folder, metrics)
     if not found:
         raise UsageError(
-            f"{run.folder} has no ranks to compare: no rungs of epochs (search.halting.epochs, or "
+            f"{run.folder} has no ranks to compare: no stages of epochs (search.halting.epochs, or "
             f"training.track_every_epoch=true), no predictions (search.prescreen.proposals); or compare it --with RUN"
         )
     return found, study.safety(run.records, halting, objectives, folder)

@@ -4,8 +4,8 @@ Who was trained to the end because it was good is no sample of all: among the go
 With halting on, agreement is therefore judged on the candidates that were spared (`nas.search.halting.is_spared`),
 whatever their rank; all others that came to the end are shown beside them as survivors, a biased sample.
 
-Scores are compared under the attacks that both sides have met (nas/studies/common_rung.py): at a rung of epochs that is
-the first of the ladder.
+Scores are compared under the attacks that both sides have met (nas/studies/common_rung.py): at a stage of epochs
+that is the first of the ladder.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class Agreement:
     """How alike one metric ranks the same networks twice."""
 
     compared: Literal["rung", "prediction", "run"]
-    """With the final scores: those at a rung of epochs, a surrogate's predictions, those of another run."""
+    """With the final scores: those at a stage of epochs, a surrogate's predictions, those of another run."""
     metric: str
     epochs: int | None
     """Of the rung."""
@@ -87,7 +87,7 @@ def measured(objectives: Sequence[Measure]) -> tuple[str, ...]:
 def rung_agreement(
     samples: Samples, folder: Path, metrics: Iterable[str], epochs: Collection[int] | None = None
 ) -> list[Agreement]:
-    """Scores at rungs of epochs (all, or those in `epochs`) against the final ones, by rung, sample and metric.
+    """Scores at stages of epochs (all, or those in `epochs`) against the final ones, by rung, sample and metric.
 
     Reads the folder of all trials. Metrics that do not vary are left out.
     """

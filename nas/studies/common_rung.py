@@ -86,7 +86,7 @@ def evaluation_of(record: TrialRecord) -> Evaluation:
 
 
 def first_attack(record: TrialRecord) -> Attacks:
-    """The attack that every candidate of a run meets, at halting's rungs of epochs as well."""
+    """The attack that every candidate of a run meets, at halting's stages of epochs as well."""
     return _made(evaluation_of(record))[:1]
 
 

@@ -12,6 +12,7 @@ from tests.builders import tiny_space, trial
 NOT_SCORES = {
     "split", "num_images", "natural_interval", "robust_interval", "attack", "threat", "warnings", "fidelity", "ladder",
     "checks", "chance", "balanced_natural_accuracy", "balanced_robust_accuracy", "scores",
+    "by_threat",
 }  # fmt: skip
 
 UNKNOWN = ("lipschitz_maximised", "lipschitz_certified_log10", "lipschitz_empirical", "lipschitz_empirical_scaled")

@@ -19,8 +19,11 @@ from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.scores import load_scores, save_scores
 from nas.measures import MEASURES, Attacked, Measure, check_measures
+from nas.networks.treatments import TREATMENTS
 from nas.runs import open_run
 from nas.runs.config import dump_config, load_config
+from nas.runs.work import trained_network
+from nas.training.settings import METHODS
 from search_spaces import SPACES
 from tests.builders import TINY_LADDER, evaluation, generator, tiny_images, tiny_network
 from tests.tiny_run import SWEEP, TINY, nas, write_config
@@ -66,7 +69,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     modules, entries = {*sys.modules}, dict(MEASURES)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
-    for name in (MODULE, "another_plugin"):
+    for name in (MODULE, "another_plugin", "another_plugin_torch"):
         if name not in modules:
             sys.modules.pop(name, None)
     MEASURES.clear()
@@ -304,10 +307,63 @@ ATTACKS["twice"] = Twice
 '''  # noqa: E501 - of the plugin
 
 
+TRAINING = '''\
+"""A training method that smooths labels, and a treatment that keeps the classifier's weights small."""
+
+from typing import Literal
+
+from nas.base.settings import Settings
+from nas.networks.treatments import TREATMENTS
+from nas.training.settings import METHODS
+
+METHODS["smoothed"] = "another_plugin_torch:Smoothed"
+
+
+class Small(Settings):
+    name: Literal["small"] = "small"
+    largest: float = 0.01
+
+    def make(self):
+        from another_plugin_torch import SmallClassifier
+
+        return SmallClassifier(self.largest)
+
+
+TREATMENTS["small"] = Small
+'''
+WITH_TORCH = """\
+import torch
+from torch.nn import functional as F
+
+from nas.networks.treatments.treatment import Treatment
+from nas.training.methods import Stateless
+
+
+class Smoothed(Stateless):
+    def loss(self, state, batch, threat):
+        (logits,) = state.forward(batch.x)
+        return F.cross_entropy(logits, batch.y, label_smoothing=0.2), logits
+
+
+class SmallClassifier(Treatment):
+    def __init__(self, largest):
+        super().__init__()
+        self.largest = largest
+
+    def prepare_(self, network, generator):
+        self.register_buffer("steps", torch.zeros(()))
+
+    @torch.no_grad()
+    def after_step_(self, network, progress):
+        network.classifier.weight.clamp_(-self.largest, self.largest)
+        self.steps += 1
+"""
+
+
 @pytest.fixture
 def other_registries(forgotten: None) -> Iterator[None]:
-    """Spaces and attacks are afterwards as they were."""
-    kept = [(registry, dict(registry)) for registry in (SPACES, ATTACKS)]
+    """All other registries are afterwards as they were."""
+    kept = [(registry, dict(registry)) for registry in (SPACES, ATTACKS, METHODS, TREATMENTS)]
     yield
     for registry, entries in kept:
         registry.clear()  # type: ignore[attr-defined]
@@ -334,3 +390,26 @@ def test_a_plugin_may_bring_a_space_and_an_attack(place: Path, other_registries:
     assert "lipschitz_bound_log10 has no natural worst value here" in " ".join(flat.message.split())
     with pytest.raises(ConfigError, match="nowhere"):
         load_config(path, ["space.name=nowhere"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_plugin_may_bring_a_method_and_a_treatment(
+    place: Path, other_registries: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr("nas.runs.placement.available_cores", lambda: 2)
+    (place / "another_plugin.py").write_text(TRAINING)
+    (place / "another_plugin_torch.py").write_text(WITH_TORCH)
+    path = write_config(place, TINY + "plugins: [another_plugin]\ntreatments: [{name: small, largest: 0.02}]\n")
+    changes = ("training.method=smoothed", "training.epochs=2", f"search.workers={workers}",
+               *(("search.executor=processes",) if workers > 1 else ()))  # fmt: skip
+    arguments = [part for change in changes for part in ("--set", change)]
+    ended = nas(capsys, "search", path, *arguments)
+    assert ended.code == 0, ended.err
+    run = open_run(Path("runs/tiny"))
+    networks = [trained_network(run, record) for record in run.records if record.evaluation]
+    assert networks
+    for network in networks:
+        assert 0.015 < float(network.classifier.weight.abs().max()) <= 0.02
+        assert float(network.treatments[0].steps) > 8, "four steps in each of two epochs, and the first call"
+    with pytest.raises(ConfigError, match=r"unknown training method 'smooth' \(allowed: .*smoothed\)"):
+        load_config(path, ["training.method=smooth"])

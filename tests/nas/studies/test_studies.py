@@ -320,7 +320,7 @@ def test_agreement_with_another_run_is_over_the_networks_in_common(capsys: Captu
     wanted = ("run", "survivors", "robust_accuracy")
     (row,) = (r for r in both["agreement"] if (r["compared"], r["sample"], r["metric"]) == wanted)
     assert row["pairs"] == len(halted & whole) > 1
-    # One seed for each architecture, and the rungs of epochs change no training.
+    # One seed for each architecture, and the stages of epochs change no training.
     assert row["tau"] == pytest.approx(1)
     missing = nas(capsys, "agreement", "runs/whole", "--with", "runs/none")
     assert (missing.code, "no run in runs/none" in missing.message) == (2, True)
@@ -369,7 +369,7 @@ def test_agreement_of_a_run_without_rungs_says_how_to_get_them(here: Path, tmp_p
     for setting in ("search.halting.epochs", "training.track_every_epoch=true", "search.prescreen", "--with RUN"):
         assert setting in ended.message
     undrawn = nas(capsys, "agreement", "runs/tiny", "--with", "runs/tiny", "--png", tmp_path / "a.png")
-    assert (undrawn.code, "no rung of epochs to draw" in undrawn.message) == (2, True)
+    assert (undrawn.code, "no stage of epochs to draw" in undrawn.message) == (2, True)
 
 
 def test_a_search_warns_where_halting_is_not_safe(
