@@ -1,4 +1,4 @@
-"""Ten honest networks: different sizes and methods, briefly trained on digits, seconds each; made once for all tests."""
+"""Ten honest networks: of different sizes and methods, briefly trained on digits; made once for all tests of a run."""
 
 import os
 import tempfile
