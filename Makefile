@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	$(NAS) retrain runs/digits --pick knee
 
 test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4  # a process a core, each with one thread
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal  # a process a core, each with one thread
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only

@@ -31,7 +31,7 @@ def spectrograms(count: int = 80) -> Split:
     ids=["rectangular kernels", "MobileNet-tiny"],
 )
 def test_networks_of_spectrograms_are_trained_and_attacked(spec: NetworkSpec, norm: str) -> None:
-    data, threat = spectrograms(), ThreatModel(norm=norm, epsilon={"linf": 0.02, "l2": 0.3}[norm])  # type: ignore[arg-type]
+    data, threat = spectrograms(), ThreatModel(norm=norm, epsilon={"linf": 0.02, "l2": 0.15}[norm])  # type: ignore[arg-type]
     state = start_training(build_network(spec, generator(), (0.3,), (0.3,)), TRAINING, generator())
     for _ in range(TRAINING.epochs):
         train_epoch(state, data, TRAINING, threat)
