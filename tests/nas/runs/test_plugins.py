@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from nas.runs.work import trained_network
 from nas.training.settings import METHODS
 from search_spaces import SPACES
 from tests.builders import TINY_LADDER, evaluation, generator, tiny_images, tiny_network
+from tests.conftest import ROOT
 from tests.tiny_run import SWEEP, TINY, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -127,6 +130,15 @@ def test_every_verb_shows_a_measure_that_a_config_brings(place: Path, capsys: Ca
     assert "logit margin" in nas(capsys, "insights", "runs/swept").out
 
 
+def test_the_example_of_the_readme_does_what_it_says(place: Path, capsys: Capture) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^      (from nas\.measures import .*?)\n\n\S", text, re.DOTALL | re.MULTILINE)
+    (place / "another_plugin.py").write_text(textwrap.dedent("      " + example))
+    path = write_config(place, TINY + "plugins: [another_plugin]\nobjectives: [margin, params]\n")
+    assert nas(capsys, "search", path).code == 0
+    assert "logit margin under attack" in nas(capsys, "front", "runs/tiny").out
+
+
 def test_workers_import_the_plugin_and_measure_the_same(
     place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +155,6 @@ def test_workers_import_the_plugin_and_measure_the_same(
         for name in ("alone", "both")
     )
     common = one.keys() & two.keys()
-    assert common
     assert common
     for key in common:
         assert one[key] == pytest.approx(two[key], rel=1e-3), "but for rounding"
