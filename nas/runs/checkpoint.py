@@ -205,11 +205,11 @@ def with_gaps(evaluation: Evaluation, split: Split, class_names: Sequence[str]) 
 
 
 def other_attack(own: AttackSettings, name: str, changes: Mapping[str, Any]) -> AttackSettings | None:
-    """The attack `name` (default: `own`'s) with `changes`; None where nothing differs from `own`.
+    """The attack `name` (default: `own`'s) with `changes`; None where neither is given.
 
     Raises UsageError for an unknown name or setting.
     """
-    if name in ("", own.name) and not changes:
+    if not name and not changes:
         return None
     if name and name not in ATTACKS:
         raise UsageError(f"unknown attack {name!r} (allowed: {', '.join(ATTACKS)})")

@@ -192,6 +192,7 @@ def test_changes_apply_to_the_own_attack_or_to_the_named_one() -> None:
     assert other_attack(own, "fgsm", {}) == Fgsm()
     assert other_attack(Fgsm(), "pgd", {"restarts": 3}) == Pgd(restarts=3)
     assert other_attack(own, "", {}) is None
+    assert other_attack(own, "pgd", {}) == own, "an attack that is named is made alone"
 
 
 @pytest.mark.parametrize(
