@@ -20,7 +20,7 @@ bottleneck with a kernel of 3 or 5 (MobileNetV2); two full convolutions with a s
 
 
 @dataclass(frozen=True)
-class Layer:
+class BlockRow:
     """One layer of `channels` outputs at width 1. One with stride 2 cannot be skipped."""
 
     channels: int
@@ -32,7 +32,8 @@ class Layer:
 
 
 LAYERS = (
-    Layer(32), Layer(32), Layer(48, 2), Layer(48), Layer(64), Layer(96, 2), Layer(96), Layer(128),
+    BlockRow(32), BlockRow(32), BlockRow(48, 2), BlockRow(48),
+    BlockRow(64), BlockRow(96, 2), BlockRow(96), BlockRow(128),
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ class TinyBlocks:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # unknown keys in a config are errors
 
     name: Literal["tiny_blocks"] = "tiny_blocks"
-    layers: tuple[Layer, ...] = LAYERS
+    layers: tuple[BlockRow, ...] = LAYERS
     kinds: tuple[Kind, ...] = KINDS
     width_multipliers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
     expand_ratio: float = 4

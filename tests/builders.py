@@ -23,7 +23,7 @@ from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.network import Network, build_network
 from search_spaces.spec import Size
-from search_spaces.tiny_blocks import Layer, TinyBlocks, tiny_blocks
+from search_spaces.tiny_blocks import BlockRow, TinyBlocks, tiny_blocks
 
 TINY_SETTINGS = MobileNetTiny(
     blocks=(Row(4, expand_ratio=1), Row(4), Row(8, stride=2)),
@@ -36,7 +36,7 @@ TINY_SETTINGS = MobileNetTiny(
 """32 genotypes; the largest network has a few hundred weights."""
 
 TINY_BLOCKS = TinyBlocks(
-    layers=(Layer(4), Layer(6, stride=2), Layer(8)),
+    layers=(BlockRow(4), BlockRow(6, stride=2), BlockRow(8)),
     width_multipliers=(0.5, 1.0),
     expand_ratio=2,
     stem_channels=4,

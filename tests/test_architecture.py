@@ -153,6 +153,15 @@ def test_the_check_of_insides_sees_calls_and_attributes() -> None:
     assert insides_of_networks("features = 3\n'classifier'") == []
 
 
+def test_every_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module_of(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_search_spaces_never_import_nas() -> None:
     for path in FILES:
         if part_of(module_of(path)) == "search_spaces":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.attacks.chunks import in_chunks
 from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import LOSSES, Loss, misclassified, targeted_dlr
-from nas.attacks.result import AttackResult, Progress
+from nas.attacks.result import AttackProgress, AttackResult
 from nas.attacks.settings import Apgd
 from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
@@ -33,7 +33,7 @@ def run(
     UsageError where the network has too few classes for the loss.
     """
     view = view_of(network)
-    progress = Progress(view, x, labels)
+    progress = AttackProgress(view, x, labels)
     ranked = progress.clean_logits.argsort(1, descending=True)
     targets = min(settings.targets, ranked.shape[1] - 1) if settings.loss == "targeted_dlr" else 1
     climb = partial(auto_pgd, view, partial(_loss, settings), threat, steps=settings.steps, rho=settings.rho)

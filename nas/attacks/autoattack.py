@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nas.attacks.gradient import is_stuck
 from nas.attacks.losses import cross_entropy_slope, margin, misclassified
-from nas.attacks.result import AttackResult, Progress, chunked_logits
+from nas.attacks.result import AttackProgress, AttackResult, chunked_logits
 from nas.attacks.settings import AutoAttack, Square
 from nas.attacks.threat import Threat
 from nas.base.errors import UsageError
@@ -50,7 +50,7 @@ def run(
         )
     view = view_of(network)
     seed = int(torch.randint(2**31 - 1, (1,), device=generator.device, generator=generator))
-    progress = Progress(view, x, labels)
+    progress = AttackProgress(view, x, labels)
     attacks = _attacks(settings, view, progress.clean_logits.shape[1], threat, x.device, seed)
     if threat.norm == "l2" and not _their_tiles_fit(*x.shape[2:]):  # their linf Square lays no tiles
         square = Square(queries=settings.queries)
@@ -121,7 +121,7 @@ class _Logits(torch.autograd.Function):
 
 
 def _blocked(view: View, x: Tensor, labels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, None, Tensor]:
-    """What Progress adds for images `rows`: themselves, and whether their gradient leads nowhere."""
+    """What AttackProgress adds for images `rows`: themselves, and whether their gradient leads nowhere."""
     x, labels = x[rows], labels[rows]
     logits, gradient = view.gradient(x, lambda logits: cross_entropy_slope(logits, labels))
     return rows, x, margin(logits, labels), None, is_stuck(gradient, misclassified(logits, labels))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nas.attacks.balls import NormName
 from nas.attacks.losses import margin, misclassified
-from nas.attacks.result import AttackResult, Progress, chunked_logits
+from nas.attacks.result import AttackProgress, AttackResult, chunked_logits
 from nas.attacks.settings import Noise
 from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
@@ -23,7 +23,7 @@ def run(
 ) -> AttackResult:
     """The first point of each image that fooled the network, or the one of largest margin."""
     view = view_of(network)
-    progress = Progress(view, x, labels)
+    progress = AttackProgress(view, x, labels)
     kinds = POINTS[threat.norm]
     for draw in range(settings.draws):
         points = kinds[draw % len(kinds)](x, threat, generator)

@@ -51,7 +51,7 @@ class Attack(Protocol):
         """Work on one image that stands to the end, in passes forward and backward; about."""
 
 
-class Progress:
+class AttackProgress:
     """Best points so far of an attack in several rounds, each on the images that still stand."""
 
     def __init__(self, view: View, x: Tensor, labels: Tensor) -> None:

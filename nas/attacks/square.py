@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas.attacks.balls import NormName
 from nas.attacks.losses import margin, misclassified
-from nas.attacks.result import AttackResult, Progress, chunked_logits
+from nas.attacks.result import AttackProgress, AttackResult, chunked_logits
 from nas.attacks.settings import Square
 from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
@@ -32,7 +32,7 @@ def run(
     of them, so that no image depends on whether others stand.
     """
     view = view_of(network)
-    progress = Progress(view, x, labels)
+    progress = AttackProgress(view, x, labels)
     for _ in range(settings.restarts):
         _search(settings, view, x, labels, threat, generator, progress)
     return progress.result()
@@ -45,7 +45,7 @@ def _search(
     labels: Tensor,
     threat: Threat,
     generator: torch.Generator,
-    progress: Progress,
+    progress: AttackProgress,
 ) -> None:
     """One restart; writes what it finds into `progress`."""
     first, proposal = MOVES[threat.norm]

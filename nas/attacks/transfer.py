@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks.losses import margin, misclassified
-from nas.attacks.result import Attack, AttackResult, Progress, chunked_logits
+from nas.attacks.result import Attack, AttackProgress, AttackResult, chunked_logits
 from nas.attacks.threat import Threat
 from nas.networks.view import View, view_of
 
@@ -36,7 +36,7 @@ class Transfer:
         """The images made on `source`, and whether they (or the clean ones) fool `network`; `stuck` is all False."""
         made = self.attack.run(self.source, x, labels, threat, generator).adversarial
         view = view_of(network)
-        progress = Progress(view, x, labels)
+        progress = AttackProgress(view, x, labels)
         rows = progress.standing()
         if len(rows):
             logits = chunked_logits(view, made[rows])

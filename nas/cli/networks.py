@@ -15,7 +15,7 @@ from nas.cli.ending import says_what_is_kept
 from nas.cli.options import DataRoot, Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
 
 
-class Start(StrEnum):
+class InitialWeights(StrEnum):
     """Weights that a retraining begins with."""
 
     SCRATCH = "scratch"
@@ -29,8 +29,8 @@ def retrain(
         str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")
     ] = "knee",
     start: Annotated[
-        Start, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
-    ] = Start.SCRATCH,
+        InitialWeights, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
+    ] = InitialWeights.SCRATCH,
     name: Annotated[str, typer.Option(help="Keep it beside other retrainings of the trial, in NUMBER-NAME.")] = "",
     data: DataRoot = None,
     overrides: Overrides = None,
@@ -71,13 +71,13 @@ def retrain(
 
     with says_what_is_kept(run), retraining_progress(err) as report:
         folder, evaluation = run_retrain(
-            opened, picked, report, inherited=start is Start.INHERITED, name=name, foresee=foresee,
+            opened, picked, report, inherited=start is InitialWeights.INHERITED, name=name, foresee=foresee,
             report_attack=attack_lines(err),
         )  # fmt: skip
     if format is PlainFormat.JSON:
         return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
                             "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip
-    begun = f"retrained from {'scratch' if start is Start.SCRATCH else 'inherited weights'}"
+    begun = f"retrained from {'scratch' if start is InitialWeights.SCRATCH else 'inherited weights'}"
     out.print(f"[bold]trial {picked.record.number}, {begun}[/bold] ({picked.reason})", soft_wrap=True)
     out.print(evaluation_view(evaluation))
     out.print(

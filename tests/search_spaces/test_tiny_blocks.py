@@ -6,7 +6,7 @@ import pytest
 
 from nas.budgets import Deployment, count_costs
 from search_spaces import BlockSpec
-from search_spaces.tiny_blocks import Layer, TinyBlocks, tiny_blocks
+from search_spaces.tiny_blocks import BlockRow, TinyBlocks, tiny_blocks
 from tests.builders import TINY_BLOCKS, tiny_blocks_space
 
 
@@ -58,7 +58,7 @@ def test_kinds_have_no_order_and_widths_have() -> None:
     ("changes", "message"),
     [
         ({"layers": ()}, "layers"),
-        ({"layers": (Layer(8), Layer(4))}, "do not fall"),
+        ({"layers": (BlockRow(8), BlockRow(4))}, "do not fall"),
         ({"kinds": ("skip",)}, "kinds"),
         ({"kinds": ("residual", "residual")}, "kinds"),
         ({"width_multipliers": (1.0, 0.5)}, "width_multipliers"),
@@ -74,5 +74,5 @@ def test_impossible_settings_are_refused(changes: dict[str, object], message: st
 def test_a_layer_needs_channels_and_a_stride() -> None:
     for wrong in ({"channels": 0}, {"channels": 4, "stride": 3}):
         with pytest.raises(ValueError, match="a layer needs"):
-            Layer(**wrong)
+            BlockRow(**wrong)
     assert TINY_BLOCKS.layers[1].stride == 2
