@@ -227,8 +227,6 @@ def _existing(storage: BaseStorage, name: str) -> optuna.Study:
 
 def _load(path: Path, load: Callable[[BaseStorage, str], optuna.Study]) -> optuna.Study:
     """Study in the journal at `path`, opened by `load`."""
-    if path.is_file() and path.stat().st_size:
-        read_trials(path)  # names the first line that cannot be read
     try:
         study = load(JournalStorage(_Journal(path)), STUDY_NAME)
         study.get_trials(deepcopy=False)
@@ -236,6 +234,7 @@ def _load(path: Path, load: Callable[[BaseStorage, str], optuna.Study]) -> optun
     except OSError:
         raise
     except Exception as error:
+        read_trials(path)  # names the first line that cannot be read
         raise unreadable(path, error) from error
 
 
