@@ -1,7 +1,5 @@
 """Ten honest networks: of different sizes and methods, briefly trained on digits; made once for all tests of a run."""
 
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +12,8 @@ from nas.runs.config import RunConfig, load_config
 from search_spaces.network import Network
 from tests.builders import briefly_trained
 
-SHARED = Path(tempfile.gettempdir(), f"honest_{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
-"""Networks of this test run, for its processes."""
+SHARED = Path()
+"""Folder of the networks of this test run, for all its processes: set by a fixture."""
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "digits.yaml"
 
 RECIPES: tuple[tuple[str, float, float, int], ...] = (

@@ -1,6 +1,7 @@
 """Ten planted defects are caught, each by the check of its name; ten honest networks raise nothing."""
 
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,8 +19,17 @@ from nas.data.domain import Domain
 from nas.evaluation import EvaluationSettings, Ladder
 from nas.evaluation.evaluate import Scored, score
 from nas.evaluation.trust import CHECKS, DEEP, SHALLOW
+from tests import honest
 from tests.builders import generator
 from tests.honest import RECIPES, digits_config, digits_data, honest_network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One folder for all processes of this test run; pytest removes it."""
+    own = tmp_path_factory.getbasetemp()
+    honest.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "honest"
+
 
 QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=128))
 
