@@ -37,6 +37,14 @@ class _Ball:
         """Distance of every coordinate from the domain, shape (N, …): negative inside, inf where it is NaN."""
         return (-(z - self.low)).maximum(z - self.high).nan_to_num(math.inf)
 
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        """Norm of each perturbation, shape (N,)."""
+        raise NotImplementedError
+
+    def excess(self, z: Tensor, x: Tensor) -> Tensor:
+        """Distance minus epsilon, shape (N,): positive beyond the ball, inf where it is NaN."""
+        return (self.distance(z, x) - self.epsilon).nan_to_num(math.inf)
+
 
 class LInf(_Ball):
     """The largest change of a coordinate is at most epsilon."""
@@ -69,10 +77,6 @@ class LInf(_Ball):
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """Largest change of a coordinate, shape (N,)."""
         return _norms(z - x, math.inf).flatten()
-
-    def excess(self, z: Tensor, x: Tensor) -> Tensor:
-        """Distance minus epsilon, shape (N,): positive beyond the ball, inf where it is NaN."""
-        return (self.distance(z, x) - self.epsilon).nan_to_num(math.inf)
 
     def diameter(self, shape: Sequence[int]) -> float:
         """From one bound to the other, whatever the shape."""
@@ -116,10 +120,6 @@ class L2(_Ball):
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """Euclidean length of each perturbation, shape (N,)."""
         return _norms(z - x, 2).flatten()
-
-    def excess(self, z: Tensor, x: Tensor) -> Tensor:
-        """Distance minus epsilon, shape (N,): positive beyond the ball, inf where it is NaN."""
-        return (self.distance(z, x) - self.epsilon).nan_to_num(math.inf)
 
     def diameter(self, shape: Sequence[int]) -> float:
         """From one corner of the domain to the opposite one."""

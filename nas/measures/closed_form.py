@@ -12,8 +12,8 @@ def lipschitz_bound_log10(spec: NetworkSpec) -> float:
     raises one factor to the number of blocks n; with a width and ratio per block it becomes a product, with
     one factor for each inverted bottleneck. A row of n layers gives n factors, although width and ratio are
     chosen per row: the layers are composed, their middle widths differ, and the paper concludes from eq. 5
-    that depth adds factors.  It speaks of dense layers
-    at unit-variance initialisation: a prior over architectures, not a certificate of a trained network.
+    that depth adds factors. It speaks of dense layers at unit-variance initialisation: a prior over
+    architectures, not a certificate of a trained network.
     Blocks of other kinds, which the paper does not have, enter by the same rule with the channels between their two
     convolutions, their shortcut left out as in eq. 5; stem and head never do.
     """

@@ -21,7 +21,7 @@ GPU_WORKERS = 4
 class Workers:
     """Workers of a search."""
 
-    workers: int
+    count: int
     threads: int
     """Of each worker."""
     device: str

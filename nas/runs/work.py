@@ -153,7 +153,7 @@ def _work_of(
         raise UsageError(f"{folder} is in the way: it is not a folder; choose another --run NAME") from None
     with exclusive(folder):
         check_same_data(data, folder / "data.json")
-        log_environment(folder / "environment.json", workers.workers, workers.threads)
+        log_environment(folder / "environment.json", workers.count, workers.threads)
         write_atomic(folder / "config.yaml", dump_config(config).encode())
         directions = [objective.direction for objective in problem.objectives]
         sampler = partial(

@@ -161,7 +161,7 @@ class Search:
             self.barren = 0
             self.live[trial.number] = trial
             self.waiting[genotype.key] = []
-            first = self._epochs_after(self.study.passed_stage(trial))  # not judged again on a rung that it has left
+            first = self._epochs_after(self.study.passed_stage(trial))  # not judged again at a stage that it has left
             parent = self._parent(trial, genotype)
             self.executor.submit(
                 Candidate(
