@@ -5,33 +5,31 @@ held-out training images, and everything is written to the trial's folder.
 """
 
 import dataclasses
-import json
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nas.assets.supernet.weights import Supernet, begin_with, copied
+from nas.assets.supernet.weights import Supernet
 from nas.attacks.threat import ThreatModel
-from nas.base.errors import CheckpointError, Diverged, NasError
 from nas.base.files import write_atomic, write_json
 from nas.base.plugins import load_plugins
-from nas.base.records import Candidate, Cause, Halfway, Outcome, to_json
+from nas.base.records import Candidate, Halfway, Outcome, to_json
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
 from nas.data.datasets import SearchData
-from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import Scored, score
-from nas.evaluation.ladder import RUNGS
 from nas.evaluation.scores import load_scores, save_scores
-from nas.networks.build import new_network, stored_network
-from nas.networks.inheritance import inherit
-from nas.networks.stored import not_finite, read_weights, save_weights
+from nas.networks.build import stored_network
+from nas.networks.stored import save_weights
 from nas.pareto import scores_of
+from nas.runs.begin import begin
+from nas.runs.failures import cause_of, check_finite
 from nas.runs.trial_files import (
     CURVE,
     ERROR,
@@ -40,13 +38,14 @@ from nas.runs.trial_files import (
     STATE,
     WEIGHTS,
     discard_leftovers,
+    fingerprint_of,
     images_path,
-    inherited_path,
+    reaches,
     stored_outcome,
     trial_folder,
 )
 from nas.training import Training
-from nas.training.loop import scored_network, start_training, train_epoch
+from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
 from nas.training.stored import save_training
 from search_spaces import SearchSpace
@@ -84,7 +83,7 @@ class TrialPlan:
         load_plugins(self.plugins)
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
-        if finished is not None and _reaches(finished, candidate):
+        if finished is not None and reaches(finished, candidate):
             discard_leftovers(finished, folder)
             return finished
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,36 +105,14 @@ class TrialPlan:
 
     def _run(self, candidate: Candidate, folder: Path, reached: Outcome | None, started: float) -> Outcome:
         """Outcome of training to the stage of epochs that is asked for, from the one that was `reached`."""
-        device, seed = torch.device(self.device), candidate.seed
-        data = self.data.to(device)
-        spec = self.space.spec(candidate.genotype)
-        weights = make_generator(seed, "weights")
-        network = new_network(spec, weights, data.mean, data.std, self.treatments).to(device)
-        origin = {} if reached else self._inherited(network, candidate)
-        if self.supernet is not None and self.trains:
-            begin_with(self.supernet, network, data.train, self.training)
-        elif self.supernet is not None:
-            copied(self.supernet, network)  # batch-norm is re-estimated for scoring
-        state = start_training(network, self.training, make_generator(seed, "training", device=device))
-        log, curve = EpochFile(folder / LOG), EpochFile(folder / CURVE)
-        saved = Saved(folder / STATE, _name_of(candidate))
-        resume_(state, saved if reached else None, log, curve)
-        if origin:
-            log.append(origin)
-
-        def train() -> Facts:
-            return dataclasses.asdict(train_epoch(state, data.train, self.training, self.threat))
-
-        def track(facts: Facts) -> None:
-            if self.training.track_every_epoch:
-                tracked = dataclasses.replace(candidate, fidelity="attack")
-                scored = self._score(scored_network(state, data.train, self.training), data, tracked)
-                curve.append({"epoch": facts["epoch"], **to_json(scored.evaluation)})
-
-        if self.trains:
-            train_until(state, candidate.epochs or self.training.epochs, train, log, None, track)
+        data = self.data.to(torch.device(self.device))
+        network, origin = begin(self, candidate, data, resumes=reached is not None)
+        generator = make_generator(candidate.seed, "training", device=data.train.images.device)
+        state = start_training(network, self.training, generator)
+        saved = Saved(folder / STATE, fingerprint_of(candidate))
+        self._train(state, candidate, data, folder, saved if reached else None, origin)
         network = scored_network(state, data.train, self.training)
-        _check_finite(network, data.validation)
+        check_finite(network, data.validation)
         save_weights(folder / WEIGHTS, network)
         scoring = time.perf_counter()
         scored = self._score(network, data, candidate)
@@ -152,23 +129,32 @@ class TrialPlan:
         passed = Halfway(candidate.epochs, scores_of(scored.evaluation))
         return dataclasses.replace(outcome, epochs=candidate.epochs, halfway=(*outcome.halfway, passed))
 
-    def _inherited(self, network: Network, candidate: Candidate) -> dict[str, Any]:
-        """Fills `network` with what it shares with its parent's; whose that is and its share of the parameters.
+    def _train(
+        self,
+        state: TrainingState,
+        candidate: Candidate,
+        data: SearchData,
+        folder: Path,
+        saved: Saved | None,
+        origin: Mapping[str, Any],
+    ) -> None:
+        """Trains `state`, from what is `saved`, to the candidate's stage of epochs; every epoch is logged."""
+        log, curve = EpochFile(folder / LOG), EpochFile(folder / CURVE)
+        resume_(state, saved, log, curve)
+        if origin:
+            log.append(origin)
 
-        Nothing for a candidate without a parent. Raises CheckpointError where the parent's weights cannot be had:
-        from random ones, it would be another experiment.
-        """
-        path = inherited_path(self.folder, candidate)
-        if path is None:
-            return {}
-        try:
-            weights = read_weights(path)
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"trial {candidate.number} inherits the weights of trial {candidate.inherits}, and these cannot be "
-                f"had: {error}; put them back, or begin a new run (--run NAME)"
-            ) from error
-        return {"inherits": candidate.inherits, "share": inherit(network, weights)}
+        def train() -> Facts:
+            return dataclasses.asdict(train_epoch(state, data.train, self.training, self.threat))
+
+        def track(facts: Facts) -> None:
+            if self.training.track_every_epoch:
+                tracked = dataclasses.replace(candidate, fidelity="attack")
+                scored = self._score(scored_network(state, data.train, self.training), data, tracked)
+                curve.append({"epoch": facts["epoch"], **to_json(scored.evaluation)})
+
+        if self.trains:
+            train_until(state, candidate.epochs or self.training.epochs, train, log, None, track)
 
     def _climb(self, candidate: Candidate, folder: Path, reached: Outcome) -> Outcome:
         """Outcome after the next rung of the attack ladder, on the network as it was trained."""
@@ -195,39 +181,3 @@ class TrialPlan:
             network, data.validation[: self.evaluation.max_images], self.threat, self.evaluation, generator,
             split_name="validation", fidelity=fidelity, before=before,
         )  # fmt: skip
-
-
-def cause_of(error: Exception) -> Cause:
-    """Where the cause of `error` lies: with the candidate where it diverged, or where nothing else is known."""
-    outside = (ImportError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError, NasError)
-    no_memory = "DefaultCPUAllocator" in str(error)  # torch has no type for it on the CPU
-    is_outside = isinstance(error, outside) and not isinstance(error, Diverged)
-    return "environment" if is_outside or no_memory else "candidate"
-
-
-def _check_finite(network: Network, split: Split) -> None:
-    """Raises Diverged where a weight, a statistic or a logit is not finite: such scores would mean nothing."""
-    if broken := not_finite(network):
-        raise Diverged(f"training left values that are not finite in {broken[0]}; lower training.learning_rate")
-    with torch.no_grad():
-        for batch in split.batches(256):
-            if not network(batch.inputs()).isfinite().all():
-                raise Diverged("logits of validation images are not finite; lower training.learning_rate")
-
-
-def _reaches(outcome: Outcome, candidate: Candidate) -> bool:
-    """Whether `outcome` is what `candidate` asks for, or of more epochs or a higher rung of the attack ladder."""
-    found = outcome.evaluation
-    if outcome.epochs is not None:
-        return candidate.epochs is not None and outcome.epochs >= candidate.epochs
-    return (
-        found is None or candidate.epochs is not None or RUNGS.index(found.fidelity) >= RUNGS.index(candidate.fidelity)
-    )
-
-
-def _name_of(candidate: Candidate) -> str:
-    """Names the whole training of `candidate`, on whatever rung it is."""
-    named = to_json(dataclasses.replace(candidate, fidelity="attack", epochs=None))
-    if candidate.inherits is None:
-        del named["inherits"]  # states that were saved before there was inheritance lack it
-    return json.dumps(named)

@@ -4,7 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from nas.base.records import Candidate, Fidelity, Outcome, from_json
+from nas.base.records import Candidate, Fidelity, Outcome, from_json, to_json
+from nas.evaluation.ladder import RUNGS
 
 LOG = "log.jsonl"
 """Means over every epoch (nas.training.EpochLog)."""
@@ -66,3 +67,21 @@ def discard_leftovers(outcome: Outcome, folder: Path) -> None:
     (folder / ERROR).unlink(missing_ok=True)
     if outcome.epochs is None:
         (folder / STATE).unlink(missing_ok=True)
+
+
+def reaches(outcome: Outcome, candidate: Candidate) -> bool:
+    """Whether `outcome` is what `candidate` asks for, or of more epochs or a higher rung of the attack ladder."""
+    found = outcome.evaluation
+    if outcome.epochs is not None:
+        return candidate.epochs is not None and outcome.epochs >= candidate.epochs
+    return (
+        found is None or candidate.epochs is not None or RUNGS.index(found.fidelity) >= RUNGS.index(candidate.fidelity)
+    )
+
+
+def fingerprint_of(candidate: Candidate) -> str:
+    """Names the whole training of `candidate`, on whatever rung it is."""
+    named = to_json(dataclasses.replace(candidate, fidelity="attack", epochs=None))
+    if candidate.inherits is None:
+        del named["inherits"]  # states that were saved before there was inheritance lack it
+    return json.dumps(named)

@@ -33,7 +33,7 @@ class TestTinyBlocksAsTheyAre(SpaceContract):
 
 def test_every_registered_space_has_a_contract_case() -> None:
     covered = {case.registered for case in SpaceContract.__subclasses__()}
-    assert covered == set(SPACES)
+    assert covered >= set(SPACES), "tests add spaces of their own"
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -26,7 +26,7 @@ class TestFrozenZeros(TreatmentContract):
 
 def test_every_treatment_has_a_contract() -> None:
     covered = {contract.registered for contract in TreatmentContract.__subclasses__()}
-    assert covered == set(TREATMENTS)
+    assert covered >= set(TREATMENTS), "tests add treatments of their own"
 
 
 def test_settings_are_read_by_their_name() -> None:

@@ -114,7 +114,7 @@ def test_a_training_in_parts_inherits_at_its_start_only(
         raise AssertionError("inherited again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nas.runs.trial, "inherit", refuse)
+        patch.setattr("nas.runs.begin.inherit", refuse)
         (plan.folder / "00001" / "model.safetensors").unlink()
         found = plan(HEIR)
     assert found.evaluation == straight.evaluation

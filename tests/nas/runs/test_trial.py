@@ -287,7 +287,7 @@ def test_a_diverging_training_is_a_failed_outcome_with_its_traceback(
             network.classifier.weight.fill_(1e38)
         return network
 
-    monkeypatch.setattr(nas.runs.trial, "new_network", explosive)
+    monkeypatch.setattr("nas.runs.begin.new_network", explosive)
     outcome = plan(CANDIDATE)
     assert outcome.evaluation is None
     assert outcome.error is not None
