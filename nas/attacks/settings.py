@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from nas.attacks.threat import Threat
-from nas.base.settings import OrRegistered, Ratio, Settings
+from nas.base.registry import ChosenFrom
+from nas.base.settings import Ratio, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -234,6 +235,4 @@ ATTACKS: dict[str, type[Pgd | Fgsm | Apgd | Square | Noise | AutoAttack]] = {
     "noise": Noise,
     "autoattack": AutoAttack,
 }
-AttackSettings = Annotated[
-    Pgd | Fgsm | Apgd | Square | Noise | AutoAttack, Field(discriminator="name"), OrRegistered(ATTACKS)
-]
+AttackSettings = Annotated[Pgd | Fgsm | Apgd | Square | Noise | AutoAttack, ChosenFrom(ATTACKS, "attack")]

@@ -1,66 +1,18 @@
 """Base of every part's config, and the number types configs share."""
 
-import json
 import math
 import re
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    PlainSerializer,
-    SerializationInfo,
-    TypeAdapter,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo
 
 
 class Settings(BaseModel):
     """Frozen config of one part; unknown keys are errors, attribute docstrings are the help text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class OrRegistered:
-    """Annotates a union of settings that are told apart by `name`: takes those of plugins, too.
-
-    These are entries that were added to `registry` after this was made; `settings_of` gives an entry's class.
-    """
-
-    def __init__(self, registry: Mapping[str, Any], settings_of: Callable[[Any], Any] = lambda entry: entry) -> None:
-        self.registry, self.settings_of, self.own = registry, settings_of, frozenset(registry)
-
-    def _added(self, value: Any) -> TypeAdapter[Any] | None:
-        """Of the settings `value`, or a mapping of them; None where no plugin has added their name."""
-        name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-        if not isinstance(name, str) or name not in self.registry or name in self.own:
-            return None
-        return TypeAdapter(self.settings_of(self.registry[name]))
-
-    def __get_pydantic_core_schema__(self, union: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Schema of the union, with these two functions around it."""
-        own = TypeAdapter[Any](Annotated[union, Field(discriminator="name")])
-
-        def validate(value: Any, _: Any, info: core_schema.ValidationInfo) -> Any:
-            adapter = self._added(value) or own
-            if info.mode == "json":  # strict about types, and here the value is no JSON any more
-                return adapter.validate_json(json.dumps(value), strict=True)
-            return adapter.validate_python(value)
-
-        def serialize(value: Any, in_union: Callable[[Any], Any], info: SerializationInfo) -> Any:
-            added = self._added(value)
-            mode: Literal["json", "python"] = "json" if info.mode == "json" else "python"
-            return added.dump_python(value, mode=mode, context=info.context) if added else in_union(value)
-
-        schema = handler(union)
-        serializer = core_schema.wrap_serializer_function_ser_schema(serialize, schema=schema, info_arg=True)
-        return core_schema.with_info_wrap_validator_function(validate, schema, serialization=serializer)
 
 
 _NUMBER = re.compile(r"([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)(?:/(\d+))?")

@@ -127,11 +127,11 @@ def agreement(
     format: Format = Format.TABLE,
 ) -> None:
     """Say how alike networks rank early and at the end, predicted and measured, here and in another run."""
+    from nas.base.bootstrap import RESAMPLES
     from nas.report.study_plots import agreement_png
     from nas.report.study_tables import agreement_tables
     from nas.runs import open_run
     from nas.studies.agreement import SAFE_TAU, rows_of
-    from nas.studies.kendall import RESAMPLES
 
     opened = open_run(run)
     found, verdicts = _agreement(opened, open_run(other) if other else None)

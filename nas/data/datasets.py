@@ -13,8 +13,8 @@ import torch
 from nas.base.errors import DataError, UsageError
 from nas.data.domain import PIXELS, Domain
 from nas.data.raw import Part, Raw, Survey
-from nas.data.settings import DataSettings, Source
-from nas.data.sources import DATASETS
+from nas.data.settings import Source
+from nas.data.sources import DATASETS, DataSettings
 from nas.data.split import Split, stratified_subset
 
 

@@ -1,10 +1,14 @@
 """What the loader of a data set delivers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from nas.data.settings import Source
-from nas.data.split import Split
+
+if TYPE_CHECKING:
+    from nas.data.split import Split
 
 Part = Literal["train", "test"]
 

@@ -1,7 +1,7 @@
 """Settings of the data sets."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -65,10 +65,6 @@ class ImageFolder(Source):
     """Bits that grey images of 16 bits use; null: as many as the largest value of the training images needs."""
     classes: tuple[str, ...] | None = Field(None, min_length=2)
     """Class folders in label order; null: the folders of `train`, sorted."""
-
-
-DataSettings = Annotated[Digits | Cifar10 | Svhn | ImageFolder, Field(discriminator="name")]
-"""Settings of any registered data set, told apart by `name`."""
 
 
 class Augmentation(Settings):

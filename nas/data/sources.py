@@ -1,20 +1,24 @@
-"""The data sets themselves: settings of each, and its images as it delivers them (train or test part)."""
+"""The data sets themselves: settings of each, and its images as it delivers them (train or test part).
+
+Free of torch, so that a config is read and checked at once: a function that loads images imports it.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-import torch
 
 from nas.base.errors import DataError
-from nas.data.image_folder import load_image_folder, survey_image_folder
+from nas.base.registry import ChosenFrom
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import Cifar10, Digits, ImageFolder, Source, Svhn
-from nas.data.split import Split, stratified_subset
 
 
 def _digits(settings: Digits, part: Part) -> Raw:
+    import torch
     from sklearn.datasets import load_digits
+
+    from nas.data.split import Split, stratified_subset
 
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # the values are 0 … 16
@@ -24,7 +28,10 @@ def _digits(settings: Digits, part: Part) -> Raw:
 
 
 def _torchvision(settings: Cifar10 | Svhn, part: Part) -> Raw:
+    import torch
     from torchvision import datasets
+
+    from nas.data.split import Split
 
     try:
         if isinstance(settings, Cifar10):
@@ -60,6 +67,18 @@ def _survey_svhn(settings: Svhn, class_names: Sequence[str]) -> Survey:
     return Survey()
 
 
+def _image_folder(settings: ImageFolder, part: Part) -> Raw:
+    from nas.data.image_folder import load_image_folder
+
+    return load_image_folder(settings, part)
+
+
+def _survey_image_folder(settings: ImageFolder, class_names: Sequence[str]) -> Survey:
+    from nas.data.image_folder import survey_image_folder
+
+    return survey_image_folder(settings, class_names)
+
+
 class SourceEntry(NamedTuple):
     """Settings class, `load(settings, part)` and `survey(settings, class_names)` of a data set."""
 
@@ -73,7 +92,11 @@ DATASETS: dict[str, SourceEntry] = {
     "digits": SourceEntry(Digits, _digits),
     "cifar10": SourceEntry(Cifar10, _torchvision),
     "svhn": SourceEntry(Svhn, _torchvision, _survey_svhn),
-    "image_folder": SourceEntry(ImageFolder, load_image_folder, survey_image_folder),
+    "image_folder": SourceEntry(ImageFolder, _image_folder, _survey_image_folder),
 }
+DataSettings = Annotated[
+    Digits | Cifar10 | Svhn | ImageFolder, ChosenFrom(DATASETS, "data set", lambda entry: entry.settings)
+]
+"""Settings of any registered data set, told apart by `name`."""
 
-__all__ = ["DATASETS", "Cifar10", "Digits", "ImageFolder", "Raw", "Source", "SourceEntry", "Survey", "Svhn"]
+__all__ = ["DATASETS", "Cifar10", "DataSettings", "Digits", "ImageFolder", "Source", "SourceEntry", "Svhn"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.base.bootstrap import drawn_times, ends
 from nas.base.records import Interval, TrialRecord
 from nas.measures import Measure
 from nas.pareto.front import Array
@@ -54,8 +55,7 @@ class Uncertainty:
     @property
     def intervals(self) -> Array:
         """Ends of the 95 % percentile intervals, (2, P, M)."""
-        low_high: Array = np.quantile(self.draws, (0.025, 0.975), axis=0, method="inverted_cdf")
-        return low_high
+        return ends(self.draws, "inverted_cdf")
 
     @property
     def domination(self) -> Array:
@@ -83,7 +83,7 @@ class Uncertainty:
         for i in range(losses.shape[1]):
             with np.errstate(invalid="ignore"):  # inf − inf is no difference: a tie
                 difference = np.nan_to_num(losses - losses[:, [i]], nan=0.0, posinf=np.inf, neginf=-np.inf)
-            low, high = np.quantile(difference, (0.025, 0.975), axis=0, method="inverted_cdf")
+            low, high = ends(difference, "inverted_cdf")
             ranks.append((1 + int((high < 0).sum()), losses.shape[1] - int((low > 0).sum())))
         return np.array(ranks, dtype=np.int64).reshape(-1, 2)
 
@@ -122,8 +122,7 @@ def _over_images(trials: Sequence[Trainings], columns: int, resamples: int, rng:
         raise ValueError(f"trials were scored on {' and '.join(map(str, sorted(counts)))} images: nothing to pair")
     (count,) = counts
     for start in range(0, resamples, CHUNK):
-        chosen = rng.integers(0, count, (min(CHUNK, resamples - start), count))
-        times = np.stack([np.bincount(one, minlength=count) for one in chosen]).astype(np.float64)
+        times = drawn_times(count, min(CHUNK, resamples - start), rng).astype(np.float64)
         for p, trial in enumerate(trials):
             for m, images in enumerate(trial.images):
                 if images is not None:

@@ -17,7 +17,8 @@ from nas.attacks.threat import ThreatModel, out_of_box
 from nas.base.errors import ConfigError, UsageError
 from nas.base.machine import DEVICE_PATTERN
 from nas.base.plugins import load_plugins
-from nas.base.settings import AS_WRITTEN, OrRegistered, Settings, ratio_text
+from nas.base.registry import ChosenFrom
+from nas.base.settings import AS_WRITTEN, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
 from nas.evaluation import EvaluationSettings
@@ -34,9 +35,7 @@ from search_spaces.tiny_blocks import TinyBlocks
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
-SpaceSettings = Annotated[
-    MobileNetTiny | TinyBlocks, Field(discriminator="name"), OrRegistered(SPACES, lambda entry: entry.settings)
-]
+SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, ChosenFrom(SPACES, "space", lambda entry: entry.settings)]
 """Settings of any registered space, told apart by `name`."""
 
 

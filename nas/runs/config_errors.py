@@ -32,14 +32,14 @@ _ABSENT = object()
 
 
 def _real_location(loc: Sequence[str | int], data: Any) -> tuple[list[str | int], Any]:
-    """`loc` without the union tags that pydantic inserts, and the value there."""
+    """`loc` without the types of a union that pydantic inserts, and the value there."""
     real: list[str | int] = []
     node: Any = data
     for index, key in enumerate(loc):
         if (isinstance(node, dict) and key in node) or (isinstance(node, list) and isinstance(key, int)):
             node = node[key]  # type: ignore[index]
             real.append(key)
-        elif isinstance(node, dict) and index == len(loc) - 1 and node.get("name") != key:
+        elif isinstance(node, dict) and index == len(loc) - 1:
             real.append(key)
             node = _ABSENT
     return real, node

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from nas.base.bootstrap import RESAMPLES, drawn_times, interval_of
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord, TrialState
 from nas.measures import Measure, measure
 from nas.pareto import has_all, hypervolume
 from nas.pareto.luck import MIN_NETWORKS
-from nas.studies.kendall import Tau, drawn_times, percentiles, tau_of
+from nas.studies.kendall import Tau, tau_of
 
-RESAMPLES = 2000
 USUAL = ("robust_accuracy", "natural_accuracy", "instability")
 
 
@@ -109,7 +109,6 @@ def _bounded(name: str, tau: Tau) -> dict[str, float | None]:
 
 def _difference(metric: str, gaps: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | None]:
     """Mean of the gaps of networks with its 95 % percentile interval; without one below MIN_NETWORKS."""
-    times = drawn_times(len(gaps), RESAMPLES)
-    interval = percentiles(times @ gaps / len(gaps), RESAMPLES) if len(gaps) >= MIN_NETWORKS else None
+    interval = interval_of(drawn_times(len(gaps), RESAMPLES) @ gaps / len(gaps)) if len(gaps) >= MIN_NETWORKS else None
     low, high = (interval.low, interval.high) if interval else (None, None)
     return {f"{metric}_difference": float(gaps.mean()), f"{metric}_low": low, f"{metric}_high": high}

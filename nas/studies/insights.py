@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.base.bootstrap import drawn_times, interval_of
 from nas.base.records import TrialRecord
 from nas.budgets import COSTS
 from nas.measures import MEASURES
 from nas.pareto.luck import MIN_NETWORKS
 from nas.studies.groups import groups_of
-from nas.studies.kendall import drawn_times, percentiles, tau_of
+from nas.studies.kendall import tau_of
 from search_spaces import BlockSpec, NetworkSpec
 
 Vector = NDArray[np.float64]
@@ -129,8 +130,8 @@ def threshold(x: Vector, y: Vector, networks: Sequence[str]) -> dict[str, float 
         return {**dict.fromkeys(("at", "low", "high", "before", "after", "improvement")), "words": reason}
     at, before, after, improvement = _break(x, y)
     chosen = [np.repeat(np.arange(len(x)), times[place]) for times in drawn_times(len(set(networks)), RESAMPLES)]
-    found = np.array([_break(x[rows], y[rows])[0] for rows in chosen if len(set(x[rows])) > 3])
-    interval = percentiles(found, RESAMPLES)
+    found = np.array([_break(x[rows], y[rows])[0] if len(set(x[rows])) > 3 else np.nan for rows in chosen])
+    interval = interval_of(found)
     low, high = (interval.low, interval.high) if interval else (None, None)
     words = "" if interval else "no interval: most resamples have fewer than four different values"
     found_at = {"at": at, "low": low, "high": high}

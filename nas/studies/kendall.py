@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.base.bootstrap import RESAMPLES, drawn_times, interval_of
 from nas.base.records import Interval
-from nas.base.seeding import derive_seed
 from nas.pareto.luck import MIN_NETWORKS
 
 Vector = NDArray[np.float64]
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -42,28 +40,8 @@ def tau_of(x: Sequence[float], y: Sequence[float], networks: Sequence[str]) -> T
     value = float(taus(a, b, np.ones((1, len(a))))[0]) if count else np.nan
     if not np.isfinite(value):
         return Tau(None, None, len(a), count)
-    return Tau(value, None if count < MIN_NETWORKS else _interval(a, b, place, count), len(a), count)
-
-
-def _interval(x: Vector, y: Vector, place: NDArray[Any], count: int) -> Interval | None:
-    """Percentile interval; None where most resamples have no τ."""
-    return percentiles(taus(x, y, drawn_times(count, RESAMPLES)[:, place]), RESAMPLES)
-
-
-def drawn_times(count: int, resamples: int) -> NDArray[np.int64]:
-    """How often each of `count` networks is in each resample with replacement, (B, count); always the same."""
-    rng = np.random.default_rng(derive_seed(0, "kendall", count))
-    drawn = rng.integers(0, count, (resamples, count)) + count * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count)
-
-
-def percentiles(values: Vector, resamples: int) -> Interval | None:
-    """95 % percentile interval of a statistic of the resamples; None where it is defined in less than half of them."""
-    found = values[np.isfinite(values)]
-    if len(found) < resamples / 2:
-        return None
-    low, high = np.percentile(found, [2.5, 97.5])
-    return Interval(float(low), float(high))
+    interval = None if count < MIN_NETWORKS else interval_of(taus(a, b, drawn_times(count, RESAMPLES)[:, place]))
+    return Tau(value, interval, len(a), count)
 
 
 def taus(x: Vector, y: Vector, weights: NDArray[Any]) -> Vector:

@@ -178,12 +178,13 @@ def retraining_time(
 
 
 TEST_IMAGES = {"digits": 359, "cifar10": 10_000, "svhn": 26_032}
-"""Of data sets whose test part only loading tells."""
+"""Of data sets whose test part only loading tells; one of a plugin is taken to have as many as validation images."""
 
 
 def _test_images(config: RunConfig, data: SearchData) -> int:
     """Images that the final evaluation scores."""
-    count = TEST_IMAGES[data.name] if data.test_counts is None else sum(data.test_counts.values())
+    known = TEST_IMAGES.get(data.name, len(data.validation))
+    count = known if data.test_counts is None else sum(data.test_counts.values())
     return min(count, config.data.test_limit or count, config.evaluation.final_images or count)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from nas.base.registry import chosen_from
+from nas.base.registry import ChosenFrom
 from nas.base.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,4 +30,4 @@ class FrozenZeros(Settings):
 TREATMENTS: dict[str, type[Settings]] = {"frozen_zeros": FrozenZeros}
 """Settings by name; each has `make`, which returns a Treatment."""
 
-TreatmentSettings = chosen_from(TREATMENTS, "treatment")
+TreatmentSettings = Annotated[Settings, ChosenFrom(TREATMENTS, "treatment")]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from nas.base.bootstrap import RESAMPLES, ends, mean_interval
 from nas.base.errors import UsageError
 from nas.base.machine import available_cores, claim_threads
 from nas.base.records import Interval, TrialRecord, TrialState
@@ -34,8 +35,6 @@ from nas.workers.fork_server import METHOD
 Array = NDArray[np.float64]
 POINTS = 200
 """Points of the epochs axis."""
-RESAMPLES = 2000
-"""Bootstrap resamples of the seeds (Efron 1979, percentiles)."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Summary:
 
     def final(self) -> tuple[float, Interval]:
         """Hypervolume by unseen trainings at the end: mean over the searches, and its interval."""
-        return _mean(self.curves[:, -1])
+        return float(self.curves[:, -1].mean()), mean_interval(self.curves[:, -1])
 
     def share_of(self, baseline: "Summary") -> tuple[float, Interval]:
         """Epochs after which the mean search is as good as the mean search of `baseline` in the end, over its budget.
@@ -119,8 +118,7 @@ class Summary:
         for _ in range(RESAMPLES):
             ours, theirs = (rng.integers(n, size=n) for n in count)
             drawn.append(_share(self.curves[ours].mean(0), baseline.curves[theirs, -1].mean(), shares))
-        low, high = np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")
-        return found, Interval(float(low), float(high))
+        return found, Interval(*ends(np.array(drawn), "inverted_cdf").tolist())
 
     def row(self, baseline: "Summary") -> dict[str, Any]:
         """JSON-ready figures; `share` and its interval are those of `share_of` the baseline, null for never."""
@@ -139,7 +137,7 @@ class Summary:
     def curve(self) -> list[dict[str, Any]]:
         """Hypervolume by unseen trainings after every number of epochs of the grid, with its interval; JSON-ready."""
         points = zip(self.grid.tolist(), self.curves.T, strict=True)
-        found = [(epochs, *_mean(column)) for epochs, column in points]
+        found = [(epochs, float(column.mean()), mean_interval(column)) for epochs, column in points]
         return [
             {"variant": self.variant.label, "epochs": epochs, "hypervolume": mean, "low": bar.low, "high": bar.high}
             for epochs, mean, bar in found
@@ -159,13 +157,6 @@ def _share(curve_E: Array, wanted: float, shares_E: Array) -> float:
 
 def _or_never(share: float) -> float | None:
     return share if np.isfinite(share) else None
-
-
-def _mean(values: Array) -> tuple[float, Interval]:
-    """Mean with its 95 % bootstrap interval."""
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(values.mean()), Interval(float(low), float(high))
 
 
 @dataclass(frozen=True)
