@@ -131,6 +131,13 @@ def test_the_search_knows_nothing_of_training() -> None:
             assert above.isdisjoint(map(part_of, project_imports(path))), path
 
 
+def test_all_candidates_run_through_the_one_loop() -> None:
+    above = [path for path in FILES if part_of(module_of(path)) != "nas.workers"]
+    assert [module_of(path) for path in above if "executor.collect(" in path.read_text(encoding="utf-8")] == [
+        "nas.search.loop"
+    ]
+
+
 INSIDE_NETWORKS = {"build_network", "layers_of", "state_dict", "load_state_dict", "features", "classifier"}
 """What a network is made of."""
 

@@ -1,8 +1,4 @@
-"""The search loop: propose, check the budget, train elsewhere, tell the study. One writer, any executor.
-
-Read top down: `run_search` is the loop, `Search` its steps. The loop knows no training: it is handed an
-executor, and runs on a toy function in milliseconds.
-"""
+"""The search as a plan of nas/search/loop.py: propose, check the budget, tell the study. One writer."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +16,7 @@ from nas.search.draws import MAX_DRAWS, draws
 from nas.search.finished import is_trained
 from nas.search.halting import Stage, is_spared, violation_of
 from nas.search.limits import HALTED, constrained, regardless_of_trust
+from nas.search.loop import failure_of, run, seconds_left
 from nas.search.parents import parent_of
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
@@ -46,23 +43,7 @@ def run_search(
     try again, and counts as spent in this one. Raises SearchStopped after `max_failures` failures in a row, and at the
     end where no candidate ever succeeded. The executor is left to the caller to close.
     """
-    return run(Search(problem, study, executor, settings, report))
-
-
-def run(search: "Search") -> str:
-    """Works until the trainings of `search` are spent; returns in words why it ended."""
-    executor = search.executor
-    search.resume()
-    while search.may_start or search.running:
-        while search.may_start and search.running < executor.capacity:
-            if not search.start_next():
-                break
-        if not search.running:
-            return search.ended(search.exhausted())
-        for candidate, outcome in executor.collect(seconds=1.0):
-            search.finish(candidate, outcome)
-        search.tick()
-    return search.ended(f"{search.trained} candidates are done")
+    return run(Search(problem, study, settings, report), executor, settings.max_failures)
 
 
 @dataclass
@@ -71,7 +52,6 @@ class Search:
 
     problem: Problem
     study: StudyFile
-    executor: Executor
     settings: SearchSettings
     report: Callable[[Progress], None]
     counts: Counter[str] = field(default_factory=Counter)
@@ -90,8 +70,6 @@ class Search:
     passed: set[tuple[int, int]] = field(default_factory=set)
     """Trials, and stages of epochs, that are in `stages` already."""
     barren: int = 0
-    failures: int = 0
-    """In a row."""
     set_aside: list[int] = field(default_factory=list)
     """Trials that failed now for a cause outside them."""
     last_error: str = ""
@@ -104,9 +82,9 @@ class Search:
     """Trainings spent when this process began."""
 
     @property
-    def running(self) -> int:
-        """Candidates in the executor."""
-        return len(self.live)
+    def last_failure(self) -> str:
+        """What the last trial that failed said, and what is tried again."""
+        return self.last_error + self._tried_again()
 
     @property
     def trained(self) -> int:
@@ -121,7 +99,7 @@ class Search:
     @property
     def may_start(self) -> bool:
         """Whether there is a full training left for one more candidate, if all that run are trained to their end."""
-        return self.spent + self.running < self.settings.trials
+        return self.spent + len(self.live) < self.settings.trials
 
     @cached_property
     def first(self) -> tuple[Genotype, ...]:
@@ -139,46 +117,32 @@ class Search:
             self.barren = 0 if is_trained(record) else self.barren + 1
         self.spent_before = self.spent
         self.pending = self.study.pending()
-        self.tick()
 
-    def start_next(self) -> bool:
-        """Moves one trial on: into the executor, or straight to its end. False where nothing new exists."""
-        if self.pending:
-            trial = self.pending.pop(0)
-        else:
-            if not self._enqueue_next():
-                return False
-            trial = self.study.ask()
-        genotype = self.study.genotype(trial)
-        costs = self.problem.costs(genotype)
-        if not self.problem.budget.allows(costs):
-            self._tell(trial, self._record(trial, genotype, TrialState.REJECTED, costs))
-        elif genotype.key in self.by_key:
-            self._reuse(trial, genotype)
-        elif genotype.key in self.waiting:
-            self.waiting[genotype.key].append((trial, genotype))
-        else:
-            self.barren = 0
-            self.live[trial.number] = trial
-            self.waiting[genotype.key] = []
-            first = self._epochs_after(self.study.passed_stage(trial))  # not judged again at a stage that it has left
-            parent = self._parent(trial, genotype)
-            self.executor.submit(
-                Candidate(
-                    trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first, inherits=parent
-                )
-            )
-            return True
-        self.barren += 1
-        return True
+    def start_next(self) -> Candidate | None:
+        """The next candidate; None where no training is left for it, or nothing new exists.
 
-    def finish(self, candidate: Candidate, outcome: Outcome) -> None:
+        Trials before it that are over the budget or of a known architecture move straight to their end.
+        """
+        while self.may_start and (trial := self._next_trial()) is not None:
+            genotype = self.study.genotype(trial)
+            costs = self.problem.costs(genotype)
+            if not self.problem.budget.allows(costs):
+                self._tell(trial, self._record(trial, genotype, TrialState.REJECTED, costs))
+            elif genotype.key in self.by_key:
+                self._reuse(trial, genotype)
+            elif genotype.key in self.waiting:
+                self.waiting[genotype.key].append((trial, genotype))
+            else:
+                return self._started(trial, genotype)
+            self.barren += 1
+        return None
+
+    def finish(self, candidate: Candidate, outcome: Outcome) -> Candidate | None:
         """Tells the study the outcome of `candidate`, and of the trials that waited for the same architecture.
 
-        Or sends it on: to more epochs, where it is among the best of its rung, or up the attack ladder,
-        where it would join the front. A candidate that is dominated although its attack was
-        weak would be dominated under a stronger one, so it is told with the number it has. Whatever is on the front
-        has met every rung.
+        Or returns how it goes on: to more epochs, where it is among the best of its rung, or up the attack ladder,
+        where it would join the front. A candidate that is dominated although its attack was weak would be dominated
+        under a stronger one, so it is told with the number it has. Whatever is on the front has met every rung.
         """
         trial, genotype = self.live[candidate.number], candidate.genotype
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
@@ -188,12 +152,12 @@ class Search:
         if outcome.epochs is not None and state is TrialState.COMPLETE:
             if among_best or is_spared(candidate.seed, self.settings.halting.spared):
                 self.study.pass_stage(trial, outcome.epochs)
-                return self.executor.submit(replace(candidate, epochs=self._epochs_after(outcome.epochs)))
+                return replace(candidate, epochs=self._epochs_after(outcome.epochs))
             state = TrialState.HALTED
             record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
         rung = None if state is TrialState.HALTED else self._next_rung(record)
         if rung is not None:
-            return self.executor.submit(replace(candidate, fidelity=rung))
+            return replace(candidate, fidelity=rung)
         del self.live[candidate.number]
         waiting = self.waiting.pop(genotype.key, [])
         if state is TrialState.FAILED and outcome.cause == "environment":
@@ -202,15 +166,11 @@ class Search:
             self._tell(trial, record)
             for other, same in waiting:
                 self._reuse(other, same)
-        self.failures = self.failures + 1 if state is TrialState.FAILED else 0
-        if self.failures >= self.settings.max_failures:
-            raise SearchStopped(
-                f"{self.failures} candidates failed in a row (search.max_failures); the last one, {self.last_error}"
-                f"{self._tried_again()}"
-            )
+        return None
 
-    def ended(self, reason: str) -> str:
-        """`reason`, and what is to be tried again. Raises SearchStopped where no candidate ever succeeded."""
+    def ended(self) -> str:
+        """Why it ended, and what is to be tried again. Raises SearchStopped where no candidate ever succeeded."""
+        reason = self._exhausted() if self.may_start else f"{self.trained} candidates are done"
         if not self.counts["complete"] + self.counts["halted"]:
             last = f" (the last one, {self.last_error})" if self.last_error else ""
             raise SearchStopped(
@@ -225,13 +185,28 @@ class Search:
         self.set_aside.append(trial.number)
         self.epochs += self.problem.epochs
         self.counts["failed"] += 1
-        self.last_error = _last_error(record)
+        self.last_error = failure_of(record)
         self.tick(record)
 
     def _tried_again(self) -> str:
         numbers = ", ".join(map(str, sorted(self.set_aside)))
         return f"; what failed for a cause outside it is tried again by the same command (trial {numbers})" * bool(
             numbers
+        )
+
+    def _next_trial(self) -> optuna.Trial | None:
+        if self.pending:
+            return self.pending.pop(0)
+        return self.study.ask() if self._enqueue_next() else None
+
+    def _started(self, trial: optuna.Trial, genotype: Genotype) -> Candidate:
+        self.barren = 0
+        self.live[trial.number] = trial
+        self.waiting[genotype.key] = []
+        first = self._epochs_after(self.study.passed_stage(trial))  # not judged again at a stage that it has left
+        parent = self._parent(trial, genotype)
+        return Candidate(
+            trial.number, genotype, self._seed(genotype), self.problem.rungs[0], epochs=first, inherits=parent
         )
 
     def _epochs_after(self, epochs: int) -> int | None:
@@ -263,15 +238,14 @@ class Search:
 
     def tick(self, latest: TrialRecord | None = None) -> None:
         """Reports the progress."""
-        spent_now = self.spent - self.spent_before
-        pace = (monotonic() - self.began) / spent_now if spent_now else None
+        left = max(0.0, self.settings.trials - self.spent)
         self.report(
             Progress(
                 target=self.settings.trials, trained=self.trained, spent=self.spent,
                 **{name: self.counts[name] for name in ("rejected", "reused", "failed", "halted")},
-                running=self.running, hypervolume=self.hypervolume, front_size=len(self.front),
+                running=len(self.live), hypervolume=self.hypervolume, front_size=len(self.front),
                 best_robust_accuracy=self.best_robust_accuracy,
-                seconds_left=None if pace is None else pace * max(0.0, self.settings.trials - self.spent),
+                seconds_left=seconds_left(self.began, self.spent - self.spent_before, left),
                 latest=latest,
                 in_work=tuple((number, 0) for number in self.live),
             )
@@ -289,10 +263,8 @@ class Search:
     def _reuse(self, trial: optuna.Trial, genotype: Genotype) -> None:
         earlier = self.by_key[genotype.key]
         outcome = Outcome(earlier.evaluation, 0.0, earlier.error, epochs=earlier.epochs, halfway=earlier.halfway)
-        self._tell(
-            trial,
-            self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number),
-        )
+        record = self._record(trial, genotype, earlier.state, earlier.costs, outcome, reused_from=earlier.number)
+        self._tell(trial, record)
 
     def _record(
         self,
@@ -341,7 +313,7 @@ class Search:
 
     def _remember(self, record: TrialRecord) -> None:
         self.counts["reused" if record.reused_from is not None else record.state.value] += 1
-        self.last_error = _last_error(record) if record.error else self.last_error
+        self.last_error = failure_of(record) if record.error else self.last_error
         if is_trained(record):
             self.counts["trained"] += 1
             self.epochs += self.problem.epochs if record.epochs is None else record.epochs
@@ -377,7 +349,7 @@ class Search:
                 return True
         return False
 
-    def exhausted(self) -> str:
+    def _exhausted(self) -> str:
         """Why nothing new is proposed, in words."""
         if self.problem.space.size <= MAX_DRAWS:
             return f"the space is exhausted: all its architectures within the budget are done ({self.trained} trained)"
@@ -385,7 +357,3 @@ class Search:
             f"no new architecture within the budget was found in {MAX_DRAWS:,} random genotypes and the neighbours "
             f"of those known; {self.spent:.0f} of {self.settings.trials} trainings are spent"
         )
-
-
-def _last_error(record: TrialRecord) -> str:
-    return f"trial {record.number}: {((record.error or '').strip().splitlines() or ['no reason given'])[-1]}"

@@ -1,10 +1,11 @@
-"""A fixed plan of trainings by the search's own engine."""
+"""A fixed set of trainings: a search with a list in place of a sampler."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from nas.base.records import Candidate
-from nas.search.engine import Search, run
+from nas.search.engine import Search
+from nas.search.loop import run
 from nas.search.problem import Problem, Progress
 from nas.search.settings import SearchSettings
 from nas.search.study import StudyFile
@@ -22,7 +23,7 @@ def run_sweep(
 ) -> str:
     """Trains the genotypes of `plan`, each with its seed; trial n is entry n. Otherwise as `run_search`."""
     settings = settings.model_copy(update={"trials": len(plan)})
-    return run(_Sweep(problem, study, executor, settings, report, plan=plan))
+    return run(_Sweep(problem, study, settings, report, plan=plan), executor, settings.max_failures)
 
 
 @dataclass
@@ -31,16 +32,14 @@ class _Sweep(Search):
 
     plan: Sequence[tuple[Genotype, int]] = ()
 
-    def start_next(self) -> bool:
-        """Moves the next planned trial into the executor."""
-        if self.pending:
-            trial = self.pending.pop(0)
-        else:
-            if not self.study.has_queued:  # as after a kill between the two
-                self.study.enqueue(self.plan[self.study.num_trials][0])
-            trial = self.study.ask()
+    def start_next(self) -> Candidate | None:
+        """The next planned candidate; None where all have started."""
+        if not self.may_start:
+            return None
+        if not self.pending and not self.study.has_queued:  # it is queued after a kill between the two
+            self.study.enqueue(self.plan[self.study.num_trials][0])
+        trial = self.pending.pop(0) if self.pending else self.study.ask()
         genotype, seed = self.plan[trial.number]
         self.study.genotype(trial)  # stores its values with the trial
         self.live[trial.number] = trial
-        self.executor.submit(Candidate(trial.number, genotype, seed, self.problem.rungs[0]))
-        return True
+        return Candidate(trial.number, genotype, seed, self.problem.rungs[0])
