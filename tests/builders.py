@@ -86,8 +86,9 @@ BLOCKS = {
     "residual 3x1": [BlockSpec("residual", 1, 4, 6, 4, (3, 1), 1)],
     "resnet, the same shape": [BlockSpec("resnet", 1, 4, 6, 4, 3, 1)],
     "resnet, more channels": [BlockSpec("resnet", 1, 4, 6, 6, 3, 1)],
-    "resnet, stride 2": [BlockSpec("resnet", 1, 4, 8, 8, 3, 2)],
-    "resnet 3x5, stride 1x2": [BlockSpec("resnet", 1, 4, 4, 4, (3, 5), (1, 2))],
+    # A strided projection, too, has 8 channels before it.
+    "resnet, stride 2": [BlockSpec("conv", 1, 4, 8, 8, 3, 1), BlockSpec("resnet", 2, 8, 6, 6, 3, 2)],
+    "resnet 3x5, stride 1x2": [BlockSpec("conv", 1, 4, 8, 8, 3, 1), BlockSpec("resnet", 2, 8, 4, 4, (3, 5), (1, 2))],
     "resnet 1x1 between matrices": [
         BlockSpec("conv", 1, 4, 6, 6, 1, 1),
         BlockSpec("resnet", 2, 6, 6, 8, 1, 1),
@@ -96,9 +97,9 @@ BLOCKS = {
         BlockSpec("conv", 5, 6, 4, 4, 1, 1),
     ],
     "resnets in a row": [
-        BlockSpec("resnet", 1, 4, 4, 4, 3, 1),
-        BlockSpec("resnet", 2, 4, 8, 8, 3, 2),
-        BlockSpec("resnet", 3, 8, 6, 6, 3, 2),
+        BlockSpec("resnet", 1, 4, 8, 8, 3, 1),
+        BlockSpec("resnet", 2, 8, 10, 10, 3, 2),
+        BlockSpec("resnet", 3, 10, 6, 6, 3, 2),
         BlockSpec("inverted_residual", 4, 6, 12, 6, 3, 1),
     ],
     "all kinds": [

@@ -4,6 +4,7 @@ import os
 import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for child processes
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a second thread does not spin on another process's core
 
 from pathlib import Path
 

@@ -34,7 +34,7 @@ def digits_data() -> SearchData:
 
 
 @cache
-def honest_network(index: int, epochs: int = 6) -> Network:
+def honest_network(index: int, epochs: int = 4) -> Network:
     """Network of RECIPES[index], in eval mode. Not to be changed: copy it."""
     method, beta, width, expand = RECIPES[index]
     config, data = digits_config(), digits_data()

@@ -31,15 +31,15 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     honest.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "honest"
 
 
-QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=128))
+QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=64))
 
 
 def judged(
     network: nn.Module, settings: EvaluationSettings = QUICK, fidelity: Fidelity = "final", before: Scored | None = None
 ) -> Scored:
     return score(
-        network, digits_data().validation, digits_config().threat, settings, generator(5), split_name="validation",
-        fidelity=fidelity, before=before,
+        network, digits_data().validation[:160], digits_config().threat, settings, generator(5),
+        split_name="validation", fidelity=fidelity, before=before,
     )  # fmt: skip
 
 
