@@ -9,6 +9,7 @@ from nas.networks.build import stored_network
 from nas.networks.stored import save_weights
 from nas.runs import make_space
 from nas.runs.config import RunConfig, load_config
+from nas.training.settings import InnerAttack
 from search_spaces.network import Network
 from tests.builders import briefly_trained
 
@@ -42,7 +43,9 @@ def honest_network(index: int, epochs: int = 4) -> Network:
     values = {choice.name: width if choice.name.startswith("width") else expand for choice in space.choices}
     spec, path = space.spec(space.genotype(values)), SHARED / f"{index}_{epochs}.safetensors"
     if not path.exists():
-        training = config.training.model_copy(update={"method": method, "beta": beta, "epochs": epochs})
+        training = config.training.model_copy(
+            update={"method": method, "beta": beta, "epochs": epochs, "attack": InnerAttack(steps=2, step_size=0.075)}
+        )
         SHARED.mkdir(exist_ok=True)
         save_weights(path, briefly_trained(spec, training, config.threat, data, derive_seed(index, "honest")))
     return stored_network(spec, path)

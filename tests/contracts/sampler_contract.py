@@ -42,7 +42,7 @@ class SamplerContract:
         assert len({record.genotype.key for record in result.records}) > 7
 
     def test_goes_on_with_rejected_and_failed_trials_told(self, tmp_path: Path) -> None:
-        problem, evaluate = toy_problem(toy_space(5), params=1100), ToyEvaluate(fails=frozenset({0, 6, 7}))
+        problem, evaluate = toy_problem(toy_space(5), params=1300), ToyEvaluate(fails=frozenset({0, 6, 7}))
         result = search(tmp_path / "j", problem, self.settings(16), evaluate)
         states = [record.state for record in result.records]
         assert {TrialState.REJECTED, TrialState.FAILED, TrialState.COMPLETE} == set(states)

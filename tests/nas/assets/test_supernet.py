@@ -51,7 +51,7 @@ THREAT = ThreatModel(epsilon=0.05)
 GENOTYPES = [
     (space, genotype)
     for space in (SPACE, KINDS, RESNETS)
-    for genotype in (space.smallest(), space.largest(), *(space.sample(Random(seed)) for seed in range(12)))
+    for genotype in (space.smallest(), space.largest(), *(space.sample(Random(seed)) for seed in range(4)))
 ]
 each_genotype = pytest.mark.parametrize(("space", "genotype"), GENOTYPES)
 
@@ -198,7 +198,7 @@ def test_kinds_get_free_over_the_progressive_part(
 
 def test_a_supernet_of_kinds_builds_every_network_of_its_space() -> None:
     shared, rng = supernet(space=KINDS), Random(1)
-    for _ in range(200):
+    for _ in range(60):
         shared.subnet(KINDS.spec(KINDS.sample(rng)))
 
 

@@ -53,7 +53,7 @@ def double_precision() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("steps", [1, 7, 30, 100])
+@pytest.mark.parametrize("steps", [1, 7, 50])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", ["ce", "dlr", "dlr-targeted"])
 def test_every_image_takes_the_course_of_the_authors_code(name: str, norm: str, steps: int) -> None:
@@ -73,7 +73,7 @@ def test_every_image_takes_the_course_of_the_authors_code(name: str, norm: str, 
         view, lambda t: loss_of(name, t), threat, x, labels, targets, start, steps=steps, rho=0.75
     )
     assert torch.equal(fooled, stands == 0)
-    if steps == 100:
+    if steps == 50:
         assert 5 < fooled.sum() < 43, "too easy or too hard to show anything"
     # A rise of less than rounding decides whether a step halves, on another processor otherwise: rare, and named so.
     rises = torch.stack([loss_of(name, targets).value(network(point), labels) for point in seen]).diff(dim=0)
@@ -104,8 +104,8 @@ def test_one_seed_gives_the_authors_result(norm: str) -> None:
 def test_targets_in_turn_give_the_authors_result(norm: str) -> None:
     # Theirs draws noise for standing images only, ours for all: theirs is handed ours, image by image.
     network, threat = Exact(), THREATS[norm]
-    x, labels = images(network)
-    ours = Apgd(steps=12, loss="targeted_dlr", restarts=2).run(network, x, labels, threat, generator(7))
+    x, labels = images(network, 24)
+    ours = Apgd(steps=8, loss="targeted_dlr", restarts=2).run(network, x, labels, threat, generator(7))
     noise, used = [], generator(7)
     for _ in range(2 * 9):
         noise.append(threat.border(x, used))
@@ -116,7 +116,7 @@ def test_targets_in_turn_give_the_authors_result(norm: str) -> None:
             result: tuple[Tensor, ...] = super().attack_single_run(part, y, x_init=noise.pop(0)[rows])
             return result
 
-    theirs = Handed(network, n_iter=12, norm=NORMS[norm], eps=threat.epsilon, n_restarts=2)
+    theirs = Handed(network, n_iter=8, norm=NORMS[norm], eps=threat.epsilon, n_restarts=2)
     with torch.random.fork_rng():
         adversarial = theirs.perturb(x, labels)
     assert torch.equal(ours.fooled, network(adversarial).argmax(1) != labels)

@@ -72,13 +72,13 @@ def walked(network: Network) -> bool:
     return f"{_Pass.__name__}Backward" in names
 
 
-each_layout = pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "first"])
+LAST, FIRST = torch.channels_last, torch.contiguous_format
 
 
-@each_layout
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize(
+    ("size", "channels", "count", "layout"),  # every pair of values is there
+    [(8, 1, 1, LAST), (9, 3, 1, FIRST), (8, 3, 2, FIRST), (9, 1, 2, LAST), (9, 1, 3, FIRST), (8, 3, 3, LAST)],
+)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_block_trains_as_by_autograd(
     name: str, size: int, channels: int, count: int, layout: torch.memory_format

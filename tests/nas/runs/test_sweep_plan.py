@@ -71,8 +71,8 @@ def test_a_sample_is_drawn_within_the_budget_by_the_seed(tmp_path: Path) -> None
     config = sweep_config(tmp_path, *limit)
     problem = make_problem(config, load_search_data(config.data))
     assert all(problem.costs(genotype).params <= 1500 for genotype, _ in plan)
-    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
-        plan_of(sweep_config(tmp_path, "sweep={sample: 50}", "budget.params=1500"))
+    with pytest.raises(UsageError, match=r"sweep\.sample: 9 networks are wanted, only \d+ within the budget"):
+        plan_of(sweep_config(tmp_path, "sweep={sample: 9}", "budget.params=1500"))
 
 
 def test_a_sample_can_be_spread_over_a_cost(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_sample_can_be_spread_over_a_cost(tmp_path: Path) -> None:
     nearest = [min(every, key=lambda size: abs(np.log(size) - np.log(goal))) for goal in wanted]
     assert spread == nearest
     assert max(params("sweep={seeds: 1, sample: 3, spread: params}", "budget.params=1500")) <= 1500
-    with pytest.raises(UsageError, match=r"sweep\.sample: 50 networks are wanted, only \d+ within the budget"):
-        plan_of(sweep_config(tmp_path, "sweep={sample: 50, spread: params}", "budget.params=1500"))
+    with pytest.raises(UsageError, match=r"sweep\.sample: 9 networks are wanted, only \d+ within the budget"):
+        plan_of(sweep_config(tmp_path, "sweep={sample: 9, spread: params}", "budget.params=1500"))
 
 
 def test_the_front_of_another_run_is_a_plan(copy: Path) -> None:

@@ -56,7 +56,7 @@ def test_interrupted_after_any_report_it_goes_on_the_same(
 ) -> None:
     chosen, uninterrupted = settings(TRIALS, sampler=sampler), whole[sampler]
     assert len(uninterrupted.reports) > TRIALS
-    for stop in range(1, len(uninterrupted.reports) + 1, 4 if sampler == "gp" else 1):  # its proposals take 0.1 s
+    for stop in range(1, len(uninterrupted.reports) + 1, {"gp": 4, "tpe": 2}.get(sampler, 1)):  # slow ones
         left = [stop]
 
         def interrupt(_: object, left: list[int] = left) -> None:
@@ -142,7 +142,7 @@ def test_a_journal_cut_anywhere_is_taken_up_again(tmp_path: Path, journal: tuple
     content, uninterrupted = journal
     path = tmp_path / "j"
     previous = 0
-    for cut in _cuts(content, 60):
+    for cut in _cuts(content, 25):
         path.write_bytes(content[:cut])
         study = open_study(path, PROBLEM, SHORT)
         kept, half_finished = study.records(), [record for _, record in study.half_finished()]
