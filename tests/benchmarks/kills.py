@@ -11,6 +11,7 @@ where anything was violated.
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +30,7 @@ from nas.data.datasets import load_search_data
 from nas.runs import open_run
 from tests.left_behind import Left, flaws, look, mark, violations
 from tests.running import Process, nas_process, seconds_until_ended, wait_for
+from tests.tiny_run import call
 
 CONFIG = """\
 name: killed
@@ -126,13 +128,12 @@ def kill_again_and_again(
             left, _ = look(run)
             print(f"kill {number + 1} ({moment}): {len(left.records)} trials told; {found or 'fine'}", file=sys.stderr)
         target, ends = left.spent(EPOCHS) + last, [left]
-        for _ in range(2):  # the second time there is nothing left to do
-            with _search(folder, target, seed, overrides) as process:
-                printed = process.communicate()
+        for end in (_ended, _ended_here):  # the second time there is nothing left to do
+            code, printed = end(folder, _arguments(target, seed, overrides))
             after, of_study = look(run)
             ends.append(after)
             wrong += [*of_study, *violations(ends[-2], after)]
-            wrong += [f"the search ended with {process.returncode}: {printed}"] if process.returncode else []
+            wrong += [f"the search ended with {code}: {printed}"] if code else []
         wrong += ["a search that was done did something more"] if ends[1] != ends[2] else []
         ended = open_run(run)
         wrong += flaws(ended, ends[2], load_search_data(ended.config.data))
@@ -144,10 +145,29 @@ def kill_again_and_again(
     }  # fmt: skip
 
 
-def _search(folder: Path, trials: int, seed: int, overrides: Sequence[str]) -> AbstractContextManager[Process]:
+def _arguments(trials: int, seed: int, overrides: Sequence[str]) -> list[str]:
     workers = min(2, available_cores())
     sets = (f"search.trials={trials}", f"search.workers={workers}", f"search.seed={seed}", *overrides)
-    return nas_process(folder, "search", "killed.yaml", *(part for one in sets for part in ("--set", one)))
+    return ["search", "killed.yaml", *(part for one in sets for part in ("--set", one))]
+
+
+def _search(folder: Path, trials: int, seed: int, overrides: Sequence[str]) -> AbstractContextManager[Process]:
+    return nas_process(folder, *_arguments(trials, seed, overrides))
+
+
+def _ended(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    """Exit code and output of `nas ARGUMENTS` in a process of its own."""
+    with nas_process(folder, *arguments) as process:
+        printed = "".join(process.communicate())
+    return process.returncode, printed
+
+
+def _ended_here(folder: Path, arguments: Sequence[str]) -> tuple[int, str]:
+    """The same in this process, which has imported everything."""
+    printed = io.StringIO()
+    with chdir(folder), redirect_stdout(printed), redirect_stderr(printed):
+        code = call(arguments)
+    return code, printed.getvalue()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The comparison with the reference implementations, on two networks and with few steps."""
+"""The comparison with the reference implementations, on one network and with few steps."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def test_our_attacks_and_the_reference_implementations_agree() -> None:
     data = load_search_data(config.data)
     rows = [
         (subject, accuracies(subject, data.validation[:100], steps=15, queries=50))
-        for subject in itertools.islice(subjects(config, data, epochs=3), 2)
+        for subject in itertools.islice(subjects(config, data, epochs=3), 1)
     ]
     for _, found in rows:
         for name in PAIRS:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -324,8 +325,17 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert logs[0] == logs[1]
 
 
-def test_it_is_taken_from_another_run(tmp_path: Path) -> None:
-    first = keep(tmp_path / "one")
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run with a supernet; to be read only."""
+    folder = tmp_path_factory.mktemp("supernet") / "one"
+    keep(folder)
+    return folder
+
+
+def test_it_is_taken_from_another_run(tmp_path: Path, one: Path) -> None:
+    shutil.copytree(one, tmp_path / "one")
+    first = keep(tmp_path / "one", report=never)
     settings = SETTINGS.model_copy(update={"taken_from": tmp_path / "one"})
     taken = keep(tmp_path / "two", settings, never)
     for name, tensor in first.state_dict().items():
@@ -336,9 +346,9 @@ def test_it_is_taken_from_another_run(tmp_path: Path) -> None:
         keep(tmp_path / "three", settings)
 
 
-def test_of_one_that_is_taken_only_what_it_can_build_matters(tmp_path: Path) -> None:
-    first = keep(tmp_path / "one")
-    settings = SETTINGS.model_copy(update={"taken_from": tmp_path / "one", "epochs": 9, "learning_rate": 0.5})
+def test_of_one_that_is_taken_only_what_it_can_build_matters(tmp_path: Path, one: Path) -> None:
+    first = keep(one, report=never)
+    settings = SETTINGS.model_copy(update={"taken_from": one, "epochs": 9, "learning_rate": 0.5})
     for _ in range(2):
         taken = keep(tmp_path / "two", settings, never)
         assert all(torch.equal(taken.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
@@ -348,10 +358,9 @@ def test_of_one_that_is_taken_only_what_it_can_build_matters(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("changes", [{"epochs": 3}, {"subnets": 1}, {"attacked": "largest"}, {"width": 1.5}])
-def test_one_of_other_settings_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
-    keep(tmp_path)
+def test_one_of_other_settings_is_refused(one: Path, changes: dict[str, object]) -> None:
     with pytest.raises(CheckpointError, match="of another supernet"):
-        keep(tmp_path, SETTINGS.model_copy(update=changes))
+        keep(one, SETTINGS.model_copy(update=changes))
 
 
 def test_networks_of_the_supernet_survive_pickling_with_the_plan() -> None:

@@ -28,7 +28,7 @@ def standard_evaluation(network: torch.nn.Module, x: Tensor, labels: Tensor, nor
     theirs.apgd_targeted = type(theirs.apgd_targeted)(
         network, n_iter=10, norm=NORMS[norm], eps=theirs.epsilon, device="cpu"
     )
-    theirs.fab.n_iter, theirs.square.n_queries = 10, 100
+    theirs.fab.n_iter, theirs.square.n_queries = 10, 50
     with torch.random.fork_rng(), torch.no_grad():
         adversarial, _ = theirs.run_standard_evaluation(x, labels)
     fooled: Tensor = network(adversarial).argmax(1) != labels
@@ -43,25 +43,25 @@ def seed_of(used: torch.Generator) -> int:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_one_seed_fools_the_images_of_the_authors_evaluation(norm: str) -> None:
     network = Exact()
-    x, labels = images(network, 40)
-    labels[::10] = (labels[::10] + 1) % 10  # some are misclassified from the start
-    ours = AutoAttack(steps=10, queries=100).run(network, x, labels, THREATS[norm], generator(3)).fooled
+    x, labels = images(network, 24)
+    labels[::8] = (labels[::8] + 1) % 10  # some are misclassified from the start
+    ours = AutoAttack(steps=10, queries=50).run(network, x, labels, THREATS[norm], generator(3)).fooled
     theirs = standard_evaluation(Broken(network, Tensor.float), x, labels, norm, seed_of(generator(3)))
-    assert 10 < theirs.sum() < 38
+    assert 6 < theirs.sum() < 22
     assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_folded_view_and_the_module_lose_the_same_images(norm: str) -> None:
     network = tiny_network().double().eval()  # in float32, rounding may decide over an image
-    x, labels = images(network, 24)
+    x, labels = images(network, 16)
     threat = THREATS[norm].model_copy(update={"epsilon": THREATS[norm].epsilon * 4})
     view = view_of(network)
     assert isinstance(view, FoldedView)
     attack = AutoAttack(steps=10, queries=50)
     folded = attack.run(view, x, labels, threat, generator()).fooled
     plain = attack.run(AutogradView(network), x, labels, threat, generator()).fooled
-    assert 3 < folded.sum() < 22
+    assert 2 < folded.sum() < 14
     assert torch.equal(folded, plain)
 
 

@@ -26,13 +26,13 @@ def both(network: Exact, x: Tensor, labels: Tensor, norm: str, queries: int, see
     return Square(queries=queries).run(network, x, labels, threat, generator(seed)), adversarial
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_for_linf_a_batch_of_one_seed_gives_the_authors_points(seed: int) -> None:
     network = Exact()
     x, labels = images(network)
-    ours, adversarial = both(network, x, labels, "linf", 250, seed)
+    ours, adversarial = both(network, x, labels, "linf", 150, seed)
     fooled = network(adversarial).argmax(1) != labels
-    assert 10 < fooled.sum() < 40
+    assert 8 < fooled.sum() < 40
     assert torch.equal(ours.fooled, fooled)
     assert torch.equal(ours.adversarial[fooled], adversarial[fooled])
 
@@ -42,19 +42,19 @@ def test_for_l2_an_image_and_a_seed_give_the_authors_point() -> None:
     network = Exact()
     x, labels = images(network)
     count = 0
-    for row in range(12):
+    for row in range(8):
         ours, adversarial = both(network, x[row, None], labels[row, None], "l2", 100, row)
         fooled = network(adversarial).argmax(1) != labels[row, None]
         assert torch.equal(ours.fooled, fooled)
         torch.testing.assert_close(ours.adversarial[fooled], adversarial[fooled], rtol=0, atol=1e-6)
         count += int(fooled)
-    assert 2 < count < 11
+    assert 1 < count < 8
 
 
 def test_for_l2_batches_lose_as_many_images() -> None:
     network = Exact()
     x, labels = images(network)
-    results = [both(network, x, labels, "l2", 200, seed) for seed in range(2)]
+    results = [both(network, x, labels, "l2", 100, seed) for seed in range(2)]
     ours = sum(int(result.fooled.sum()) for result, _ in results) / 2
     theirs = sum(int((network(adversarial).argmax(1) != labels).sum()) for _, adversarial in results) / 2
     assert abs(ours - theirs) <= 2  # of 48
@@ -84,6 +84,6 @@ def test_images_of_any_size_are_attacked_inside_their_ball(size: tuple[int, int]
 def test_more_queries_go_on_from_fewer(norm: str) -> None:
     network = Exact()
     x, labels = images(network)
-    few, more = (Square(queries=n).run(network, x, labels, THREATS[norm], generator()).fooled for n in (1, 300))
+    few, more = (Square(queries=n).run(network, x, labels, THREATS[norm], generator()).fooled for n in (1, 150))
     assert not (few & ~more).any()
     assert few.sum() < more.sum()

@@ -34,16 +34,23 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
 QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=64))
 
 
-# fmt: off
 def judged(
-    network: nn.Module, settings: EvaluationSettings = QUICK, fidelity: Fidelity = "final",
-    before: Scored | None = None, count: int = 160,
+    network: nn.Module,
+    settings: EvaluationSettings = QUICK,
+    fidelity: Fidelity = "final",
+    before: Scored | None = None,
+    count: int = 160,
 ) -> Scored:
     return score(
-        network, digits_data().validation[:count], digits_config().threat, settings, generator(5),
-        split_name="validation", fidelity=fidelity, before=before,
+        network,
+        digits_data().validation[:count],
+        digits_config().threat,
+        settings,
+        generator(5),
+        split_name="validation",
+        fidelity=fidelity,
+        before=before,
     )
-# fmt: on
 
 
 def failed(scored: Scored) -> set[str]:

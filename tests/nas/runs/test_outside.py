@@ -70,8 +70,7 @@ class TestTreatmentOfAUser(TreatmentContract):
         return float(network.classifier.weight.detach().abs().max()) <= 0.02
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("at", [2, 7])
+@pytest.mark.parametrize(("threads", "at"), [(1, 7), (2, 2)])
 def test_a_search_with_all_of_them_killed_at_a_step_and_resumed_ends_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, threads: int, at: int
 ) -> None:

@@ -57,7 +57,7 @@ def test_predictions_are_read_from_a_database_too(url: str, tmp_path: Path) -> N
 
 
 def test_interrupted_anywhere_it_goes_on_the_same(url: str, journal: Result) -> None:
-    for stop in range(1, len(journal.reports) + 1, 5):
+    for stop in range(1, len(journal.reports) + 1, 8):
         place, left = Database(VARIABLE, f"stopped-{stop}"), [stop]
 
         def interrupt(_: object, left: list[int] = left) -> None:

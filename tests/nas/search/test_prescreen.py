@@ -34,7 +34,7 @@ def test_one_proposal_is_the_samplers_own(tmp_path: Path) -> None:
 def test_it_finds_more_with_the_same_trainings(tmp_path: Path, sampler: str) -> None:
     shares = {}
     for name, screen in (("one", {"proposals": 1}), ("many", SCREEN)):
-        chosen = [settings(70, sampler=sampler, population=10, seed=seed, prescreen=screen) for seed in range(3)]
+        chosen = [settings(50, sampler=sampler, population=10, seed=seed, prescreen=screen) for seed in range(3)]
         shares[name] = [search(tmp_path / f"{name}{one.seed}", PROBLEM, one).reports[-1].hypervolume for one in chosen]
     assert np.mean(shares["many"]) > np.mean(shares["one"])
 

@@ -390,8 +390,9 @@ def test_a_search_warns_where_halting_is_not_safe(
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path / "copy")
     alone = nas(
-        capsys, "search", "tiny.yaml", "--set", "search.halting.epochs=[1,2]", "--set", "search.halting.keep=0.4"
-    )
+        capsys, "search", "tiny.yaml", "--set", "search.halting.epochs=[1,2]", "--set", "search.halting.keep=0.4",
+        "--set", "search.trials=2",
+    )  # fmt: skip
     assert alone.err.count("no candidate goes on by lot; set search.halting.spared") == 1, "once for both rungs"
 
 
