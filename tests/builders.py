@@ -9,14 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from nas.attacks import Apgd, Square
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import Threat, ThreatModel
 from nas.base.records import Costs, Evaluation, Interval, TrialRecord, TrialState
 from nas.base.seeding import make_generator
 from nas.data import Augmentation
 from nas.data.datasets import SearchData
+from nas.data.domain import Moves
 from nas.data.split import Split
 from nas.evaluation import Ladder
+from nas.networks.view import View
 from nas.training import Training
+from nas.training.batch import Batch
+from nas.training.inner import maximise
 from nas.training.loop import scored_network, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
@@ -324,3 +328,21 @@ def trial(
     scored = evaluation(**scores) if state is TrialState.COMPLETE else None  # type: ignore[arg-type]
     costs = Costs(params, 50 * params, 4 * params, 2048)
     return TrialRecord(number, genotype, 7, state, costs, scored, violations or {}, reused_from=reused_from)
+
+
+def batch_of(x: Tensor, labels: Tensor | None = None) -> Batch:
+    """`x` as the first images of a data set, without crop and flip."""
+    count = torch.arange(len(x), device=x.device)
+    return Batch(x, count % 3 if labels is None else labels, count, Moves(0, None, None))
+
+
+def maximise_kl(view: View, x: Tensor, threat: Threat, settings: InnerAttack, g: torch.Generator) -> Tensor:
+    """Adversarial copy of `x` as TRADES makes it."""
+    return maximise(view, batch_of(x), threat, settings.filled("normal", "kl"), g, {})
+
+
+def maximise_cross_entropy(
+    view: View, x: Tensor, labels: Tensor, threat: Threat, settings: InnerAttack, g: torch.Generator
+) -> Tensor:
+    """Adversarial copy of `x` as PGD adversarial training makes it."""
+    return maximise(view, batch_of(x, labels), threat, settings.filled("uniform", "cross_entropy"), g, {})

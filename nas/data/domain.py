@@ -10,6 +10,57 @@ from nas.data.settings import Augmentation
 
 
 @dataclass(frozen=True)
+class Moves:
+    """A random crop and flip of each image of a batch, which maps of the same size can be put through, and back."""
+
+    padding: int
+    corner: Tensor | None
+    """Upper left corners of the crops in the padded images, (2, N): row and column. None: no crop."""
+    mirrored: Tensor | None
+    """(N,) bool. None: no flip."""
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Copy of `images` (N, C, H, W), each cropped from its zero-padded self, then flipped."""
+        if self.corner is not None:
+            # Advanced indices around a slice put the channels last: (N, H, W, C).
+            images = self._padded(images)[self._index(images)].permute(0, 3, 1, 2)
+        if self.mirrored is not None:
+            images = torch.where(self.mirrored[:, None, None, None], images.flip(3), images)
+        return images.contiguous()
+
+    def undo(self, moved: Tensor, images: Tensor) -> Tensor:
+        """Copy of `images` (N, C, H, W) with the values of `moved`, which `apply` gave, where these come from."""
+        if self.mirrored is not None:
+            moved = torch.where(self.mirrored[:, None, None, None], moved.flip(3), moved)
+        if self.corner is None:
+            return moved
+        whole, (height, width), pad = self._padded(images), images.shape[2:], self.padding
+        whole[self._index(images)] = moved.permute(0, 2, 3, 1)
+        return whole[:, :, pad : pad + height, pad : pad + width]
+
+    def _padded(self, images: Tensor) -> Tensor:
+        return F.pad(images, (self.padding,) * 4)
+
+    def _index(self, images: Tensor) -> tuple[Tensor, slice, Tensor, Tensor]:
+        assert self.corner is not None
+        count, _, height, width = images.shape
+        rows = self.corner[0, :, None] + torch.arange(height, device=images.device)  # (N, H)
+        columns = self.corner[1, :, None] + torch.arange(width, device=images.device)  # (N, W)
+        each = torch.arange(count, device=images.device)[:, None, None]
+        return each, slice(None), rows[:, :, None], columns[:, None, :]
+
+
+def draw_moves(count: int, settings: Augmentation, generator: torch.Generator) -> Moves:
+    """Crop and flip of `count` images, drawn independently, on the device of `generator`."""
+    device, pad, corner, mirrored = generator.device, settings.crop_padding, None, None
+    if pad:
+        corner = torch.randint(0, 2 * pad + 1, (2, count), device=device, generator=generator)
+    if settings.flip:
+        mirrored = torch.rand(count, device=device, generator=generator) < 0.5
+    return Moves(pad, corner, mirrored)
+
+
+@dataclass(frozen=True)
 class Domain:
     """Stored values 0 … 255 stand for inputs from `low` to `high`, evenly spaced."""
 
@@ -39,20 +90,7 @@ class Domain:
 
         All on the device of `images`, which `generator` is on.
         """
-        count, _, height, width = images.shape
-        device, pad = images.device, settings.crop_padding
-        if pad:
-            top = torch.randint(0, 2 * pad + 1, (2, count), device=device, generator=generator)
-            rows = top[0, :, None] + torch.arange(height, device=device)  # (N, H)
-            columns = top[1, :, None] + torch.arange(width, device=device)  # (N, W)
-            each = torch.arange(count, device=device)[:, None, None]
-            # Advanced indices around a slice put the channels last: (N, H, W, C).
-            padded = F.pad(images, (pad, pad, pad, pad))
-            images = padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        if settings.flip:
-            mirrored = torch.rand(count, device=device, generator=generator) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-        return images.contiguous()
+        return draw_moves(len(images), settings, generator).apply(images)
 
 
 PIXELS = Domain()

@@ -50,6 +50,8 @@ class Checkpoint:
     """Names the training and validation images; None in checkpoints of versions that did not store it."""
     treatments: tuple[Settings, ...] = ()
     """Settings of what was done to the network (nas/networks/treatments)."""
+    warnings: tuple[str, ...] = ()
+    """What is to be known of its training."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
@@ -68,6 +70,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, An
         "evaluation": checkpoint.evaluation.model_dump(mode="json"),
         "seed": checkpoint.seed,
         "treatments": [one.model_dump(mode="json") for one in checkpoint.treatments],
+        "warnings": checkpoint.warnings,
         **extra,
     })  # fmt: skip
 
@@ -94,6 +97,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             seed=int(described["seed"]),
             data_fingerprint=described.get("data_fingerprint"),
             treatments=treatments,
+            warnings=tuple(described.get("warnings", ())),
         )
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
@@ -164,7 +168,7 @@ def evaluate_checkpoint(
         network, split.to(device), checkpoint.threat, settings, generator, split_name=split_name, fidelity=fidelity,
         course=Course(report, kept, name),
     )  # fmt: skip
-    found = dataclasses.replace(found, warnings=(*found.warnings, *cut))
+    found = dataclasses.replace(found, warnings=(*found.warnings, *cut, *checkpoint.warnings))
     return with_gaps(found, split, checkpoint.class_names)
 
 

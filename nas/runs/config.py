@@ -179,7 +179,7 @@ class RunConfig(Settings):
     def _inner_attacks_reach_the_border(self) -> "RunConfig":
         for name, training in (("training", self.training), ("retrain", self.retrain), ("supernet", self.supernet)):
             attack = training.attack
-            step_size = self.threat.epsilon / 4 if attack.step_size is None else attack.step_size
+            step_size = attack.length(self.threat.epsilon)
             if training.method != "natural" and attack.steps * step_size < self.threat.epsilon * (1 - 1e-9):
                 raise ValueError(
                     f"{name}.attack: {attack.steps} steps of {ratio_text(step_size)} cannot reach the border of the "

@@ -31,14 +31,16 @@ from nas.runs.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkp
 from nas.runs.config import differences
 from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
+from nas.training.alarm import held_out, warnings_of
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
+from nas.training.settings import naming_facts
 from search_spaces.network import Network
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One epoch of a retraining; the last five are None between validations."""
+    """One epoch of a retraining; what is validated is None between validations."""
 
     epoch: int
     loss: float
@@ -49,6 +51,10 @@ class CurvePoint:
     robust_interval: Interval | None = None
     instability: float | None = None
     lipschitz_empirical: float | None = None
+    attack_steps: int = 0
+    """Of the inner maximisation."""
+    undone: tuple[float, ...] = ()
+    """Gaps of attempts at this epoch that the alarm undid (nas/training/alarm.py)."""
 
 
 def retrain(
@@ -133,10 +139,12 @@ def _train(
     resume_(state, saved, log)
     curve = _read_curve(log, state.epoch)
     foresee(data, settings.epochs - state.epoch)
+    watched = held_out(data.validation, len(data.train))
 
     def train() -> Facts:
-        found = train_epoch(state, data.train, settings, threat)
-        point = CurvePoint(found.epoch, found.loss, found.train_accuracy, found.learning_rate)
+        found = train_epoch(state, data.train, settings, threat, watched)
+        point = CurvePoint(found.epoch, found.loss, found.train_accuracy, found.learning_rate,
+                           attack_steps=found.attack_steps, undone=found.undone)  # fmt: skip
         if state.epoch % settings.validate_every == 0 or state.epoch == settings.epochs:
             point = _validate(run, state, data, seed, device, point, curve, folder)
         curve.append(point)
@@ -197,7 +205,7 @@ def _finish(
     network = stored_network(run.space.spec(record.genotype), folder / _BEST, config.treatments)
     checkpoint = Checkpoint(
         network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
-        config.scoring, seed, data.fingerprint, config.treatments,
+        config.scoring, seed, data.fingerprint, config.treatments, warnings_of(to_json(point) for point in curve),
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
@@ -238,10 +246,16 @@ _KEEP_BOTH = "--name NAME retrains into a folder of its own; or move the folder 
 def _check_settings(run: Run, stored: Mapping[str, Any], folder: Path) -> None:
     """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`."""
     ours = _settings(run)
-    theirs = {part: {name: stored[part][name] for name in stored[part] if name in ours[part]} for part in ours}
-    if changed := differences(ours, theirs):
+    if changed := differences(_common(ours, stored), _common(stored, ours)):
         fields = "; ".join(f"{field} was {json.dumps(old)}, is {json.dumps(new)}" for field, new, old in changed)
         raise CheckpointError(f"{folder} was retrained with other settings ({fields}); {_KEEP_BOTH}")
+
+
+def _common(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `ours`, what `theirs` has a value of, too: versions differ in the settings that they have."""
+    both = {name: (value, theirs[name]) for name, value in ours.items() if name in theirs}
+    mappings = {name for name, (own, other) in both.items() if isinstance(own, dict) and isinstance(other, dict)}
+    return {name: _common(own, other) if name in mappings else own for name, (own, other) in both.items()}
 
 
 def _seed(run: Run, picked: Pick) -> int:
@@ -250,7 +264,7 @@ def _seed(run: Run, picked: Pick) -> int:
 
 def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
-    shown = _settings(run).values()
+    shown = (_settings(run) | {"retrain": naming_facts(run.config.retrain)}).values()
     treated = [one.model_dump(mode="json") for one in run.config.treatments]
     named = [picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown]
     text = json.dumps([*named, treated] if treated else named)
@@ -267,4 +281,4 @@ def _csv(curve: list[CurvePoint]) -> str:
     import pandas as pd
 
     table = pd.json_normalize([to_json(point) for point in curve])
-    return table.drop(columns=[c for c in table if c == "robust_interval"]).to_csv(index=False)
+    return table.drop(columns=[c for c in table if c in ("robust_interval", "undone")]).to_csv(index=False)

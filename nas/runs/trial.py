@@ -45,6 +45,7 @@ from nas.runs.trial_files import (
     trial_folder,
 )
 from nas.training import Training
+from nas.training.alarm import held_out, warnings_of
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
 from nas.training.stored import save_training
@@ -144,8 +145,10 @@ class TrialPlan:
         if origin:
             log.append(origin)
 
+        watched = held_out(data.validation, len(data.train))
+
         def train() -> Facts:
-            return dataclasses.asdict(train_epoch(state, data.train, self.training, self.threat))
+            return dataclasses.asdict(train_epoch(state, data.train, self.training, self.threat, watched))
 
         def track(facts: Facts) -> None:
             if self.training.track_every_epoch:
@@ -177,7 +180,10 @@ class TrialPlan:
         """Scores on the validation images that a search uses, with the same noise each time."""
         fidelity, device = candidate.fidelity, torch.device(self.device)
         generator = make_generator(candidate.seed, "evaluation", fidelity, device=device)
-        return score(
+        scored = score(
             network, data.validation[: self.evaluation.max_images], self.threat, self.evaluation, generator,
             split_name="validation", fidelity=fidelity, before=before,
         )  # fmt: skip
+        raised = warnings_of(EpochFile(trial_folder(self.folder, candidate.number, candidate.repeat) / LOG).read())
+        found = scored.evaluation
+        return dataclasses.replace(scored, evaluation=dataclasses.replace(found, warnings=(*found.warnings, *raised)))

@@ -9,58 +9,44 @@ from nas.attacks.gradient import projected_gradient
 from nas.attacks.losses import cross_entropy_slope
 from nas.attacks.threat import Threat
 from nas.networks.view import View
+from nas.training.batch import Batch
 from nas.training.settings import InnerAttack
+from nas.training.starts import Memory, keep_, start_of, walls_of
 
 
-def maximise_kl(view: View, x: Tensor, threat: Threat, settings: InnerAttack, generator: torch.Generator) -> Tensor:
-    """Adversarial copy of `x` (N, C, H, W) that ascends KL(f(x) ‖ f(x̂)); no label is used.
-
-    TRADES (Zhang 2019): start x + 0.001 · N(0, 1), network in eval mode. Deviations from the public code,
-    neither of which changes the iterates that matter: the clean logits are computed once instead of in
-    every step, and the start is projected. By the logits, the loss has the derivative softmax(f(x̂)) − p.
-    """
-
-    def ascend(x: Tensor, noise: Tensor) -> tuple[Tensor]:
-        p = F.softmax(view.logits(x), 1)
-        return (
-            projected_gradient(
-                lambda x_adv: view.gradient(x_adv, lambda logits: F.softmax(logits, 1) - p)[1],
-                x,
-                threat.project(x + 0.001 * noise, x),
-                threat,
-                steps=settings.steps,
-                step_size=_step_size(settings, threat),
-            ),
-        )
-
-    noise = torch.empty_like(x).normal_(generator=generator)
-    return in_chunks(view, ascend, x, noise)[0]
-
-
-def maximise_cross_entropy(
-    view: View,
-    x: Tensor,
-    labels: Tensor,
-    threat: Threat,
-    settings: InnerAttack,
-    generator: torch.Generator,
+def maximise(
+    view: View, batch: Batch, threat: Threat, settings: InnerAttack, generator: torch.Generator, memory: Memory
 ) -> Tensor:
-    """Adversarial copy of `x` (N, C, H, W) that ascends the cross-entropy from a uniform start (Madry 2018)."""
+    """Adversarial copy (N, C, H, W) of the images of `batch`; `settings` name the start and the loss.
+
+    What a start keeps is read from `memory` and changed there (nas/training/starts.py).
+    """
+    start = start_of(memory, settings, threat, batch, generator)
+    x_adv = ascended(view, batch.x, batch.y, start, threat, settings)
+    keep_(memory, settings, threat, batch, start, x_adv)
+    return x_adv
+
+
+def ascended(view: View, x: Tensor, labels: Tensor, start: Tensor, threat: Threat, settings: InnerAttack) -> Tensor:
+    """Last iterate from `start` of K steps that ascend KL(f(x) ‖ f(x̂)), or the cross-entropy of f(x̂) and the labels.
+
+    The network is in eval mode (TRADES, Zhang 2019; Madry 2018). Deviations from the public code of TRADES, neither of
+    which changes the iterates that matter: the clean logits are computed once instead of in every step, and the start
+    is projected. By the logits, KL has the derivative softmax(f(x̂)) − softmax(f(x)).
+    """
+    walls, by_kl = walls_of(settings, threat), settings.loss == "kl"
 
     def ascend(x: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor]:
+        p = F.softmax(view.logits(x), 1) if by_kl else x
+
+        def slope(logits: Tensor) -> Tensor:
+            return F.softmax(logits, 1) - p if by_kl else cross_entropy_slope(logits, labels)
+
         return (
             projected_gradient(
-                lambda x_adv: view.gradient(x_adv, lambda logits: cross_entropy_slope(logits, labels))[1],
-                x,
-                start,
-                threat,
-                steps=settings.steps,
-                step_size=_step_size(settings, threat),
+                lambda x_adv: view.gradient(x_adv, slope)[1], x, start, walls,
+                steps=settings.steps, step_size=settings.length(threat.epsilon),
             ),
-        )
+        )  # fmt: skip
 
-    return in_chunks(view, ascend, x, labels, threat.start(x, generator))[0]
-
-
-def _step_size(settings: InnerAttack, threat: Threat) -> float:
-    return threat.epsilon / 4 if settings.step_size is None else settings.step_size
+    return in_chunks(view, ascend, x, labels, start)[0]

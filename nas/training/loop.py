@@ -6,22 +6,26 @@ a state that is restored between epochs continues bit for bit on the CPU.
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
+from nas.data.domain import draw_moves
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.treatments.treatment import after_step_, finish_
 from nas.networks.view import View, view_of
+from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
+from nas.training.batch import Batch
 from nas.training.graphs import Replayed, recorder
-from nas.training.methods import Batch, Method, method_of
+from nas.training.methods import Method, method_of
 from nas.training.optimizer import make_optimizer, set_learning_rate_
-from nas.training.settings import Training
+from nas.training.settings import InnerAttack, Training
+from nas.training.starts import Memory, begin_epoch_
 from nas.training.steps import epoch_batches, step_sizes
 from search_spaces.network import Network
 
@@ -39,23 +43,27 @@ class TrainingState:
     """Exponential moving average of the weights, where `ema_decay` asks for one."""
     optimizer: torch.optim.SGD
     generator: torch.Generator
+    settings: Training
     method: Method
     """What a step minimises."""
+    memory: Memory = field(default_factory=dict)
+    """Tensors that the method keeps between steps, by name, live."""
     epoch: int = 0
     """Finished epochs."""
     step: int = 0
     """Finished optimiser steps."""
+    doublings: int = 0
+    """How often the alarm has doubled the steps of the attack."""
     steps: "_Steps | None" = None
     """What takes the steps; made in the first epoch."""
 
-    @property
-    def memory(self) -> dict[str, Tensor]:
-        """Tensors that the method keeps between steps, by name, live."""
-        return self.method.memory
-
     def refresh_(self) -> None:
-        """Shows the attack the present weights."""
+        """Shows the attack the present weights, and gives it the steps that the alarm has raised it to."""
         self.view.refold_()
+        if self.doublings:
+            attack = attack_of(self.settings.attack, self.doublings)
+            self.method = method_of(self.settings.model_copy(update={"attack": attack}))
+        self.steps = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,12 @@ class EpochLog:
     """On the images of the loss (augmented; adversarial ones for `madry`), weights changing, training mode."""
     learning_rate: float
     """At the end of the epoch."""
+    attack_steps: int = 0
+    """Steps of the inner maximisation; 0 without one."""
+    gap: float | None = None
+    """Share of the held-out images that withstand the attack of the training but not PGD-10; None: not looked at."""
+    undone: tuple[float, ...] = ()
+    """Gaps of attempts at this epoch that the alarm undid, each with half the steps of the next."""
 
 
 def start_training(network: Network, settings: Training, generator: torch.Generator) -> TrainingState:
@@ -76,16 +90,44 @@ def start_training(network: Network, settings: Training, generator: torch.Genera
     optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
-    return TrainingState(network, view, forward_of(network), average, optimizer, generator, method_of(settings))
+    return TrainingState(
+        network, view, forward_of(network), average, optimizer, generator, settings, method_of(settings)
+    )
 
 
-def train_epoch(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
+def train_epoch(
+    state: TrainingState, data: Split, settings: Training, threat: ThreatModel, watched: Split | None = None
+) -> EpochLog:
     """One pass over `data` (all steps of `step_sizes`); `state` moves on by one epoch.
 
-    Raises Diverged when the mean loss, or a penalised layer, is not finite. Without a Lipschitz penalty, the device
-    is waited for once, at the end.
+    With held-out images `watched` and few attack steps, a pass that ends in catastrophic overfitting is undone and made
+    again with twice the steps (nas/training/alarm.py). Raises Diverged when the mean loss, or a penalised layer, is not
+    finite. Without a Lipschitz penalty, the device is waited for at the end of the epoch only.
     """
+    logs: list[EpochLog] = []
+
+    def train() -> None:
+        logs.append(_pass(state, data, settings, threat))
+
+    def gap(attack: InnerAttack) -> Gap:
+        assert watched is not None
+        return measure_gap(state.view, watched, attack, threat, state.memory, state.epoch)
+
+    found, undone = None, tuple[float, ...]()
+    if watched is None or not settings.alarm:
+        train()
+    else:
+        found, undone = watch(state, train, lambda: state.method.attack, gap)
+    steps = 0 if state.method.attack is None else state.method.attack.steps
+    return replace(logs[-1], attack_steps=steps, gap=None if found is None else found.share, undone=undone)
+
+
+def _pass(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
+    """One pass over `data`, with the steps that the alarm has raised the attack to."""
     batches = epoch_batches(len(data), settings.batch_size, state.generator)
+    if (attack := state.method.attack) is not None:
+        classes = state.network.spec.num_classes
+        begin_epoch_(state.memory, attack, threat, state.generator, state.epoch, data.images, classes)
     if state.steps is None or not state.steps.fit(data, settings, threat):
         state.steps = _Steps(state, data, settings, threat)
     sums = state.steps.sums.zero_()
@@ -136,9 +178,9 @@ class _Steps:
     def _work(self, batch: Tensor) -> None:
         state, settings = self._state, self._settings
         domain = self._data.domain
-        x = domain.to_input(domain.augment(self._data.images[batch], settings.augmentation, state.generator))
-        y = self._data.labels[batch]
-        loss, logits = state.method.loss(state, Batch(x, y, batch), self._threat)
+        moves = draw_moves(len(batch), settings.augmentation, state.generator)
+        x, y = domain.to_input(moves.apply(self._data.images[batch])), self._data.labels[batch]
+        loss, logits = state.method.loss(state, Batch(x, y, batch, moves), self._threat)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,36 +12,25 @@ from torch.nn import functional as F
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.networks.norms import spectral_penalty
-from nas.training.inner import maximise_cross_entropy, maximise_kl
-from nas.training.losses import trades_loss
-from nas.training.settings import METHODS, Training
+from nas.training.batch import Batch
+from nas.training.inner import maximise
+from nas.training.losses import divergence
+from nas.training.settings import METHODS, InnerAttack, Training
 
 if TYPE_CHECKING:
     from nas.training.loop import TrainingState
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images of one step."""
-
-    x: Tensor
-    """Augmented pixels (N, C, H, W)."""
-    y: Tensor
-    """Labels (N,)."""
-    indices: Tensor
-    """Which training images they are (N,)."""
-
-
 class Method(Protocol):
-    """A training method, made of the settings of one training."""
+    """A training method, made of the settings of one training. What it keeps between steps is in `state.memory`."""
 
     @property
     def can_capture(self) -> bool:
         """Whether a CUDA graph can hold a step: it never waits for the device, and tensors change in place."""
 
     @property
-    def memory(self) -> dict[str, Tensor]:
-        """Tensors that it keeps between steps, by name, live: saved and restored with the training."""
+    def attack(self) -> InnerAttack | None:
+        """Its inner maximisation, start and loss filled in; None where it makes no attack."""
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Loss of `batch`, a scalar with a graph to the parameters, and the logits that the logged accuracy is of."""
@@ -55,8 +43,8 @@ def method_of(settings: Training) -> Method:
     return Penalised(method, settings.lipschitz_penalty) if settings.lipschitz_penalty else method
 
 
-class Stateless:
-    """Base of methods that keep nothing between steps and never wait for the device."""
+class Plain:
+    """Base of methods that make no attack and never wait for the device."""
 
     can_capture = True
 
@@ -64,13 +52,22 @@ class Stateless:
         self.settings = settings
 
     @property
-    def memory(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
+    def attack(self) -> InnerAttack | None:
+        """None."""
+        return None
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the smoothed labels, a scalar."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
 
 
-class Trades(Stateless):
+class Trades(Plain):
     """TRADES (Zhang 2019): cross-entropy of clean images + β · KL of clean and adversarial predictions."""
+
+    @property
+    def attack(self) -> InnerAttack:
+        """Ascends KL from a small normal start."""
+        return self.settings.attack.filled("normal", "kl")
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Two forward passes in training mode, clean then adversarial.
@@ -78,28 +75,39 @@ class Trades(Stateless):
         Batch-norm's running statistics so see clean and adversarial images 1 : 1 (the public TRADES code
         runs the clean images twice, 2 : 1).
         """
-        x_adv = maximise_kl(state.view, batch.x, threat, self.settings.attack, state.generator)
+        x_adv = maximise(state.view, batch, threat, self.attack, state.generator, state.memory)
         logits, logits_adv = state.forward(batch.x, x_adv)
-        return trades_loss(logits, logits_adv, batch.y, self.settings.beta), logits
+        loss = self.cross_entropy(logits, batch.y) + self.settings.beta * divergence(logits, logits_adv)
+        if self.settings.consistency:
+            loss = loss + self.settings.consistency * F.mse_loss(logits_adv, logits)
+        return loss, logits
 
 
-class Madry(Stateless):
+class Madry(Plain):
     """PGD adversarial training (Madry 2018): cross-entropy of adversarial images only."""
 
+    @property
+    def attack(self) -> InnerAttack:
+        """Ascends the cross-entropy from a uniform start."""
+        return self.settings.attack.filled("uniform", "cross_entropy")
+
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-        """The logits are those of the adversarial images."""
-        x_adv = maximise_cross_entropy(state.view, batch.x, batch.y, threat, self.settings.attack, state.generator)
-        (logits,) = state.forward(x_adv)
-        return F.cross_entropy(logits, batch.y), logits
+        """The logits are those of the adversarial images; the consistency term needs those of the clean ones, too."""
+        x_adv = maximise(state.view, batch, threat, self.attack, state.generator, state.memory)
+        if not self.settings.consistency:
+            (logits,) = state.forward(x_adv)
+            return self.cross_entropy(logits, batch.y), logits
+        clean, logits = state.forward(batch.x, x_adv)
+        return self.cross_entropy(logits, batch.y) + self.settings.consistency * F.mse_loss(logits, clean), logits
 
 
-class Natural(Stateless):
+class Natural(Plain):
     """Cross-entropy of clean images."""
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """No attack is made."""
         (logits,) = state.forward(batch.x)
-        return F.cross_entropy(logits, batch.y), logits
+        return self.cross_entropy(logits, batch.y), logits
 
 
 class Penalised:
@@ -112,9 +120,9 @@ class Penalised:
         self._method, self._weight = method, weight
 
     @property
-    def memory(self) -> dict[str, Tensor]:
+    def attack(self) -> InnerAttack | None:
         """That of the method."""
-        return self._method.memory
+        return self._method.attack
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Raises Diverged where a layer's weights are not finite."""

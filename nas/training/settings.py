@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,16 +23,40 @@ METHODS: dict[str, str] = {
 """Training methods by name: module:class, imported where a training begins, as a config is read without torch."""
 
 
+StartName = Literal["normal", "uniform", "noise", "carried", "universal"]
+AscentName = Literal["kl", "cross_entropy"]
+
+
 class InnerAttack(Settings):
     """The inner maximisation of each training batch."""
 
     steps: int = Field(10, ge=1, le=1000)
     """Gradient steps K."""
     step_size: Ratio | None = Field(None, gt=0)
-    """Length of a step in pixel units; epsilon / 4 when left out (8/255 → 2/255)."""
+    """Length of a step in pixel units; epsilon / min(K, 4) when left out (8/255 → 2/255 for 4 steps and more)."""
+    start: StartName | None = None
+    """Where the steps begin. normal: 0.001 · N(0, 1) around the image (Zhang 2019). uniform: in the ball (Madry 2018).
+    noise: uniform in the ball of 2 epsilon, and no step is projected (N-FGSM, de Jorge 2022). carried: what the latest
+    epoch ended at, kept for every image in int8 (ATTA, Zheng 2020; FGSM-PGI, Jia 2022). universal: one perturbation a
+    class, which every step moves (FGSM-UAP). None: the method's own, normal for trades and uniform for madry."""
+    loss: AscentName | None = None
+    """What the steps ascend: the divergence from the clean predictions, or the cross-entropy of the labels. None: the
+    method's own, kl for trades and cross_entropy for madry."""
+    reset_epochs: int = Field(10, ge=1)
+    """Carried perturbations are drawn anew, uniformly in the ball, every so many epochs."""
+    follow: bool = True
+    """Whether carried perturbations move along with the crop and flip of their image."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the attack's steps. bfloat16 is faster on some hardware (`nas bench`) and slightly weaker;
     the loss and all scoring stay in float32."""
+
+    def filled(self, start: StartName, loss: AscentName) -> InnerAttack:
+        """These settings, with a method's own `start` and `loss` where none is set."""
+        return self.model_copy(update={"start": self.start or start, "loss": self.loss or loss})
+
+    def length(self, epsilon: float) -> float:
+        """Length of a step in a ball of radius `epsilon`."""
+        return epsilon / min(self.steps, 4) if self.step_size is None else self.step_size
 
     @property
     def dtype(self) -> torch.dtype:
@@ -48,8 +73,15 @@ class Training(Settings):
     """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy: a name of METHODS."""
     beta: float = Field(6.0, ge=0, le=100)
     """Weight of the robust term of TRADES; other methods ignore it."""
+    consistency: float = Field(0.0, ge=0, le=1000)
+    """Weight λ of the mean squared difference of clean and adversarial logits in the loss of trades and madry."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of each label that is spread evenly over all classes, in the cross-entropy of the loss."""
     attack: InnerAttack = InnerAttack()
     """Inner maximisation."""
+    alarm: bool = True
+    """With fewer than 10 attack steps, compare the attack with PGD-10 on held-out images after every epoch; where it is
+    overfitted, undo the epoch and double the steps (nas/training/alarm.py)."""
     epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training images."""
     batch_size: int = Field(128, ge=2, le=65_536)
@@ -93,3 +125,29 @@ class Training(Settings):
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
         return self
+
+
+LATER = {
+    "consistency",
+    "label_smoothing",
+    "alarm",
+    "attack.start",
+    "attack.loss",
+    "attack.reset_epochs",
+    "attack.follow",
+}
+"""Fields that older versions lack; a field that is added here may never change its default."""
+
+
+def naming_facts(training: Training) -> dict[str, Any]:
+    """Settings that name a training, JSON-ready: the trainings of older versions keep their names.
+
+    So a field that older versions lack is left out while it has its default.
+    """
+    facts, defaults = training.model_dump(mode="json"), type(training)().model_dump(mode="json")
+    for field in LATER:
+        *path, name = field.split(".")
+        own, default = (reduce(lambda part, key: part[key], path, dumped) for dumped in (facts, defaults))
+        if own[name] == default[name]:
+            del own[name]
+    return facts

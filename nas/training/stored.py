@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from nas.base.errors import CheckpointError
 from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
 
-_COUNTERS = ("epoch", "step")
+_MEMORY = "memory."
+_COUNTERS = ("epoch", "step", "doublings")
 
 
 class Resumable(Protocol):
@@ -23,32 +24,22 @@ class Resumable(Protocol):
     def average(self) -> nn.Module | None:
         """Its averaged copy."""
 
-    @property
-    def memory(self) -> dict[str, Tensor]:
-        """What else is kept between steps (a method's own tensors), by name; live."""
-
+    memory: dict[str, Tensor]
+    """What else is kept between steps (a method's own tensors), by name; live."""
     optimizer: torch.optim.SGD
     generator: torch.Generator
     epoch: int
     step: int
+    doublings: int
+    """How often the alarm has doubled the steps of the attack (nas/training/alarm.py)."""
 
     def refresh_(self) -> None:
-        """Computes anew what follows from the weights."""
+        """Computes anew what follows from the weights and the counters."""
 
 
 def save_training(path: Path, state: Resumable, fingerprint: str) -> None:
     """Writes all of `state` to `path`, atomically; `fingerprint` names what is being trained, and how."""
-    tensors = tensors_of(state.network, "network.")
-    if state.average is not None:
-        tensors |= tensors_of(state.average, "average.")
-    for index, parameter in enumerate(_parameters(state)):
-        momentum = state.optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{index}"] = momentum
-    tensors |= {f"memory.{name}": tensor for name, tensor in state.memory.items()}
-    tensors["generator"] = state.generator.get_state()
-    tensors |= {name: torch.tensor(getattr(state, name)) for name in _COUNTERS}
-    save_tensors(path, tensors, {"fingerprint": fingerprint})
+    save_tensors(path, _tensors_of_training(state), {"fingerprint": fingerprint})
 
 
 def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
@@ -61,20 +52,51 @@ def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
         raise CheckpointError(
             f"{path} belongs to another training (network, data or settings differ); remove its folder to start afresh"
         )
+    _restore_(state, tensors, path)
+
+
+def snapshot(state: Resumable) -> dict[str, Tensor]:
+    """Copies of all that changes during the training, on its device, for `restore_`."""
+    return {name: tensor.clone() for name, tensor in _tensors_of_training(state).items()}
+
+
+def restore_(state: Resumable, saved: dict[str, Tensor]) -> None:
+    """Takes `state` back to where `saved`, its `snapshot`, was made."""
+    _restore_(state, saved, Path("a snapshot"))
+
+
+def _tensors_of_training(state: Resumable) -> dict[str, Tensor]:
+    tensors = tensors_of(state.network, "network.")
+    if state.average is not None:
+        tensors |= tensors_of(state.average, "average.")
+    for index, parameter in enumerate(_parameters(state)):
+        momentum = state.optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{index}"] = momentum
+    tensors |= {f"{_MEMORY}{name}": tensor for name, tensor in state.memory.items()}
+    tensors["generator"] = state.generator.get_state()
+    return tensors | {name: torch.tensor(getattr(state, name)) for name in _COUNTERS}
+
+
+def _restore_(state: Resumable, tensors: dict[str, Tensor], path: Path) -> None:
     fill_(state.network, tensors, path, "network.")
     if state.average is not None:
         fill_(state.average, tensors, path, "average.")
     for index, parameter in enumerate(_parameters(state)):
+        state.optimizer.state.pop(parameter, None)
         if f"momentum.{index}" in tensors:
             # The fused optimiser goes through memory in order: the buffer must lie there like its parameter.
             momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{index}"])
             state.optimizer.state[parameter]["momentum_buffer"] = momentum
+    state.memory.clear()
+    for name in tensors:
+        if name.startswith(_MEMORY):
+            state.memory[name.removeprefix(_MEMORY)] = tensors[name].to(state.generator.device)
     try:
-        for name, tensor in state.memory.items():
-            tensor.copy_(tensors[f"memory.{name}"])
         state.generator.set_state(tensors["generator"])
         for name in _COUNTERS:
-            setattr(state, name, int(tensors[name]))
+            # States that were saved before there was an alarm have no doublings.
+            setattr(state, name, int(tensors[name] if name in tensors or name != "doublings" else 0))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is incomplete ({error}); remove its folder to start afresh") from error
     state.refresh_()

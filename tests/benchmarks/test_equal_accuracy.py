@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nas.training.loop import start_training, train_epoch
-from nas.training.methods import Batch, Trades
+from nas.training.methods import Trades
 from search_spaces.network import build_network
 from tests.benchmarks.equal_accuracy import GENOTYPE, PlainTrades, digits_config, plain_steps, spec_of
-from tests.builders import generator, tiny_images
+from tests.builders import batch_of, generator, tiny_images
 
 
 def test_a_plain_step_is_the_engines_step() -> None:
@@ -21,7 +21,7 @@ def test_a_plain_step_is_the_engines_step() -> None:
     results = []
     for network, method in ((engine, Trades), (plain, PlainTrades)):
         state = start_training(network, config.training, generator(3))
-        loss, _ = method(config.training).loss(state, Batch(x, y, torch.arange(12)), config.threat)
+        loss, _ = method(config.training).loss(state, batch_of(x, y), config.threat)
         loss.backward()  # type: ignore[no-untyped-call]
         results.append((loss.detach(), *(p.grad for p in network.parameters()), *network.buffers()))
     for found, expected in zip(*results, strict=True):

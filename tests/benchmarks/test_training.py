@@ -13,13 +13,12 @@ from nas.evaluation.evaluate import evaluate
 from nas.networks.backprop import forward_of
 from nas.networks.view import view_of
 from nas.runs.config import RunConfig, load_config
-from nas.training.inner import maximise_kl
 from nas.training.loop import start_training, train_epoch
 from nas.training.losses import trades_loss
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from tests.benchmarks.equal_accuracy import GENOTYPE, digits_config, spec_of
-from tests.builders import generator, tiny_images
+from tests.builders import generator, maximise_kl, tiny_images
 from tests.conftest import ROOT
 
 SIDES = {"digits": 8, "cifar10": 32}

@@ -17,7 +17,9 @@ from nas.assets.supernet.weights import Names, Supernet, load_supernet, save_sup
 from nas.attacks.threat import ThreatModel
 from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData
+from nas.training.alarm import held_out
 from nas.training.resumable import EpochFile, Saved, resume_, train_until
+from nas.training.settings import naming_facts
 from search_spaces import SearchSpace
 
 FOLDER, WEIGHTS = "supernet", "supernet.safetensors"
@@ -60,12 +62,13 @@ class SupernetAsset:
     def make_(self, place: Path) -> None:
         """Trains to the end, from the last finished epoch on, and leaves the averaged weights in `place`."""
         settings, data = self.settings, self.data.train.to(self.device)
+        watched = held_out(self.data.validation, len(data)).to(self.device)
         generator = make_generator(self.seed, "supernet training", device=self.device)
         state = start_supernet(self._untrained().to(self.device), settings, generator, self.seed)
         log, saved = EpochFile(place / LOG), Saved(place / STATE, self._names.trained)
 
         def train() -> dict[str, Any]:
-            return dataclasses.asdict(train_supernet_epoch(state, data, settings, self.threat))
+            return dataclasses.asdict(train_supernet_epoch(state, data, settings, self.threat, watched))
 
         resume_(state, saved, log)
         train_until(
@@ -91,7 +94,8 @@ def _names(space: SearchSpace, data: SearchData, threat: ThreatModel, settings: 
     """
     ends = [space.spec(genotype).key for genotype in (space.smallest(), space.largest())]
     choices = [[choice.name, *map(str, choice.options)] for choice in space.choices]
-    shown = settings.model_dump(mode="json", exclude={"taken_from", "track_every_epoch", "cuda_graphs"})
+    left_out = ("taken_from", "track_every_epoch", "cuda_graphs")
+    shown = {name: value for name, value in naming_facts(settings).items() if name not in left_out}
     what = [space.name, choices, ends, settings.width, data.fingerprint, threat.model_dump(mode="json")]
     built, trained = (hashlib.sha256(json.dumps(text).encode()).hexdigest() for text in (what, [*what, shown]))
     return Names(built, trained)

@@ -10,7 +10,7 @@ Kinds of block differ from the largest network's in ever more layers (after once
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import torch
@@ -23,13 +23,18 @@ from nas.attacks.losses import kl_divergence
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.base.seeding import derive_seed
+from nas.data.domain import draw_moves
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.view import View, view_of
+from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, update_average_
-from nas.training.inner import maximise_kl
+from nas.training.batch import Batch
+from nas.training.inner import maximise
 from nas.training.losses import trades_loss
 from nas.training.optimizer import make_optimizer, set_learning_rate_
+from nas.training.settings import InnerAttack
+from nas.training.starts import Memory, begin_epoch_
 from nas.training.steps import epoch_batches
 from search_spaces import NetworkSpec, SearchSpace
 from search_spaces.network import Network
@@ -52,13 +57,12 @@ class SupernetState:
     """Which subnets a step draws follows from it and the number of the step."""
     members: "dict[str, _Member]"
     """Subnets of late steps, by the key of their architecture."""
+    memory: Memory = field(default_factory=dict)
+    """What the starts of the attacks keep between steps, shared by all subnets."""
     epoch: int = 0
     step: int = 0
-
-    @property
-    def memory(self) -> dict[str, Tensor]:
-        """Nothing is kept between steps."""
-        return {}
+    doublings: int = 0
+    """How often the alarm has doubled the steps of the attacks."""
 
     def refresh_(self) -> None:
         """Nothing: every step looks at the weights anew."""
@@ -74,6 +78,13 @@ class SupernetLog:
     loss_random: float | None
     """None without random subnets."""
     learning_rate: float
+    attack_steps: int = 0
+    """Steps of the inner maximisation."""
+    gap: float | None = None
+    """Share of the held-out images that withstand the attack of the training but not PGD-10, of the largest or the
+    smallest network, whichever is more; None: not looked at."""
+    undone: tuple[float, ...] = ()
+    """Gaps of attempts at this epoch that the alarm undid, each with half the steps of the next."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +120,55 @@ def start_supernet(
 
 
 def train_supernet_epoch(
-    state: SupernetState, data: Split, settings: SupernetTraining, threat: ThreatModel
+    state: SupernetState, data: Split, settings: SupernetTraining, threat: ThreatModel, watched: Split | None = None
 ) -> SupernetLog:
-    """One pass over `data`; `state` moves on by one epoch. Raises Diverged when a mean loss is not finite."""
+    """One pass over `data`; `state` moves on by one epoch. Raises Diverged when a mean loss is not finite.
+
+    With held-out images `watched`, the alarm looks at the largest and the smallest network, as in `train_epoch`.
+    """
+    logs: list[SupernetLog] = []
+
+    def train() -> None:
+        logs.append(_pass(state, data, settings, threat))
+
+    def gap(attack: InnerAttack) -> Gap:
+        assert watched is not None
+        space = state.network.space
+        ends = widened(space.spec(space.largest()), state.network.width), space.spec(space.smallest())
+        members = [_member(state, spec, settings) for spec in ends]
+        for member in members:
+            member.view.refold_()
+        found = (measure_gap(one.view, watched, attack, threat, state.memory, state.epoch) for one in members)
+        return max(found, key=lambda gap: (gap.is_open, gap.share))
+
+    found, undone = None, tuple[float, ...]()
+    if watched is None or not settings.alarm:
+        train()
+    else:
+        found, undone = watch(state, train, lambda: _attack(state, settings), gap)
+    steps = _attack(state, settings).steps
+    return replace(logs[-1], attack_steps=steps, gap=None if found is None else found.share, undone=undone)
+
+
+def _attack(state: SupernetState, settings: SupernetTraining) -> InnerAttack:
+    """That of TRADES, with the steps that the alarm has raised it to."""
+    return attack_of(settings.attack.filled("normal", "kl"), state.doublings)
+
+
+def _pass(state: SupernetState, data: Split, settings: SupernetTraining, threat: ThreatModel) -> SupernetLog:
     batches = epoch_batches(len(data), settings.batch_size, state.generator)
+    attack, classes = _attack(state, settings), state.network.space.num_classes
+    begin_epoch_(state.memory, attack, threat, state.generator, state.epoch, data.images, classes)
     sums, rate = torch.zeros(3, device=data.images.device, dtype=torch.float64), 0.0
     for index, batch in enumerate(batches):
         passed = state.epoch + (index + 1) / len(batches)
         rate = set_learning_rate_(state.optimizer, settings, passed)
-        x = data.domain.to_input(data.domain.augment(data.images[batch], settings.augmentation, state.generator))
+        moves = draw_moves(len(batch), settings.augmentation, state.generator)
+        x = data.domain.to_input(moves.apply(data.images[batch]))
         freedom = min(1.0, passed / (settings.progressive * settings.epochs)) if settings.progressive else 1.0
         space, width = state.network.space, state.network.width
         specs = list(sandwich(space, width, settings.subnets, freedom, state.seed, state.step))
-        sums += _step(state, specs, x, data.labels[batch], settings, threat)
+        sums += _step(state, specs, Batch(x, data.labels[batch], batch, moves), settings, threat)
         state.step += 1
     state.epoch += 1
     largest, smallest, rest = (sums / len(batches)).tolist()
@@ -133,19 +180,19 @@ def train_supernet_epoch(
 
 
 def _step(
-    state: SupernetState, specs: list[NetworkSpec], x: Tensor, y: Tensor, settings: SupernetTraining,
-    threat: ThreatModel,
-) -> Tensor:  # fmt: skip
-    """One step of the optimiser on the images `x`; losses of the largest, the smallest and, summed, the random ones."""
+    state: SupernetState, specs: list[NetworkSpec], batch: Batch, settings: SupernetTraining, threat: ThreatModel
+) -> Tensor:
+    """One step of the optimiser on the images of `batch`; losses: the largest, the smallest, the sum of the others."""
     state.optimizer.zero_grad(set_to_none=False)
-    losses, taught, x_adv = [], None, None
+    losses, taught, x_adv, x, y = [], None, None, batch.x, batch.y
+    attack = _attack(state, settings)
     for spec in specs:
         member = _member(state, spec, settings)
         if x_adv is None or settings.attacked == "subnet":
             with torch.no_grad():
                 member.forward(x)  # leaves the statistics of these images, which the attack needs
             member.view.refold_()
-            x_adv = maximise_kl(member.view, x, threat, settings.attack, state.generator)
+            x_adv = maximise(member.view, batch, threat, attack, state.generator, state.memory)
         logits, logits_adv = member.forward(x, x_adv)
         loss = (
             trades_loss(logits, logits_adv, y, settings.beta)

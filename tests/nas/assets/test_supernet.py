@@ -220,13 +220,13 @@ def test_whom_the_images_of_a_step_are_made_against(
     attacked: str, attacks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    plain = one_shot.maximise_kl
+    plain = one_shot.maximise
 
     def watch(view: object, *others: object) -> torch.Tensor:
         seen.append(view)
         return plain(view, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(one_shot, "maximise_kl", watch)
+    monkeypatch.setattr(one_shot, "maximise", watch)
     data = tiny_data()
     settings = SETTINGS.model_copy(update={"attacked": attacked, "batch_size": len(data.train)})
     train_supernet_epoch(start_supernet(supernet(), settings, generator(), 0), data.train, settings, THREAT)

@@ -11,9 +11,8 @@ from nas.attacks.balls import BALLS
 from nas.attacks.threat import Threat, ThreatModel
 from nas.networks.through import Through
 from nas.networks.view import AutogradView, FoldedView, View, view_of
-from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack
-from tests.builders import BLOCKS, Linear, Unknown, generator, network_of, tiny_network, torch_threads
+from tests.builders import BLOCKS, Linear, Unknown, generator, maximise_kl, network_of, tiny_network, torch_threads
 
 SIZE, CODE = 8, 5
 VIEWS: dict[str, Callable[[nn.Module], View]] = {"fast": view_of, "autograd": AutogradView}

@@ -13,7 +13,6 @@ from nas.networks import images, maps
 from nas.networks.arithmetic import arithmetic_of
 from nas.networks.layer import layers_of
 from nas.networks.view import AutogradView, FoldedView, Scaled, View, view_of
-from nas.training.inner import maximise_kl
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.mobilenet_tiny import preset
@@ -24,6 +23,7 @@ from tests.builders import (
     STEMS,
     Broken,
     generator,
+    maximise_kl,
     network_of,
     settled,
     small_resnet,

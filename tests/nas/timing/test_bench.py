@@ -12,11 +12,10 @@ from nas.networks.view import view_of
 from nas.report.tables import bench_table
 from nas.timing.bench import Workload, compare, plain_trades_step
 from nas.training import Training
-from nas.training.inner import maximise_kl
 from nas.training.loop import start_training
 from nas.training.losses import trades_loss
 from nas.training.settings import InnerAttack
-from tests.builders import generator, tiny_images, tiny_network
+from tests.builders import generator, maximise_kl, tiny_images, tiny_network
 
 THREAT = ThreatModel(epsilon=0.06)
 

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
 from nas.networks.view import AutogradView, view_of
-from nas.training.inner import maximise_cross_entropy, maximise_kl
 from nas.training.settings import InnerAttack
-from tests.builders import Broken, generator, tiny_network
+from tests.builders import Broken, generator, maximise_cross_entropy, maximise_kl, tiny_network
 
 THREAT = ThreatModel(epsilon=0.06)
 STEP = 0.013
@@ -128,8 +127,9 @@ def test_the_copy_stays_in_ball_and_box_and_the_network_as_it_was(view: Any, kin
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_the_step_is_a_quarter_of_epsilon_unless_set() -> None:
+@pytest.mark.parametrize(("steps", "length"), [(1, 0.06), (2, 0.03), (3, 0.02), (4, 0.015), (10, 0.015)])
+def test_few_steps_reach_the_border_and_many_are_a_quarter_of_epsilon_unless_set(steps: int, length: float) -> None:
     x = images()
-    left_out = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=3), generator())
-    written = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=3, step_size=0.06 / 4), generator())
-    assert torch.equal(left_out, written)
+    left_out = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=steps), generator())
+    written = maximise_kl(view_of(network()), x, THREAT, InnerAttack(steps=steps, step_size=length), generator())
+    torch.testing.assert_close(left_out, written, rtol=0, atol=1e-9)

@@ -14,7 +14,6 @@ from nas.data.domain import PIXELS
 from nas.networks.norms import spectral_penalty
 from nas.networks.view import view_of
 from nas.training import Training
-from nas.training.inner import maximise_kl
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss
 from nas.training.settings import METHODS, InnerAttack
@@ -22,6 +21,7 @@ from nas.training.stored import load_training, save_training
 from tests.builders import (
     TINY_TRAINING,
     generator,
+    maximise_kl,
     tiny_images,
     tiny_network,
     torch_threads,

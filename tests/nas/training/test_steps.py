@@ -16,7 +16,8 @@ from nas.attacks.threat import ThreatModel
 from nas.base.errors import DataError
 from nas.data.split import Split
 from nas.training import methods
-from nas.training.inner import maximise_kl
+from nas.training.batch import Batch
+from nas.training.inner import maximise
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from nas.training.steps import epoch_batches, step_sizes
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network, tiny_space
@@ -80,11 +81,11 @@ def test_every_loop_makes_these_steps_and_ends_its_schedule_with_the_last(
 ) -> None:
     seen: list[int] = []
 
-    def watched(view: object, x: Tensor, *others: object) -> Tensor:
-        seen.append(len(x))
-        return maximise_kl(view, x, *others)  # type: ignore[arg-type]
+    def watched(view: object, batch: Batch, *others: object) -> Tensor:
+        seen.append(len(batch.x))
+        return maximise(view, batch, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "maximise_kl", watched)
+    monkeypatch.setattr(module, "maximise", watched)
     rate = epoch(tiny_images(images), 16)
     assert seen == sizes
     assert rate == pytest.approx(0.5), "the cosine is at its middle after one of two epochs"

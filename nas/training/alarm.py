@@ -1,0 +1,117 @@
+"""The alarm for catastrophic overfitting: a training whose own attack no longer finds what a stronger one finds.
+
+Training with few attack steps can end in a network that withstands these few steps and nothing else (Wong 2020, section
+5.4). Small networks are not spared. So every epoch is followed by a look at held-out images: how many of those that
+withstand the attack of the training fall to PGD-10. Where it is more than half, the epoch is undone and made again with
+twice the steps.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nas.attacks.losses import misclassified
+from nas.attacks.threat import ThreatModel
+from nas.base.seeding import make_generator
+from nas.data.domain import Moves
+from nas.data.split import Split
+from nas.networks.view import View
+from nas.training.batch import Batch
+from nas.training.inner import ascended
+from nas.training.settings import InnerAttack
+from nas.training.starts import Memory, start_of
+from nas.training.stored import Resumable, restore_, snapshot
+
+REFERENCE = InnerAttack(steps=10, start="uniform", loss="cross_entropy")
+"""PGD-10: a training with fewer steps is watched."""
+OPEN = 0.5
+"""Share of the images that withstand the attack of the training; if more fall to the reference, the gap is open."""
+LEAST, MOST = 32, 256
+"""Held-out images that are looked at: one for every 32 training images, within these."""
+ENOUGH = 8
+"""Images that must withstand the attack of the training for a share to say anything."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What the attack of a training misses."""
+
+    withstood: int
+    """Held-out images that are classified correctly under the attack of the training."""
+    fell: int
+    """Those of them that PGD-10 fools."""
+
+    @property
+    def share(self) -> float:
+        """Part of the images that withstood; 0 where none did."""
+        return self.fell / self.withstood if self.withstood else 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the training is overfitted to its own attack."""
+        return self.withstood >= ENOUGH and self.share > OPEN
+
+
+def measure_gap(view: View, images: Split, attack: InnerAttack, threat: ThreatModel, memory: Memory, epoch: int) -> Gap:
+    """Gap between `attack`, with what its start keeps in `memory`, and PGD-10 on `images`.
+
+    Held-out images have no carried perturbation: a uniform start takes its place. Chance depends on `epoch` alone.
+    """
+    generator = make_generator(epoch, "alarm", device=images.images.device)
+    attack = attack.model_copy(update={"start": "uniform"}) if attack.start == "carried" else attack
+
+    def withstanding(images: Split, attack: InnerAttack) -> Split:
+        x, labels = images.inputs(), images.labels
+        batch = Batch(x, labels, torch.arange(len(x), device=x.device), Moves(0, None, None))
+        x_adv = ascended(view, x, labels, start_of(memory, attack, threat, batch, generator), threat, attack)
+        return images[(~misclassified(view.logits(x_adv), labels)).nonzero().flatten()]
+
+    withstood = withstanding(images, attack)
+    remaining = withstanding(withstood, REFERENCE) if len(withstood) else withstood
+    return Gap(len(withstood), len(withstood) - len(remaining))
+
+
+def held_out(data: Split, trained: int) -> Split:
+    """Images of `data`, which are not trained on, that a training on `trained` images is watched with."""
+    return data[: min(max(LEAST, trained // 32), MOST)]
+
+
+def attack_of(attack: InnerAttack, doublings: int) -> InnerAttack:
+    """`attack` with its steps doubled so often, at most to those of the reference."""
+    return attack.model_copy(update={"steps": min(attack.steps << doublings, REFERENCE.steps)}) if doublings else attack
+
+
+def watch(state: Resumable, train: Callable[[], None], attack: Callable[[], InnerAttack | None],
+          gap: Callable[[InnerAttack], Gap]) -> tuple["Gap | None", tuple[float, ...]]:  # fmt: skip
+    """Calls `train`, which moves `state` on by an epoch, until the `gap` behind it is closed.
+
+    Returns the gap (None where nothing is watched: no attack, or as many steps as the reference has) and the shares of
+    the epochs that were undone. Each of these is made again from the state before it with twice the steps.
+    """
+    undone: list[float] = []
+    while (present := attack()) is not None and present.steps < REFERENCE.steps:
+        before = snapshot(state)
+        train()
+        found = gap(present)
+        if not found.is_open:
+            return found, tuple(undone)
+        undone.append(found.share)
+        restore_(state, before)
+        state.doublings += 1
+        state.refresh_()
+    train()
+    return None, tuple(undone)
+
+
+def warnings_of(log: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the epochs of a `log` say of the alarm: one warning where it rang."""
+    rang = [line for line in log if line.get("undone")]
+    if not rang:
+        return ()
+    first, worst = rang[0], max(share for line in rang for share in line["undone"])
+    return (
+        f"the training overfitted its own attack in epoch {first['epoch']}: {worst:.0%} of the held-out images that "
+        f"withstood it fell to PGD-10; undone, and its steps raised to {rang[-1]['attack_steps']}",
+    )
