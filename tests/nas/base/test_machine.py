@@ -1,6 +1,9 @@
 """Cores, devices and threads as the machine has them, and where it has less than usual."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import nas
 from nas.base.errors import ConfigError
 from nas.base.machine import available_cores, claim_memory, claim_threads, resolve_device
 
@@ -139,3 +143,15 @@ def test_a_worker_claims_its_share_of_the_memory_of_its_gpu(
 def test_a_cpu_has_no_memory_to_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cuda, "set_per_process_memory_fraction")
     claim_memory("cpu", 4)
+
+
+@pytest.mark.parametrize(
+    ("set_before", "spins"),
+    [({}, str(nas.SPINS)), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(set_before: dict[str, str], spins: str) -> None:
+    bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    code = "import nas, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env=bare | set_before, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == spins
