@@ -14,7 +14,7 @@ from nas.base.records import Costs, Evaluation, Interval, TrialRecord, TrialStat
 from nas.base.seeding import make_generator
 from nas.data import Augmentation
 from nas.data.datasets import SearchData
-from nas.data.domain import Moves
+from nas.data.domain import CropFlip, draw_crop_flip
 from nas.data.split import Split
 from nas.evaluation import Ladder
 from nas.networks.view import View
@@ -333,7 +333,7 @@ def trial(
 def batch_of(x: Tensor, labels: Tensor | None = None) -> Batch:
     """`x` as the first images of a data set, without crop and flip."""
     count = torch.arange(len(x), device=x.device)
-    return Batch(x, count % 3 if labels is None else labels, count, Moves(0, None, None))
+    return Batch(x, count % 3 if labels is None else labels, count, CropFlip(0, None, None))
 
 
 def maximise_kl(view: View, x: Tensor, threat: Threat, settings: InnerAttack, g: torch.Generator) -> Tensor:
@@ -346,3 +346,8 @@ def maximise_cross_entropy(
 ) -> Tensor:
     """Adversarial copy of `x` as PGD adversarial training makes it."""
     return maximise(view, batch_of(x, labels), threat, settings.filled("uniform", "cross_entropy"), g, {})
+
+
+def augmented(images: Tensor, settings: Augmentation, g: torch.Generator) -> Tensor:
+    """`images` (N, C, H, W), each cropped and flipped by itself."""
+    return draw_crop_flip(len(images), settings, g).apply(images)

@@ -9,6 +9,7 @@ from nas.base.records import Interval
 from nas.base.seeding import derive_seed
 
 RESAMPLES = 2000
+"""B where a caller asks for no other."""
 
 
 def drawn_times(count: int, resamples: int, rng: np.random.Generator | None = None) -> NDArray[np.int64]:

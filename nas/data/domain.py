@@ -10,7 +10,7 @@ from nas.data.settings import Augmentation
 
 
 @dataclass(frozen=True)
-class Moves:
+class CropFlip:
     """A random crop and flip of each image of a batch, which maps of the same size can be put through, and back."""
 
     padding: int
@@ -50,14 +50,14 @@ class Moves:
         return each, slice(None), rows[:, :, None], columns[:, None, :]
 
 
-def draw_moves(count: int, settings: Augmentation, generator: torch.Generator) -> Moves:
+def draw_crop_flip(count: int, settings: Augmentation, generator: torch.Generator) -> CropFlip:
     """Crop and flip of `count` images, drawn independently, on the device of `generator`."""
     device, pad, corner, mirrored = generator.device, settings.crop_padding, None, None
     if pad:
         corner = torch.randint(0, 2 * pad + 1, (2, count), device=device, generator=generator)
     if settings.flip:
         mirrored = torch.rand(count, device=device, generator=generator) < 0.5
-    return Moves(pad, corner, mirrored)
+    return CropFlip(pad, corner, mirrored)
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,6 @@ class Domain:
     def clamp(self, x: Tensor) -> Tensor:
         """Inputs `x` of any shape, each value moved to the nearest one in [low, high]."""
         return x.clamp(self.low, self.high)
-
-    def augment(self, images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-        """Augmented copy of uint8 `images` (N, C, H, W), each image cropped and flipped independently.
-
-        All on the device of `images`, which `generator` is on.
-        """
-        return draw_moves(len(images), settings, generator).apply(images)
 
 
 PIXELS = Domain()

@@ -31,7 +31,7 @@ from nas.runs.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkp
 from nas.runs.config import differences
 from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
-from nas.training.alarm import held_out, warnings_of
+from nas.training.alarm import alarm_warnings, held_out
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
 from nas.training.settings import naming_facts
@@ -205,7 +205,7 @@ def _finish(
     network = stored_network(run.space.spec(record.genotype), folder / _BEST, config.treatments)
     checkpoint = Checkpoint(
         network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
-        config.scoring, seed, data.fingerprint, config.treatments, warnings_of(to_json(point) for point in curve),
+        config.scoring, seed, data.fingerprint, config.treatments, alarm_warnings(to_json(point) for point in curve),
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))

@@ -45,7 +45,7 @@ from nas.runs.trial_files import (
     trial_folder,
 )
 from nas.training import Training
-from nas.training.alarm import held_out, warnings_of
+from nas.training.alarm import alarm_warnings, held_out
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
 from nas.training.stored import save_training
@@ -184,6 +184,6 @@ class TrialPlan:
             network, data.validation[: self.evaluation.max_images], self.threat, self.evaluation, generator,
             split_name="validation", fidelity=fidelity, before=before,
         )  # fmt: skip
-        raised = warnings_of(EpochFile(trial_folder(self.folder, candidate.number, candidate.repeat) / LOG).read())
+        raised = alarm_warnings(EpochFile(trial_folder(self.folder, candidate.number, candidate.repeat) / LOG).read())
         found = scored.evaluation
         return dataclasses.replace(scored, evaluation=dataclasses.replace(found, warnings=(*found.warnings, *raised)))

@@ -2,20 +2,30 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from nas.data.domain import Moves
+from nas.data import Augmentation
+from nas.data.domain import CropFlip, draw_crop_flip
+from nas.data.split import Split
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one step. N images in the batch."""
+    """N images of one step, on one device."""
 
     x: Tensor
-    """Augmented pixels (N, C, H, W)."""
+    """Augmented inputs (N, C, H, W), within the bounds of the domain."""
     y: Tensor
     """Labels (N,)."""
     indices: Tensor
     """Which training images they are (N,)."""
-    moves: Moves
-    """Crop and flip that the pixels went through."""
+    crop_flip: CropFlip
+    """What the images went through."""
+
+
+def draw_batch(data: Split, indices: Tensor, settings: Augmentation, generator: torch.Generator) -> Batch:
+    """Images of `data` at `indices` (N,), each cropped and flipped by itself; `generator` is on their device."""
+    crop_flip = draw_crop_flip(len(indices), settings, generator)
+    x = data.domain.to_input(crop_flip.apply(data.images[indices]))
+    return Batch(x, data.labels[indices], indices, crop_flip)

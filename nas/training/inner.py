@@ -11,7 +11,7 @@ from nas.attacks.threat import Threat
 from nas.networks.view import View
 from nas.training.batch import Batch
 from nas.training.settings import InnerAttack
-from nas.training.starts import Memory, keep_, start_of, walls_of
+from nas.training.starts import Memory, ball_of_iterates, keep_, start_of
 
 
 def maximise(
@@ -34,7 +34,7 @@ def ascended(view: View, x: Tensor, labels: Tensor, start: Tensor, threat: Threa
     which changes the iterates that matter: the clean logits are computed once instead of in every step, and the start
     is projected. By the logits, KL has the derivative softmax(f(x̂)) − softmax(f(x)).
     """
-    walls, by_kl = walls_of(settings, threat), settings.loss == "kl"
+    ball, by_kl = ball_of_iterates(settings, threat), settings.loss == "kl"
 
     def ascend(x: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor]:
         p = F.softmax(view.logits(x), 1) if by_kl else x
@@ -44,7 +44,7 @@ def ascended(view: View, x: Tensor, labels: Tensor, start: Tensor, threat: Threa
 
         return (
             projected_gradient(
-                lambda x_adv: view.gradient(x_adv, slope)[1], x, start, walls,
+                lambda x_adv: view.gradient(x_adv, slope)[1], x, start, ball,
                 steps=settings.steps, step_size=settings.length(threat.epsilon),
             ),
         )  # fmt: skip

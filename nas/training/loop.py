@@ -13,14 +13,13 @@ from torch import Tensor
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
-from nas.data.domain import draw_moves
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.treatments.treatment import after_step_, finish_
 from nas.networks.view import View, view_of
 from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
-from nas.training.batch import Batch
+from nas.training.batch import draw_batch
 from nas.training.graphs import Replayed, recorder
 from nas.training.methods import Method, method_of
 from nas.training.optimizer import make_optimizer, set_learning_rate_
@@ -104,22 +103,16 @@ def train_epoch(
     again with twice the steps (nas/training/alarm.py). Raises Diverged when the mean loss, or a penalised layer, is not
     finite. Without a Lipschitz penalty, the device is waited for at the end of the epoch only.
     """
-    logs: list[EpochLog] = []
 
-    def train() -> None:
-        logs.append(_pass(state, data, settings, threat))
+    def gap(attack: InnerAttack, images: Split) -> Gap:
+        return measure_gap(state.view, images, attack, threat, state.memory, state.epoch)
 
-    def gap(attack: InnerAttack) -> Gap:
-        assert watched is not None
-        return measure_gap(state.view, watched, attack, threat, state.memory, state.epoch)
-
-    found, undone = None, tuple[float, ...]()
-    if watched is None or not settings.alarm:
-        train()
-    else:
-        found, undone = watch(state, train, lambda: state.method.attack, gap)
+    log, share, undone = watch(
+        state, lambda: _pass(state, data, settings, threat), lambda: state.method.attack, gap,
+        watched if settings.alarm else None, settings.epochs,
+    )  # fmt: skip
     steps = 0 if state.method.attack is None else state.method.attack.steps
-    return replace(logs[-1], attack_steps=steps, gap=None if found is None else found.share, undone=undone)
+    return replace(log, attack_steps=steps, gap=share, undone=undone)
 
 
 def _pass(state: TrainingState, data: Split, settings: Training, threat: ThreatModel) -> EpochLog:
@@ -177,10 +170,8 @@ class _Steps:
 
     def _work(self, batch: Tensor) -> None:
         state, settings = self._state, self._settings
-        domain = self._data.domain
-        moves = draw_moves(len(batch), settings.augmentation, state.generator)
-        x, y = domain.to_input(moves.apply(self._data.images[batch])), self._data.labels[batch]
-        loss, logits = state.method.loss(state, Batch(x, y, batch, moves), self._threat)
+        drawn = draw_batch(self._data, batch, settings.augmentation, state.generator)
+        loss, logits = state.method.loss(state, drawn, self._threat)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
@@ -189,7 +180,7 @@ class _Steps:
         if state.average is not None and self._average is not None:
             update_average_(self._average, self._live, self._moved)
             after_step_(state.average, self._progress)
-        self.sums += torch.stack([loss.detach().double(), (logits.argmax(1) == y).sum()])
+        self.sums += torch.stack([loss.detach().double(), (logits.argmax(1) == drawn.y).sum()])
 
 
 def scored_network(state: TrainingState, data: Split, settings: Training) -> Network:

@@ -43,7 +43,7 @@ def method_of(settings: Training) -> Method:
     return Penalised(method, settings.lipschitz_penalty) if settings.lipschitz_penalty else method
 
 
-class Plain:
+class BaseMethod:
     """Base of methods that make no attack and never wait for the device."""
 
     can_capture = True
@@ -61,7 +61,7 @@ class Plain:
         return F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
 
 
-class Trades(Plain):
+class Trades(BaseMethod):
     """TRADES (Zhang 2019): cross-entropy of clean images + β · KL of clean and adversarial predictions."""
 
     @property
@@ -83,7 +83,7 @@ class Trades(Plain):
         return loss, logits
 
 
-class Madry(Plain):
+class Madry(BaseMethod):
     """PGD adversarial training (Madry 2018): cross-entropy of adversarial images only."""
 
     @property
@@ -101,7 +101,7 @@ class Madry(Plain):
         return self.cross_entropy(logits, batch.y) + self.settings.consistency * F.mse_loss(logits, clean), logits
 
 
-class Natural(Plain):
+class Natural(BaseMethod):
     """Cross-entropy of clean images."""
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:

@@ -74,9 +74,11 @@ class Training(Settings):
     beta: float = Field(6.0, ge=0, le=100)
     """Weight of the robust term of TRADES; other methods ignore it."""
     consistency: float = Field(0.0, ge=0, le=1000)
-    """Weight λ of the mean squared difference of clean and adversarial logits in the loss of trades and madry."""
+    """Weight λ of the mean squared difference of clean and adversarial logits in the loss of trades and madry.
+    A supernet has none."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of each label that is spread evenly over all classes, in the cross-entropy of the loss."""
+    """Share of each label that is spread evenly over all classes, in the cross-entropy of the loss.
+    A supernet spreads none."""
     attack: InnerAttack = InnerAttack()
     """Inner maximisation."""
     alarm: bool = True

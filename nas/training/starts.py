@@ -54,7 +54,7 @@ def start_of(memory: Memory, settings: InnerAttack, threat: Threat, batch: Batch
     if settings.start == "universal":
         return threat.project(x + threat.epsilon * memory[UNIVERSAL][batch.y], x)
     kept = memory[CARRIED][batch.indices].float()
-    moved = batch.moves.apply(kept) if settings.follow else kept
+    moved = batch.crop_flip.apply(kept) if settings.follow else kept
     return threat.project(x + threat.epsilon / 127 * moved, x)
 
 
@@ -67,7 +67,7 @@ def keep_(memory: Memory, settings: InnerAttack, threat: Threat, batch: Batch, s
         units = (x_adv - batch.x) / threat.epsilon
         kept = memory[CARRIED]
         if settings.follow:
-            units = batch.moves.undo(units, kept[batch.indices].float() / 127)
+            units = batch.crop_flip.undo(units, kept[batch.indices].float() / 127)
         kept[batch.indices] = _stored(units, kept.dtype)
     elif settings.start == "universal":
         kept = memory[UNIVERSAL]
@@ -78,8 +78,8 @@ def keep_(memory: Memory, settings: InnerAttack, threat: Threat, batch: Batch, s
         kept.copy_(unit.project(kept + step, torch.zeros_like(kept)))
 
 
-def walls_of(settings: InnerAttack, threat: Threat) -> Threat:
-    """What the iterates are projected to: the ball, or with the start `noise` the domain alone."""
+def ball_of_iterates(settings: InnerAttack, threat: Threat) -> Threat:
+    """Ball that iterates are projected to: that of `threat`, or with the start `noise` one without a radius."""
     return replace(_ball(threat), epsilon=torch.inf) if settings.start == "noise" else threat
 
 

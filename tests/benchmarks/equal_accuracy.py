@@ -28,7 +28,7 @@ from nas.runs.config import RunConfig, load_config
 from nas.training import Training
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
 from nas.training.losses import trades_loss
-from nas.training.methods import Batch, Plain
+from nas.training.methods import BaseMethod, Batch
 from search_spaces import NetworkSpec
 from search_spaces.network import build_network
 from tests.conftest import ROOT
@@ -49,7 +49,7 @@ def spec_of(config: RunConfig, values: dict[str, float]) -> NetworkSpec:
     return space.spec(space.genotype(values))
 
 
-class PlainTrades(Plain):
+class PlainTrades(BaseMethod):
     """The TRADES step as it is usually written (Zhang 2019, algorithm 1), l_inf."""
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
@@ -80,7 +80,7 @@ def plain_trades(
 def plain_steps(state: TrainingState) -> Iterator[None]:
     """Inside, `state` is trained by plain steps: neither its folded view nor its pass by hand is there."""
     before = state.method, state.view, state.forward
-    assert isinstance(state.method, Plain)
+    assert isinstance(state.method, BaseMethod)
     state.method = PlainTrades(state.method.settings)
     state.view, state.forward = AutogradView(state.network), _refused
     try:

@@ -68,16 +68,15 @@ def ladder(steps: int, queries: int) -> Ladder:
     return Ladder(final=attacks, trust_images=0)
 
 
-SIZES = {"small": 0, "middle": 1, "large": -1}
+SIZES = ("small", "middle", "large")
 
 
 def spec_of(config: RunConfig, data: SearchData, size: str) -> NetworkSpec:
     """The smallest, the middle or the largest option of every choice."""
     space = make_space(config, data.input_shape, data.num_classes)
-    options = {choice.name: choice.options for choice in space.choices}
-    middle = {name: found[len(found) // 2] for name, found in options.items()}
-    ends = {name: found[SIZES[size]] for name, found in options.items()}
-    return space.spec(space.genotype(middle if size == "middle" else ends))
+    if size == "middle":
+        return space.spec(space.genotype({c.name: c.options[len(c.options) // 2] for c in space.choices}))
+    return space.spec(space.smallest() if size == "small" else space.largest())
 
 
 def settings_of(config: RunConfig, recipe: Mapping[str, Any]) -> Training:

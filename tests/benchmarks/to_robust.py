@@ -28,6 +28,7 @@ from nas.data.datasets import load_search_data
 from nas.evaluation.evaluate import evaluate
 from nas.networks.build import new_network
 from nas.runs.config import load_config
+from nas.training.alarm import held_out
 from nas.training.loop import scored_network, start_training, train_epoch
 from tests.benchmarks.equal_accuracy import plain_steps
 from tests.benchmarks.few_steps import RECIPES, SIZES, ladder, read, settings_of, spec_of
@@ -55,11 +56,12 @@ def trained(arguments: argparse.Namespace, threads: int, side: str, seed: int) -
     )
     state = start_training(network, settings, make_generator(seed, "training"))
     quick = config.evaluation.model_copy(update={"attack": Pgd(steps=20), "ladder": ladder(50, 200)})
+    watched = held_out(data.validation, len(data.train))
     seconds, curve = 0.0, []
     for _ in range(epochs):
         began = time.perf_counter()
         with plain_steps(state) if plain else nullcontext():
-            train_epoch(state, data.train, settings, config.threat, None if plain else data.validation[:256])
+            train_epoch(state, data.train, settings, config.threat, None if plain else watched)
         seconds += time.perf_counter() - began
         scored = scored_network(state, data.train, settings)
         generator = make_generator(seed, "evaluation")

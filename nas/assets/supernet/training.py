@@ -23,13 +23,12 @@ from nas.attacks.losses import kl_divergence
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.base.seeding import derive_seed
-from nas.data.domain import draw_moves
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
 from nas.networks.view import View, view_of
 from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, update_average_
-from nas.training.batch import Batch
+from nas.training.batch import Batch, draw_batch
 from nas.training.inner import maximise
 from nas.training.losses import trades_loss
 from nas.training.optimizer import make_optimizer, set_learning_rate_
@@ -126,28 +125,21 @@ def train_supernet_epoch(
 
     With held-out images `watched`, the alarm looks at the largest and the smallest network, as in `train_epoch`.
     """
-    logs: list[SupernetLog] = []
 
-    def train() -> None:
-        logs.append(_pass(state, data, settings, threat))
-
-    def gap(attack: InnerAttack) -> Gap:
-        assert watched is not None
+    def gap(attack: InnerAttack, images: Split) -> Gap:
         space = state.network.space
         ends = widened(space.spec(space.largest()), state.network.width), space.spec(space.smallest())
         members = [_member(state, spec, settings) for spec in ends]
         for member in members:
             member.view.refold_()
-        found = (measure_gap(one.view, watched, attack, threat, state.memory, state.epoch) for one in members)
+        found = (measure_gap(one.view, images, attack, threat, state.memory, state.epoch) for one in members)
         return max(found, key=lambda gap: (gap.is_open, gap.share))
 
-    found, undone = None, tuple[float, ...]()
-    if watched is None or not settings.alarm:
-        train()
-    else:
-        found, undone = watch(state, train, lambda: _attack(state, settings), gap)
-    steps = _attack(state, settings).steps
-    return replace(logs[-1], attack_steps=steps, gap=None if found is None else found.share, undone=undone)
+    log, share, undone = watch(
+        state, lambda: _pass(state, data, settings, threat), lambda: _attack(state, settings), gap,
+        watched if settings.alarm else None, settings.epochs,
+    )  # fmt: skip
+    return replace(log, attack_steps=_attack(state, settings).steps, gap=share, undone=undone)
 
 
 def _attack(state: SupernetState, settings: SupernetTraining) -> InnerAttack:
@@ -163,12 +155,11 @@ def _pass(state: SupernetState, data: Split, settings: SupernetTraining, threat:
     for index, batch in enumerate(batches):
         passed = state.epoch + (index + 1) / len(batches)
         rate = set_learning_rate_(state.optimizer, settings, passed)
-        moves = draw_moves(len(batch), settings.augmentation, state.generator)
-        x = data.domain.to_input(moves.apply(data.images[batch]))
+        drawn = draw_batch(data, batch, settings.augmentation, state.generator)
         freedom = min(1.0, passed / (settings.progressive * settings.epochs)) if settings.progressive else 1.0
         space, width = state.network.space, state.network.width
         specs = list(sandwich(space, width, settings.subnets, freedom, state.seed, state.step))
-        sums += _step(state, specs, Batch(x, data.labels[batch], batch, moves), settings, threat)
+        sums += _step(state, specs, drawn, settings, threat)
         state.step += 1
     state.epoch += 1
     largest, smallest, rest = (sums / len(batches)).tolist()

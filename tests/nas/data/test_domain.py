@@ -12,7 +12,7 @@ from nas.data import Augmentation
 from nas.data.domain import PIXELS, Domain
 from nas.data.split import Split, stratified_subset
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
-from tests.builders import TINY_TRAINING, generator, tiny_data, tiny_images, tiny_network
+from tests.builders import TINY_TRAINING, augmented, generator, tiny_data, tiny_images, tiny_network
 
 
 def possible(image: Tensor, padding: int, flip: bool) -> list[Tensor]:
@@ -35,7 +35,7 @@ def images(count: int = 1, channels: int = 3, height: int = 5, width: int = 4) -
 @pytest.mark.parametrize(("padding", "flip"), [(0, False), (0, True), (1, False), (2, True), (6, True)])
 def test_each_output_is_a_possible_crop_or_flip_of_its_own_image(padding: int, flip: bool, channels: int) -> None:
     before = images(30, channels)
-    after = PIXELS.augment(before, Augmentation(crop_padding=padding, flip=flip), generator(1))
+    after = augmented(before, Augmentation(crop_padding=padding, flip=flip), generator(1))
     assert after.shape == before.shape
     assert after.dtype == torch.uint8
     for one, changed in zip(before, after, strict=True):
@@ -45,7 +45,7 @@ def test_each_output_is_a_possible_crop_or_flip_of_its_own_image(padding: int, f
 def test_every_possible_crop_and_flip_occurs_about_equally_often() -> None:
     image = images()
     count = 18 * 300
-    after = PIXELS.augment(image.expand(count, -1, -1, -1), Augmentation(crop_padding=1, flip=True), generator(2))
+    after = augmented(image.expand(count, -1, -1, -1), Augmentation(crop_padding=1, flip=True), generator(2))
     options = possible(image[0], 1, True)
     seen = [int((after == option).flatten(1).all(1).sum()) for option in options]
     assert sum(seen) == count
@@ -54,19 +54,19 @@ def test_every_possible_crop_and_flip_occurs_about_equally_often() -> None:
 
 
 def test_images_of_a_batch_are_changed_independently() -> None:
-    after = PIXELS.augment(images().expand(50, -1, -1, -1), Augmentation(crop_padding=2, flip=True), generator(3))
+    after = augmented(images().expand(50, -1, -1, -1), Augmentation(crop_padding=2, flip=True), generator(3))
     assert len(after.unique(dim=0)) > 10
 
 
 def test_without_crop_and_flip_nothing_changes() -> None:
     before = images(5)
-    assert torch.equal(PIXELS.augment(before, Augmentation(crop_padding=0, flip=False), generator()), before)
+    assert torch.equal(augmented(before, Augmentation(crop_padding=0, flip=False), generator()), before)
 
 
 def test_the_input_is_left_alone_and_one_generator_state_gives_one_result() -> None:
     before = images(10)
     kept = before.clone()
-    first, again, other = (PIXELS.augment(before, Augmentation(), generator(seed)) for seed in (4, 4, 5))
+    first, again, other = (augmented(before, Augmentation(), generator(seed)) for seed in (4, 4, 5))
     assert torch.equal(before, kept)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -20,6 +20,7 @@ def open_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     def gap(_view: object, _images: object, attack: object, *_: object) -> Gap:
         return Gap(20, 19 if attack.steps == 1 else 1)  # type: ignore[attr-defined]
 
+    monkeypatch.setattr("nas.training.alarm.WARM_UP", 0)
     for module in ("nas.training.loop", "nas.assets.supernet.training"):
         monkeypatch.setattr(f"{module}.measure_gap", gap)
 

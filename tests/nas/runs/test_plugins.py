@@ -347,10 +347,10 @@ import torch
 from torch.nn import functional as F
 
 from nas.networks.treatments.treatment import Treatment
-from nas.training.methods import Plain
+from nas.training.methods import BaseMethod
 
 
-class Smoothed(Plain):
+class Smoothed(BaseMethod):
     def loss(self, state, batch, threat):
         (logits,) = state.forward(batch.x)
         return F.cross_entropy(logits, batch.y, label_smoothing=0.2), logits

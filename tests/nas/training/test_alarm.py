@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from nas.networks.build import new_network
 from nas.networks.view import view_of
 from nas.runs import make_space
 from nas.training import Training, alarm
-from nas.training.alarm import Gap, attack_of, held_out, measure_gap, warnings_of, watch
+from nas.training.alarm import Gap, alarm_warnings, attack_of, held_out, measure_gap, watch
 from nas.training.loop import TrainingState, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from nas.training.stored import load_training, save_training
@@ -78,12 +79,12 @@ def test_it_saves_a_training_that_collapses() -> None:
     rang = [log for log in logs if log.undone]
     assert state.doublings == sum(len(log.undone) for log in rang) > 0
     assert attack.steps == min(10, 2**state.doublings) == logs[-1].attack_steps
-    (warning,) = warnings_of([vars(log) for log in logs])
+    (warning,) = alarm_warnings([vars(log) for log in logs])
     assert "overfitted its own attack in epoch" in warning
     assert warning.endswith(f"its steps raised to {attack.steps}")
 
 
-def test_a_healthy_training_is_the_unwatched_one_bit_for_bit() -> None:
+def test_a_healthy_training_is_the_unwatched_one_bit_for_bit(at_once: None) -> None:
     settings = TINY_TRAINING.model_copy(update={"epochs": 3})
     data = tiny_images(48)
     plain, logs = trained(settings, data, None)
@@ -100,6 +101,12 @@ def test_nothing_is_watched_where_it_is_off_or_makes_no_sense(change: dict[str, 
     assert [log.gap for log in logs] == [None]  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs are looked at from the first third of a training on, however short it is."""
+    monkeypatch.setattr(alarm, "WARM_UP", 0)
+
+
 class Scripted:
     """Gaps as a script says, in place of measured ones."""
 
@@ -112,7 +119,7 @@ class Scripted:
 
 @pytest.mark.parametrize("start", ["normal", "carried"])
 def test_an_undone_epoch_is_made_again_from_the_state_before_it_with_twice_the_steps(
-    start: str, monkeypatch: pytest.MonkeyPatch
+    start: str, monkeypatch: pytest.MonkeyPatch, at_once: None
 ) -> None:
     once = InnerAttack(steps=1, start=start, loss="cross_entropy")  # type: ignore[arg-type]
     settings = TINY_TRAINING.model_copy(update={"attack": once, "epochs": 2})
@@ -132,7 +139,7 @@ def test_an_undone_epoch_is_made_again_from_the_state_before_it_with_twice_the_s
 
 
 def test_a_training_resumed_behind_an_alarm_goes_on_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: None
 ) -> None:
     settings = TINY_TRAINING.model_copy(update={"attack": InnerAttack(steps=1), "epochs": 3})
     monkeypatch.setattr("nas.training.loop.measure_gap", Scripted(19))
@@ -149,7 +156,7 @@ def test_a_training_resumed_behind_an_alarm_goes_on_bit_for_bit(
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
 
 
-def test_steps_are_doubled_to_those_of_the_reference_and_then_watched_no_more() -> None:
+def test_steps_are_doubled_to_those_of_the_reference_and_then_watched_no_more(at_once: None) -> None:
     assert [attack_of(InnerAttack(steps=3), times).steps for times in range(4)] == [3, 6, 10, 10]
     state = start_training(tiny_network(), TINY_TRAINING, generator())
     calls: list[int] = []
@@ -158,14 +165,49 @@ def test_steps_are_doubled_to_those_of_the_reference_and_then_watched_no_more() 
         calls.append(state.doublings)
         state.epoch += 1
 
-    found = watch(state, train, lambda: attack_of(InnerAttack(steps=3), state.doublings), lambda _: Gap(20, 20))
-    assert found == (None, (1.0, 1.0))
+    found = watch(
+        state, train, lambda: attack_of(InnerAttack(steps=3), state.doublings), lambda *_: Gap(20, 20), IMAGES
+    )
+    assert found == (None, None, (1.0, 1.0)), "no log, no gap, two undone"
     assert calls == [0, 1, 2]
     assert state.epoch == 1, "undone epochs do not count"
 
 
 def test_a_log_without_an_alarm_says_nothing() -> None:
-    assert warnings_of([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "undone": []}]) == ()
+    assert alarm_warnings([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "undone": []}]) == ()
     stored = json.loads(json.dumps([{"epoch": 4, "undone": [0.75, 0.9], "attack_steps": 4}]))
-    (text,) = warnings_of(stored)
+    (text,) = alarm_warnings(stored)
     assert "in epoch 4: 90% of the held-out images" in text
+
+
+@pytest.mark.parametrize(("epochs", "looked_at"), [(3, []), (10, [4, 5, 6, 7, 8, 9, 10]), (30, list(range(10, 31)))])
+def test_the_first_epochs_are_not_looked_at(epochs: int, looked_at: list[int]) -> None:
+    """A network that has learned little falls to any stronger attack."""
+    state = start_training(tiny_network(), TINY_TRAINING, generator())
+    seen: list[int] = []
+
+    def train() -> None:
+        state.epoch += 1
+
+    def gap(*_: object) -> Gap:
+        seen.append(state.epoch)
+        return Gap(20, 0)
+
+    for _ in range(epochs):
+        watch(state, train, lambda: InnerAttack(steps=5), gap, IMAGES, epochs)
+    assert seen == looked_at
+
+
+def test_healthy_trainings_of_digits_raise_no_alarm() -> None:
+    """Those of configs/digits.yaml: networks of different sizes, TRADES with five steps."""
+    config, digits = digits_config(), digits_data()
+    space = make_space(config, digits.input_shape, digits.num_classes)
+    watched = held_out(digits.validation, len(digits.train))
+    for seed in range(2):
+        spec = space.spec(space.sample(Random(seed)))
+        state = start_training(
+            new_network(spec, generator(seed), digits.mean, digits.std), config.training, generator()
+        )
+        logs = [train_epoch(state, digits.train, config.training, config.threat, watched) for _ in range(6)]
+        assert [log.undone for log in logs] == [()] * 6
+        assert [log.gap is not None for log in logs] == [False] * 3 + [True] * 3

@@ -20,6 +20,7 @@ from nas.training.settings import METHODS, InnerAttack
 from nas.training.stored import load_training, save_training
 from tests.builders import (
     TINY_TRAINING,
+    augmented,
     generator,
     maximise_kl,
     tiny_images,
@@ -65,7 +66,7 @@ def test_one_trades_step_is_the_formula_of_nesterov_sgd() -> None:
     state, plain, g = started(chosen), tiny_network(), generator()
     log = train_epoch(state, IMAGES, chosen, THREAT)
     order = torch.randperm(40, generator=g)
-    x = PIXELS.to_input(PIXELS.augment(IMAGES.images[order], chosen.augmentation, g))
+    x = PIXELS.to_input(augmented(IMAGES.images[order], chosen.augmentation, g))
     x_adv = maximise_kl(view_of(plain), x, THREAT, chosen.attack, g)
     loss = trades_loss(plain(x), plain(x_adv), IMAGES.labels[order], 6.0)
     gradients = torch.autograd.grad(loss, list(plain.parameters()))

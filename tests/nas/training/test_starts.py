@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
 from nas.data import Augmentation
-from nas.data.domain import draw_moves
+from nas.data.domain import draw_crop_flip
 from nas.networks.view import AutogradView, View, view_of
 from nas.training.batch import Batch
 from nas.training.inner import maximise
@@ -76,7 +76,7 @@ def test_what_is_carried_is_where_the_latest_attack_ended(norm: str, error: floa
     keep_(memory, settings, threat, batch_of(x), drawn, ended)
     again = start_of(memory, settings, threat, batch_of(x), generator())
     assert float((again - ended).abs().max()) <= error
-    other = Batch(x, torch.arange(6), torch.arange(10, 16), batch_of(x).moves)
+    other = Batch(x, torch.arange(6), torch.arange(10, 16), batch_of(x).crop_flip)
     assert not torch.allclose(start_of(memory, settings, threat, other, generator()), ended, atol=error), "of others"
     assert memory[CARRIED].dtype == (torch.int8 if norm == "linf" else torch.float16)
 
@@ -102,7 +102,7 @@ def test_a_carried_perturbation_moves_along_with_its_image(follow: bool) -> None
     memory[CARRIED][:, :, 3, 4] = 127
     marked = torch.zeros(40, 1, 8, 8)
     marked[:, :, 3, 4] = 1
-    moves = draw_moves(40, Augmentation(crop_padding=2, flip=True), generator(5))
+    moves = draw_crop_flip(40, Augmentation(crop_padding=2, flip=True), generator(5))
     start = start_of(memory, settings, THREAT, Batch(x, IMAGES.labels, torch.arange(40), moves), generator())
     place = moves.apply(marked) if follow else marked
     torch.testing.assert_close(start - x, 0.06 * place, rtol=0, atol=1e-6)
@@ -110,13 +110,13 @@ def test_a_carried_perturbation_moves_along_with_its_image(follow: bool) -> None
 
 def test_moves_undo_what_they_did_and_leave_what_was_cut_off() -> None:
     before = torch.rand(30, 3, 7, 5, generator=generator())
-    moves = draw_moves(30, Augmentation(crop_padding=2, flip=True), generator(3))
+    moves = draw_crop_flip(30, Augmentation(crop_padding=2, flip=True), generator(3))
     kept = torch.zeros_like(before)
     back = moves.undo(moves.apply(before), kept)
     seen = moves.undo(torch.ones_like(before), kept)
     assert torch.equal(back, before * seen)
     assert 0.5 < float(seen.mean()) < 1
-    still = draw_moves(30, Augmentation(crop_padding=0, flip=False), generator(3))
+    still = draw_crop_flip(30, Augmentation(crop_padding=0, flip=False), generator(3))
     assert torch.equal(still.undo(still.apply(before), kept), before)
 
 
