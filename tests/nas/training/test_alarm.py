@@ -166,7 +166,7 @@ def test_steps_are_doubled_to_those_of_the_reference_and_then_watched_no_more(at
         state.epoch += 1
 
     found = watch(
-        state, train, lambda: attack_of(InnerAttack(steps=3), state.doublings), lambda *_: Gap(20, 20), IMAGES
+        state, train, lambda: attack_of(InnerAttack(steps=3), state.doublings), lambda *_: Gap(20, 20), IMAGES, 1
     )
     assert found == (None, None, (1.0, 1.0)), "no log, no gap, two undone"
     assert calls == [0, 1, 2]
