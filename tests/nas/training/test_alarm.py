@@ -49,8 +49,8 @@ def test_it_counts_what_the_weaker_attack_misses() -> None:
     none = measure_gap(view_of(net), IMAGES, strong, THREAT, {}, 1)
     assert none.withstood <= found.withstood - found.fell
     assert none.fell == 0, "PGD-10 misses next to nothing that PGD-10 finds"
-    assert Gap(20, 11).is_open
-    assert not Gap(20, 10).is_open
+    assert Gap(20, 14).is_open
+    assert not Gap(20, 13).is_open
     assert not Gap(7, 7).is_open, "too few to say"
     assert (Gap(0, 0).share, Gap(20, 5).share) == (0.0, 0.25)
 
@@ -74,7 +74,7 @@ def test_it_saves_a_training_that_collapses() -> None:
         robust[rings], states[rings] = (gap.withstood - gap.fell) / len(others), gap
     assert states[False].is_open, "without the alarm, the training is overfitted to its one step"
     assert not states[True].is_open
-    assert robust[True] > robust[False] + 0.08, "under PGD-10"
+    assert robust[True] > robust[False] + 0.04, "under PGD-10"
 
     rang = [log for log in logs if log.undone]
     assert state.doublings == sum(len(log.undone) for log in rang) > 0
