@@ -53,7 +53,7 @@ TINY_TRAINING = Training(
     epochs=2,
     batch_size=16,
     learning_rate=0.05,
-    attack=InnerAttack(steps=2, step_size=0.05),
+    attack=InnerAttack(steps=2, step_size=0.05, start="normal"),
     augmentation=Augmentation(crop_padding=1, flip=True),
     ema_decay=0.9,
     batch_norm_images=32,
@@ -337,14 +337,16 @@ def batch_of(x: Tensor, labels: Tensor | None = None) -> Batch:
 
 
 def maximise_kl(view: View, x: Tensor, threat: Threat, settings: InnerAttack, g: torch.Generator) -> Tensor:
-    """Adversarial copy of `x` as TRADES makes it."""
+    """Adversarial copy of `x` as TRADES makes it, from a normal start where none is set."""
+    settings = settings.model_copy(update={"start": settings.start or "normal"})
     return maximise(view, batch_of(x), threat, settings.filled("normal", "kl"), g, {})
 
 
 def maximise_cross_entropy(
     view: View, x: Tensor, labels: Tensor, threat: Threat, settings: InnerAttack, g: torch.Generator
 ) -> Tensor:
-    """Adversarial copy of `x` as PGD adversarial training makes it."""
+    """Adversarial copy of `x` as PGD adversarial training makes it, from a uniform start where none is set."""
+    settings = settings.model_copy(update={"start": settings.start or "uniform"})
     return maximise(view, batch_of(x, labels), threat, settings.filled("uniform", "cross_entropy"), g, {})
 
 

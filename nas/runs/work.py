@@ -161,8 +161,8 @@ def _work_of(
         )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         plan = TrialPlan(
-            problem.space, data, config.threat, config.training, config.scoring, workers.device, run.trials_folder,
-            None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
+            problem.space, data, config.threat, config.candidate_training, config.scoring, workers.device,
+            run.trials_folder, None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
             trains=config.search.evaluator != "supernet", treatments=config.treatments, plugins=config.plugins,
         )  # fmt: skip
         with study.guarded(), workers.executor(plan) as executor:

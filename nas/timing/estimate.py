@@ -23,6 +23,9 @@ from nas.search.problem import Problem
 from nas.search.start import first_genotypes, starts_of
 from nas.timing.bench import Workload, engine_speed, worker_pool
 from nas.timing.forecast import ForecastTrial, forecast
+from nas.training import Training
+from nas.training.alarm import alarm_passes, held_out
+from nas.training.methods import method_of
 from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
 
@@ -168,7 +171,8 @@ def retraining_time(
     passes = rung_passes("final", settings, classes, tested, round(standing * tested))
     return {
         "training_seconds": epochs * trained / speed["training"]
-        + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass,
+        + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass
+        + _alarm_passes(retrain, data, range(retrain.epochs - epochs + 1, retrain.epochs + 1)) * a_pass,
         "evaluation_seconds": passes * a_pass,
         "epochs": epochs,
         "attacks": (1 + len(settings.ladder.final)) * (1 + len(settings.threats)),
@@ -220,7 +224,16 @@ def _images(config: RunConfig, data: SearchData, course: ForecastTrial) -> tuple
     )
     tracked = epochs * validation * config.training.track_every_epoch * (1 + len(settings.threats))
     an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))
+    passes += _alarm_passes(config.training, data, range(1, epochs + 1))
     return epochs * an_epoch, tracked + passes / first_passes(settings.attack, settings, classes)
+
+
+def _alarm_passes(training: Training, data: SearchData, epochs: range) -> float:
+    """Passes of the alarm behind those `epochs` of a training."""
+    if not training.alarm:
+        return 0
+    watched = len(held_out(data.validation, len(data.train)))
+    return alarm_passes(method_of(training).attack, epochs, training.epochs, watched)
 
 
 def _supernet_images(config: RunConfig, data: SearchData) -> int:

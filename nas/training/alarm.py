@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from nas.attacks.losses import misclassified
+from nas.attacks.settings import FORWARD
 from nas.attacks.threat import ThreatModel
 from nas.base.seeding import make_generator
 from nas.data.domain import CropFlip
@@ -84,6 +85,19 @@ def held_out(data: Split, trained: int) -> Split:
     return data[: min(max(LEAST, trained // 32), MOST)]
 
 
+def looks_behind(epoch: int, epochs: int) -> bool:
+    """Whether the alarm looks behind the `epoch`-th of `epochs` epochs."""
+    return epoch >= max(WARM_UP, epochs / 3)
+
+
+def alarm_passes(attack: InnerAttack | None, epochs: range, of: int, images: int) -> float:
+    """Passes, forward and backward, that the alarm makes at most on `images` images behind those `epochs` of `of`."""
+    if attack is None or attack.steps >= REFERENCE.steps:
+        return 0
+    looks = sum(looks_behind(epoch, of) for epoch in epochs)
+    return looks * images * (attack.steps + REFERENCE.steps + 2 * FORWARD)
+
+
 def attack_of(attack: InnerAttack, doublings: int) -> InnerAttack:
     """`attack` with its steps doubled so often, at most to those of the reference."""
     return attack.model_copy(update={"steps": min(attack.steps << doublings, REFERENCE.steps)}) if doublings else attack
@@ -104,7 +118,7 @@ def watch(
     these is made again from the state before it with twice the steps.
     """
     undone: list[float] = []
-    if state.epoch + 1 < max(WARM_UP, epochs / 3):
+    if not looks_behind(state.epoch + 1, epochs):
         images = None
     while images is not None and (present := attack()) is not None and present.steps < REFERENCE.steps:
         before = snapshot(state)

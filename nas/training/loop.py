@@ -59,8 +59,8 @@ class TrainingState:
     def refresh_(self) -> None:
         """Shows the attack the present weights, and gives it the steps that the alarm has raised it to."""
         self.view.refold_()
-        if self.doublings:
-            attack = attack_of(self.settings.attack, self.doublings)
+        if self.doublings and (own := method_of(self.settings).attack) is not None:
+            attack = attack_of(own, self.doublings)
             self.method = method_of(self.settings.model_copy(update={"attack": attack}))
         self.steps = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -30,15 +31,16 @@ AscentName = Literal["kl", "cross_entropy"]
 class InnerAttack(Settings):
     """The inner maximisation of each training batch."""
 
-    steps: int = Field(10, ge=1, le=1000)
-    """Gradient steps K."""
+    steps: int = Field(1, ge=1, le=1000)
+    """Gradient steps K. One from the carried start trains as robust networks as ten (docs/performance.md)."""
     step_size: Ratio | None = Field(None, gt=0)
     """Length of a step in pixel units; epsilon / min(K, 4) when left out (8/255 → 2/255 for 4 steps and more)."""
     start: StartName | None = None
     """Where the steps begin. normal: 0.001 · N(0, 1) around the image (Zhang 2019). uniform: in the ball (Madry 2018).
     noise: uniform in the ball of 2 epsilon, and no step is projected (N-FGSM, de Jorge 2022). carried: what the latest
     epoch ended at, kept for every image in int8 (ATTA, Zheng 2020; FGSM-PGI, Jia 2022). universal: one perturbation a
-    class, which every step moves (FGSM-UAP). None: the method's own, normal for trades and uniform for madry."""
+    class, which every step moves (FGSM-UAP). None: carried with fewer than 3 steps, else the method's own, normal for
+    trades and uniform for madry."""
     loss: AscentName | None = None
     """What the steps ascend: the divergence from the clean predictions, or the cross-entropy of the labels. None: the
     method's own, kl for trades and cross_entropy for madry."""
@@ -52,7 +54,12 @@ class InnerAttack(Settings):
 
     def filled(self, start: StartName, loss: AscentName) -> InnerAttack:
         """These settings, with a method's own `start` and `loss` where none is set."""
-        return self.model_copy(update={"start": self.start or start, "loss": self.loss or loss})
+        return self.model_copy(update={"start": self.set_start or start, "loss": self.loss or loss})
+
+    @property
+    def set_start(self) -> StartName | None:
+        """What is set, or carried where few steps are; None: left to the method."""
+        return self.start or ("carried" if self.steps < 3 else None)
 
     def length(self, epsilon: float) -> float:
         """Length of a step in a ball of radius `epsilon`."""
@@ -102,6 +109,9 @@ class Training(Settings):
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)
     """Linear rise from 0 before the schedule's own course."""
+    restarts: tuple[int, ...] = Field((), max_length=20)
+    """Epochs after which the schedule begins anew, rising; each cycle is a whole course of the learning rate. `retrain`
+    and `supernet` do not take them over. With `search.halting`, its stages where none are set."""
     ema_decay: float = Field(0.995, ge=0, lt=1)
     """Decay of the averaged weights that are scored, min(decay, (1 + t) / (10 + t)); 0: no averaging."""
     augmentation: Augmentation = Augmentation()
@@ -123,9 +133,14 @@ class Training(Settings):
         return value
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> Training:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
+    def _cycles_fit(self) -> Training:
+        ends = (0, *self.restarts, self.epochs)
+        cycles = [end - start for start, end in pairwise(ends)]
+        if min(cycles) < 1:
+            raise ValueError(f"restarts {list(self.restarts)} must rise from 1 to {self.epochs - 1}, below epochs")
+        if self.warmup_epochs >= min(cycles):
+            cycle = f"a cycle of {min(cycles)} (training.restarts)" if self.restarts else f"epochs {self.epochs}"
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than {cycle}")
         return self
 
 
@@ -133,6 +148,7 @@ LATER = {
     "consistency",
     "label_smoothing",
     "alarm",
+    "restarts",
     "attack.start",
     "attack.loss",
     "attack.reset_epochs",
@@ -144,9 +160,11 @@ LATER = {
 def naming_facts(training: Training) -> dict[str, Any]:
     """Settings that name a training, JSON-ready: the trainings of older versions keep their names.
 
-    So a field that older versions lack is left out while it has its default.
+    So a field that older versions lack is left out while it has its default. A start that is left open is named where
+    few steps make it a carried one, which older versions did not know.
     """
     facts, defaults = training.model_dump(mode="json"), type(training)().model_dump(mode="json")
+    facts["attack"]["start"] = training.attack.set_start
     for field in LATER:
         *path, name = field.split(".")
         own, default = (reduce(lambda part, key: part[key], path, dumped) for dumped in (facts, defaults))

@@ -23,6 +23,10 @@ from tests.conftest import ROOT
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]
+A_PASS = 1 / (400 * (2 + 1 / 3 + 1))
+"""Seconds of a pass forward and backward of an image at 400 images a second under PGD-2."""
+ALARM = 32 * (2 + 10 + 2 / 3) * A_PASS
+"""Seconds of a look of the alarm: 32 images under 2 steps and PGD-10."""
 
 
 def _fixed(workload: Workload) -> Speed:
@@ -64,7 +68,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Workload], Spe
 
 
 @pytest.mark.parametrize(("evaluator", "supernet", "candidate"), [
-    ("scratch", 0, 5 * 1.6 + 0.1), ("fine_tuned", 3 * 4 * 1.6, 5 * 1.6 + 0.1), ("supernet", 3 * 4 * 1.6, 0.1),
+    ("scratch", 0, 5 * 1.6 + 0.1 + 2 * ALARM), ("fine_tuned", 3 * 4 * 1.6, 5 * 1.6 + 0.1 + 2 * ALARM),
+    ("supernet", 3 * 4 * 1.6, 0.1),
 ])  # fmt: skip
 def test_a_supernet_takes_its_own_time_and_saves_that_of_candidates(
     tmp_path: Path, pools: Callable[..., list[Workload]], evaluator: str, supernet: float, candidate: float
@@ -91,7 +96,7 @@ def test_the_time_follows_from_the_speeds(
     workloads = pools(_fixed)
     found = search_time(config, data)
     scorings = 1 + 5 * tracked
-    seconds = 5 * 160 / 100 + scorings * 40 / 400
+    seconds = 5 * 160 / 100 + scorings * 40 / 400 + 2 * ALARM  # behind epochs 4 and 5
     assert found["seconds_per_candidate"] == pytest.approx(seconds)
     assert found["candidates_per_hour"] == pytest.approx(3600 * workers / seconds)
     waiting = (workers - 1) * seconds / 2  # at the end, for the others
@@ -109,7 +114,7 @@ def test_the_time_follows_from_the_speeds(
 
 def test_the_time_is_that_of_the_steps_that_are_made(tmp_path: Path, pools: Callable[..., list[Workload]]) -> None:
     workloads = pools(_fixed)
-    overrides = ("search.evaluator=fine_tuned", "training={epochs: 5, batch_size: 150}",
+    overrides = ("search.evaluator=fine_tuned", "training={epochs: 5, batch_size: 150, alarm: false}",
                  "supernet={epochs: 3, subnets: 2, batch_size: 300}")  # fmt: skip
     config = load_config(write_config(tmp_path), overrides)
     found = search_time(config, load_search_data(config.data))  # 160 images to train on: 150, and in one batch all
@@ -137,7 +142,7 @@ def test_the_time_is_that_of_the_candidates_that_a_search_would_train(
     large.is_on_front = True
     monkeypatch.setattr(estimate, "forecast", lambda *_: [small, large])
     macs = [count_costs(space.spec(one.genotype), Deployment()).macs for one in (small, large)]
-    seconds = [2 * 160 * macs[0] / 1e7 + 0.1, 5 * 160 * macs[1] / 1e7 + 0.2]
+    seconds = [2 * 160 * macs[0] / 1e7 + 0.1, 5 * 160 * macs[1] / 1e7 + 0.2 + 2 * ALARM]
     found = search_time(config, data)
     assert found["seconds_per_candidate"] == pytest.approx((3 * seconds[0] + seconds[1]) / 4)
     working = found["search_seconds"] - found["startup_seconds"]
@@ -166,10 +171,9 @@ def test_the_time_of_a_retraining_follows_from_the_speeds_and_its_attacks(
     overrides = ("retrain.epochs=6", "retrain.validate_every=4", "evaluation.final_images=50")
     config = load_config(write_config(tmp_path), overrides)  # 160 images to train on, 40 to validate, 100 to test
     found = retraining_time(config, load_search_data(config.data), standing=0.5)
-    a_pass = 1 / (400 * (2 + 1 / 3 + 1))
     first, apgd, square, checks = 50 * (2 + 1 / 3 + 1), 25 * (2 * 4 + 1 / 3), 25 * 20 / 3, 200 * 20
-    assert found["training_seconds"] == pytest.approx(6 * 160 / 100 + 2 * 40 * (2 + 1 / 3 + 1) * a_pass)
-    assert found["evaluation_seconds"] == pytest.approx((first + apgd + square + checks) * a_pass)
+    assert found["training_seconds"] == pytest.approx(6 * 160 / 100 + 2 * 40 * (2 + 1 / 3 + 1) * A_PASS + 3 * ALARM)
+    assert found["evaluation_seconds"] == pytest.approx((first + apgd + square + checks) * A_PASS)
     assert (found["epochs"], found["attacks"], found["test_images"]) == (6, 3, 50)
     resumed = retraining_time(config, load_search_data(config.data), epochs=0)
     assert resumed["training_seconds"] == 0 < found["evaluation_seconds"] < resumed["evaluation_seconds"]

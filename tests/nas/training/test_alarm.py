@@ -13,7 +13,7 @@ from nas.networks.build import new_network
 from nas.networks.view import view_of
 from nas.runs import make_space
 from nas.training import Training, alarm
-from nas.training.alarm import Gap, alarm_warnings, attack_of, held_out, measure_gap, watch
+from nas.training.alarm import Gap, alarm_passes, alarm_warnings, attack_of, held_out, measure_gap, watch
 from nas.training.loop import TrainingState, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from nas.training.stored import load_training, save_training
@@ -53,6 +53,16 @@ def test_it_counts_what_the_weaker_attack_misses() -> None:
     assert not Gap(20, 13).is_open
     assert not Gap(7, 7).is_open, "too few to say"
     assert (Gap(0, 0).share, Gap(20, 5).share) == (0.0, 0.25)
+
+
+def test_its_passes_are_those_of_the_epochs_it_looks_behind() -> None:
+    attack = InnerAttack(steps=2)
+    looks = {(10, 1): 7, (10, 8): 3, (30, 1): 21, (3, 1): 0}  # from epoch 4, and a third of the training, on
+    for (epochs, first), count in looks.items():
+        found = alarm_passes(attack, range(first, epochs + 1), epochs, 32)
+        assert found == pytest.approx(count * 32 * (2 + 10 + 2 / 3))
+    assert alarm_passes(InnerAttack(steps=10), range(1, 11), 10, 32) == 0
+    assert alarm_passes(None, range(1, 11), 10, 32) == 0
 
 
 def test_it_saves_a_training_that_collapses() -> None:
