@@ -52,8 +52,9 @@ class MobileNetTiny:
 
     `tie` makes one width multiplier ("width"), one expand ratio ("expand") or one of each ("both")
     serve all rows. The stem takes the first row's width multiplier; the head has `head_channels`
-    channels, widened only by a multiplier above 1 (MobileNetV2's rule), the last row's. Channels are
-    rounded to multiples of `divisor`.
+    channels, widened only by a multiplier above 1 (MobileNetV2's rule), the last row's. With `scale_head`
+    it has a width multiplier of its own, or the tied one: a head of 1,280 channels is most of a network of
+    100,000 parameters. Channels are rounded to multiples of `divisor`.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # unknown keys in a config are errors
@@ -63,6 +64,7 @@ class MobileNetTiny:
     stem_channels: int = 32
     stem_stride: int = 1
     head_channels: int = 1280
+    scale_head: bool = False
     width_multipliers: tuple[float, ...] = (0.25, 0.35, 0.5, 0.75, 1.0)
     expand_ratios: tuple[float, ...] = (1, 2, 3, 4, 6)
     tie: Literal["none", "width", "expand", "both"] = "none"
@@ -126,10 +128,11 @@ def network_spec(
     num_classes: int,
     widths: Sequence[float],
     expands: Sequence[float],
+    head_width: float | None = None,
 ) -> NetworkSpec:
     """Integers of the network with one width multiplier and one expand ratio per row.
 
-    The expand ratio of a row that fixes its own is ignored.
+    The expand ratio of a row that fixes its own is ignored. Without `head_width`, the head follows MobileNetV2's rule.
     """
     rounded = partial(make_divisible, divisor=settings.divisor)
     channels = rounded(settings.stem_channels * widths[0])
@@ -142,7 +145,7 @@ def network_spec(
             hidden = round(channels * ratio)
             blocks.append(BlockSpec("inverted_residual", number, channels, hidden, out, 3, stride))
             channels = out
-    head = rounded(settings.head_channels * max(1.0, widths[-1]))
+    head = rounded(settings.head_channels * (max(1.0, widths[-1]) if head_width is None else head_width))
     blocks.append(BlockSpec("conv", len(settings.blocks) + 1, channels, head, head, 1, 1))
     return NetworkSpec(input_shape, num_classes, tuple(blocks))
 
@@ -150,10 +153,13 @@ def network_spec(
 def mobilenet_tiny(settings: MobileNetTiny, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
     """Search space of `settings` for images of `input_shape` (C, H, W).
 
-    Choices: `width` or `width_1` … `width_R`, then `expand` or `expand_r` for the rows that do not fix it.
+    Choices: `width` or `width_1` … `width_R`, `width_head` where it is scaled, then `expand` or `expand_r` for the rows
+    that do not fix it.
     """
     widths, expands = _choice_names(settings)
-    choices = [Choice(name, settings.width_multipliers) for name in dict.fromkeys(widths)]
+    choices = [
+        Choice(name, settings.width_multipliers) for name in dict.fromkeys((*widths, _head_name(settings))) if name
+    ]
     choices += [Choice(name, settings.expand_ratios) for name in dict.fromkeys(expands) if name]
     spec = partial(_spec_of_values, settings, input_shape, num_classes)
     return SearchSpace(settings.name, tuple(choices), input_shape, num_classes, spec)
@@ -168,6 +174,13 @@ def _choice_names(settings: MobileNetTiny) -> tuple[list[str], list[str]]:
     return widths, [name if row.expand_ratio is None else "" for name, (_, row) in zip(expands, rows, strict=True)]
 
 
+def _head_name(settings: MobileNetTiny) -> str:
+    """Name of the choice that decides the head's width ("" where it is fixed)."""
+    if not settings.scale_head:
+        return ""
+    return "width" if settings.tie in ("width", "both") else "width_head"
+
+
 def _spec_of_values(
     settings: MobileNetTiny,
     input_shape: tuple[int, int, int],
@@ -177,4 +190,5 @@ def _spec_of_values(
     width_names, expand_names = _choice_names(settings)
     widths = [float(values[name]) for name in width_names]
     expands = [float(values[name]) if name else 1.0 for name in expand_names]
-    return network_spec(settings, input_shape, num_classes, widths, expands)
+    head = _head_name(settings)
+    return network_spec(settings, input_shape, num_classes, widths, expands, float(values[head]) if head else None)

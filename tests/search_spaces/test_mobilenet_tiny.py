@@ -78,6 +78,20 @@ def test_tied_choices_serve_all_rows_and_fixed_ratios_are_no_choice(tie: str, na
     assert [choice.name for choice in space.choices] == names
 
 
+@pytest.mark.parametrize(
+    ("tie", "head"), [("none", "width_head"), ("expand", "width_head"), ("width", "width"), ("both", "width")]
+)
+def test_a_scaled_head_takes_a_multiplier_of_its_own_or_the_tied_one(tie: str, head: str) -> None:
+    settings = replace(TINY_SETTINGS, tie=tie, scale_head=True, width_multipliers=(0.5, 1.0, 2.0))
+    space = mobilenet_tiny(settings, (1, 8, 8), 10)
+    assert head in {choice.name for choice in space.choices}
+    middle = {choice.name: choice.options[1] for choice in space.choices}
+    for multiplier, channels in ((0.5, 4), (1.0, 8), (2.0, 16)):  # of 8 head channels
+        assert space.spec(space.genotype({**middle, head: multiplier})).blocks[-1].out_channels == channels
+    fixed = mobilenet_tiny(replace(settings, scale_head=False), (1, 8, 8), 10)
+    assert [fixed.spec(one()).blocks[-1].out_channels for one in (fixed.smallest, fixed.largest)] == [8, 16]
+
+
 def test_tied_and_untied_spaces_build_the_same_extremes() -> None:
     for which in ("smallest", "largest"):
         keys = set()

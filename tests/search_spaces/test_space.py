@@ -1,5 +1,7 @@
 """Every registered space meets the contract; and the parts of a space by themselves."""
 
+import dataclasses
+
 import pytest
 
 from search_spaces import SPACES, Choice
@@ -18,6 +20,13 @@ class TestMobileNetTinyAsPublished(SpaceContract):
     registered = "mobilenet_tiny"
     make = staticmethod(
         lambda shape, classes: mobilenet_tiny(MobileNetTiny(tie="both", width_multipliers=(0.25, 0.35)), shape, classes)
+    )
+
+
+class TestMobileNetTinyWithItsHeadScaled(SpaceContract):
+    registered = "mobilenet_tiny"
+    make = staticmethod(
+        lambda shape, classes: mobilenet_tiny(dataclasses.replace(TINY_SETTINGS, scale_head=True), shape, classes)
     )
 
 
