@@ -1,8 +1,9 @@
 """What a search chooses from: ordered options, and the mapping from a choice of each to a network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from math import prod
 from random import Random
 
@@ -89,6 +90,23 @@ class SearchSpace:
     def sample(self, rng: Random) -> Genotype:
         """Genotype drawn uniformly with `rng`."""
         return self.decode([rng.randrange(len(choice.options)) for choice in self.choices])
+
+    def uniform(self) -> Iterator[Genotype]:
+        """Genotypes that treat all layers alike: choices of one kind (`width_1`, `width_2` …) take one option.
+
+        The kind is the name up to its `_`; its options are those that all its choices have, in order. Kinds vary
+        independently of each other.
+        """
+        kinds: dict[str, list[Choice]] = {}
+        for choice in self.choices:
+            kinds.setdefault(choice.name.partition("_")[0], []).append(choice)
+        shared = [
+            [option for option in alike[0].options if all(option in other.options for other in alike)]
+            for alike in kinds.values()
+        ]
+        for options in product(*shared):
+            chosen = dict(zip(kinds, options, strict=True))
+            yield self.genotype({choice.name: chosen[choice.name.partition("_")[0]] for choice in self.choices})
 
     def smallest(self) -> Genotype:
         """Genotype of every choice's first option."""

@@ -10,13 +10,14 @@ import typer
 
 from nas.base.errors import UsageError
 from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
-from nas.cli.printing import front_summary, print_front, print_members
+from nas.cli.printing import front_summary, print_baseline, print_front, print_members
 
 if TYPE_CHECKING:
     from nas.base.records import TrialRecord
     from nas.evaluation.certified import CertifiedBound
-    from nas.pareto import Measure
+    from nas.pareto import Measure, ParetoFront
     from nas.runs import Run
+    from nas.studies.baseline import Versus
 
 
 @app.command(epilog='Example: nas front runs/digits --where "params<=30000" --png front.png')
@@ -29,6 +30,9 @@ def front(
     png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,
     intervals: Annotated[bool, typer.Option("--intervals", help="Say how sure it is: 95 % intervals, ties.")] = False,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Compare with the networks of `nas sweep CONFIG --uniform`.")
+    ] = None,
 ) -> None:
     """Show the Pareto front of a run."""
     from nas.pareto import parse_condition
@@ -39,7 +43,10 @@ def front(
     from nas.runs import open_run
     from nas.runs.members import SureFront, front_notes, sure_front
 
+    if baseline and (format is Format.CSV or (png and intervals)):
+        raise UsageError("--baseline is shown as a table or as JSON, and drawn without --intervals: leave one out")
     opened = open_run(run)
+    against = _against(opened, baseline) if baseline else None
     conditions = [parse_condition(text) for text in where or ()]
     chosen = _objectives(opened, objectives)
     records = _where(opened.records, conditions)
@@ -53,7 +60,9 @@ def front(
     members = sure.members if sure else ()
     said = front_notes(opened, found, [condition.metric for condition in conditions])
     notes = [*said, *(sure.notes if sure else tie_notes(found))]
-    if png:
+    if png and against:
+        write(png, front_png(*_at_common(found, records, against), title, picked, (), said, against.baseline))
+    elif png:
         write(png, front_png(found, records, title, picked, members, said))
     if html:
         facts = [
@@ -67,7 +76,8 @@ def front(
             err.print(note, soft_wrap=True, highlight=False)
     if format is Format.JSON:
         rows = [member_row(member) for member in members] if sure else [front_row(r) for r in found.records]
-        print_json([row | {"notes": said} for row in rows])
+        whole = [row | {"notes": said} for row in rows]
+        print_json({"front": whole, "baseline": against.facts} if against else whole)
     elif format is Format.CSV:
         sys.stdout.write(csv_text(found.records, members))
     elif sure and members:
@@ -78,6 +88,24 @@ def front(
         print_front(opened, chosen, [str(condition) for condition in conditions], records, said)
         if chosen_one:
             out.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
+    if against and format is Format.TABLE:
+        print_baseline(against)
+
+
+def _against(run: "Run", folder: Path) -> "Versus":
+    from nas.runs import open_run
+    from nas.studies import versus
+
+    return versus(run, open_run(folder))
+
+
+def _at_common(
+    front: "ParetoFront", records: "Sequence[TrialRecord]", against: "Versus"
+) -> "tuple[ParetoFront, list[TrialRecord]]":
+    """The front's members and all trials by the scores that the baseline is compared under."""
+    by_number = {record.number: record for record in against.searched}
+    kept, shown = ([by_number[r.number] for r in some if r.number in by_number] for some in (front.records, records))
+    return dataclasses.replace(front, records=tuple(kept)), shown
 
 
 @app.command(epilog="Example: nas show runs/digits 17")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nas.runs import Run
     from nas.runs.members import SureFront
     from nas.studies.agreement import Verdict
+    from nas.studies.baseline import Versus
     from nas.studies.common_rung import Common
 
 
@@ -87,6 +88,15 @@ def print_front(
     out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
     for text in notes:
         out.print(text, style="dim", soft_wrap=True)
+
+
+def print_baseline(against: "Versus") -> None:
+    """Prints what searching bought at every step of the baseline, and what must be said about it."""
+    from nas.report.baselines import baseline_table, baseline_words
+
+    out.print(baseline_table(against.facts))
+    for text in baseline_words(against.facts):
+        out.print(text, style="dim", soft_wrap=True, highlight=False)
 
 
 def print_common(common: "Common", console: "Console") -> None:

@@ -81,10 +81,13 @@ def sweep(
     config: ConfigPath,
     overrides: Overrides = None,
     run: RunName = "",
+    uniform: Annotated[
+        bool, typer.Option("--uniform", help="Instead, networks that treat all layers alike; in NAME_uniform.")
+    ] = False,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train the networks that a config lists, from several seeds; resumes like a search."""
-    loaded, folder = _begun(config, overrides, run)
+    loaded, folder = _begun(config, [*(overrides or ()), *(UNIFORM if uniform else ())], run, "_uniform" * uniform)
     from nas.report.rows import front_row
     from nas.runs import open_run
     from nas.runs.work import sweep as run_sweep
@@ -96,7 +99,10 @@ def sweep(
         out.print(f"{reason}; look closer with [bold]nas table {folder}[/bold], curves, insights", soft_wrap=True)
 
 
-def _begun(config: Path, overrides: list[str] | None, run: str) -> tuple["RunConfig", Path]:
+UNIFORM = ("sweep.uniform=true", "sweep.genotypes=[]", "sweep.sample=0", "sweep.front_of=null")
+
+
+def _begun(config: Path, overrides: list[str] | None, run: str, suffix: str = "") -> tuple["RunConfig", Path]:
     """The config and its run folder, before the slow imports; the workers' server begins with its own."""
     from nas.runs.config import NAME_PATTERN, load_config
 
@@ -104,7 +110,7 @@ def _begun(config: Path, overrides: list[str] | None, run: str) -> tuple["RunCon
     if run and not re.fullmatch(NAME_PATTERN, run):
         raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
     start_server("nas.runs.trial")  # imports beside ours, on another core
-    return loaded, Path("runs") / (run or loaded.name)
+    return loaded, Path("runs") / (run or loaded.name + suffix)
 
 
 def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> str:

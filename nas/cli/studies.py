@@ -93,18 +93,22 @@ def insights(
     png: Annotated[Path | None, typer.Option(help="Draw what the front is made of.")] = None,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
-    """Say what width, expand ratio and depth do, what predicts robustness, and what the front is made of."""
+    """Say which choices matter, what width, expand ratio and depth do, and what the front is made of."""
+    from nas.measures import measure
     from nas.report.evaluations import protocol_text
     from nas.report.one_shot import composition_png, composition_table
     from nas.report.study_tables import insight_tables
     from nas.runs import open_run
     from nas.studies import at_common_rung, compositions
     from nas.studies import insights as find
+    from nas.studies.choices import choice_effects, choice_sentences
 
     opened = open_run(run)
     common = at_common_rung([(opened.trials_folder, opened.records)])
     found = find(common.runs[0], lambda record: opened.space.spec(record.genotype))
     found["compared_under"] = protocol_text(common.evaluation)
+    robust = measure("robust_accuracy")
+    found["choices"] = choice_effects([r for r in common.runs[0] if r.reused_from is None], robust)
     print_common(common, out if format is PlainFormat.TABLE else err)
     front = opened.front().records
     found["composition"] = compositions(opened.space, opened.records, front)
@@ -113,6 +117,8 @@ def insights(
         write(png, composition_png(found["composition"], f"{run.name}: what the front is made of", note))
     if format is PlainFormat.JSON:
         return print_json(found)
+    for sentence in choice_sentences(found["choices"], robust.title):
+        out.print(sentence, soft_wrap=True, highlight=False)
     out.print(insight_tables(found))
     out.print(composition_table(found["composition"]))
 

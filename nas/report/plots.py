@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR = "#1f6fb4", "#b8b8b8", "#d1495b"
+FRONT_COLOUR, OTHER_COLOUR, PICK_COLOUR, BASELINE_COLOUR = "#1f6fb4", "#b8b8b8", "#d1495b", "#c77700"
 
 
 def front_png(
@@ -35,10 +35,12 @@ def front_png(
     picked: TrialRecord | None = None,
     members: Sequence[Member] = (),
     notes: Sequence[str] = (),
+    baseline: Sequence[TrialRecord] = (),
 ) -> bytes:
     """PNG of the front among all feasible trials that have its objectives, one panel per objective over the cost axis.
 
     `members` are those of the front with their uncertainty, where it is to be drawn; `notes` are written below.
+    `baseline` are trainings of networks that treat all layers alike (nas/studies/baseline.py).
     """
     x_axis, panels = _axes(front.objectives)
     shown = _shown(records, front)
@@ -47,6 +49,7 @@ def front_png(
     for index, objective in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         _panel(axes, x_axis, objective, front, shown, picked, members)
+        _draw_baseline(axes, x_axis, objective, [r for r in baseline if has_all(r, (x_axis, objective))])
         if index == 0:
             above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}  # boxes leave no room inside
             axes.legend(**(above if members else {"loc": "best"}), fontsize=8, framealpha=0.9)
@@ -111,6 +114,22 @@ def _panel(
     axes.set_xlabel(f"{x_axis.title} ({_better(x_axis)})")
     axes.set_ylabel(f"{objective.title} [{objective.unit}] ({_better(objective)})")
     axes.grid(alpha=0.25)
+
+
+def _draw_baseline(axes: "Axes", x_axis: Measure, objective: Measure, records: Sequence[TrialRecord]) -> None:
+    """Means of the baseline's networks over their trainings, joined where no other dominates in these two."""
+    networks: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        networks.setdefault(record.genotype.key, []).append(record)
+    if not networks:
+        return
+    points = np.array([[np.mean(_known(m, same)) for m in (x_axis, objective)] for same in networks.values()])
+    turned = np.array([[x_axis.loss(x), objective.loss(y)] for x, y in points])
+    style: dict[str, Any] = {"s": 14, "marker": "D", "alpha": 0.6, "zorder": 3, "label": "all layers alike"}
+    axes.scatter(points[:, 0], points[:, 1], color=BASELINE_COLOUR, **style)
+    line = points[is_non_dominated(turned)]
+    line = line[np.argsort(line[:, 0])]
+    axes.plot(line[:, 0], line[:, 1], color=BASELINE_COLOUR, linewidth=1, alpha=0.8, drawstyle="steps-post")
 
 
 def _boxes(

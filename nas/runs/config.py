@@ -66,6 +66,9 @@ class Sweep(Settings):
     spread: Literal["params", "macs"] | None = None
     """Cost by whose logarithm the sample is spread evenly, the cheapest networks to the dearest; null: drawn uniformly,
     which hardly ever draws small ones."""
+    uniform: bool = False
+    """Networks within the budget that treat all layers alike (one width multiplier, one expand ratio everywhere), after
+    those: what a search is compared with (`nas front --baseline`)."""
     front_of: Path | None = None
     """Folder of a run of the same space whose front's networks are taken, after those."""
     seeds: int = Field(3, ge=1, le=1000)

@@ -29,7 +29,8 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
     """Genotypes of `config.sweep` with their seeds, all genotypes for the first seed, then for the next.
 
     An architecture is planned once for each seed, also where several genotypes round to it. Raises UsageError where a
-    genotype is not of the space, nothing is listed and the grid is too large, or too few fit the budget for the sample.
+    genotype is not of the space, nothing is listed and the grid is too large, or too few fit the budget for the sample,
+    or none of the uniform networks does.
     """
     settings, space = config.sweep, problem.space
     listed = [_genotype(space, values, "genotypes") for values in settings.genotypes]
@@ -38,6 +39,8 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
         listed += [_genotype(space, record.genotype.values, f"front_of: {settings.front_of}") for record in members]
     if settings.sample:
         listed += _sample(problem, settings.sample, settings.spread, config.search.seed)
+    if settings.uniform:
+        listed += _uniform(problem)
     if not listed:
         listed = list(_grid(space))
     genotypes = list(_different(listed))
@@ -50,6 +53,13 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
         return space.genotype(values)
     except ValueError as error:
         raise UsageError(f"sweep.{where}: {error}") from None
+
+
+def _uniform(problem: Problem) -> list[Genotype]:
+    found = list(_fitting(problem, problem.space.uniform()))
+    if not found:
+        raise UsageError("sweep.uniform: no network that treats all layers alike fits the budget; widen the budget")
+    return found
 
 
 def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list[Genotype]:

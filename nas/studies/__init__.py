@@ -1,5 +1,6 @@
 """What a set of trained networks says about width, expand ratio and robustness (Mousavi 2023's questions)."""
 
+from nas.studies.baseline import versus
 from nas.studies.common_rung import at_common_rung, check_same_images
 from nas.studies.comparison import comparison, in_common, mean_scores
 from nas.studies.composition import compositions
@@ -20,4 +21,5 @@ __all__ = [
     "insights",
     "mean_scores",
     "table_rows",
+    "versus",
 ]

@@ -19,6 +19,8 @@ from nas.data.facts import brief, read_facts
 from nas.measures import MEASURES, Measure, scores_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nas.evaluation.scores import ImageScores
 
 Attacks = tuple[str, ...]
@@ -38,6 +40,11 @@ class Common:
     """Of each run; their evaluations hold the common scores. Scores that cannot be had are NaN."""
     met_more: int
     """Trials that met further attacks, which do not count."""
+
+    @property
+    def attacks(self) -> Attacks:
+        """Those that count."""
+        return _made(self.evaluation)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -90,8 +97,10 @@ def first_attack(record: TrialRecord) -> Attacks:
     return _made(evaluation_of(record))[:1]
 
 
-def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Evaluation:
+def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks, repeat: int = 0) -> Evaluation:
     """Evaluation of a trained trial as if no other than `attacks`, which it has met, had been made.
+
+    `repeat` says which of its trainings the evaluation is of (0: the search's own).
 
     Where its last iterates come from another attack and their scores image by image are not in `folder` (of all
     trials), the scores of `last_iterate` are NaN; balanced robust accuracy is None, as no rung of the ladder has it.
@@ -104,7 +113,7 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     fidelity: Fidelity = "attack" if own in attacks else "screen"
     alone = replace(evaluation, warnings=(), checks=(), fidelity=fidelity, balanced_robust_accuracy=None)
     if made[: len(attacks)] != attacks:
-        rung = _rung_alone(evaluation, _images(record, folder, evaluation.fidelity), record, folder)
+        rung = _rung_alone(evaluation, _images(record, folder, evaluation.fidelity, repeat), record, folder)
         return _cut(alone, (rung,))
     cut = _cut(alone, evaluation.ladder[: len(attacks)])
     if own in attacks:
@@ -112,7 +121,7 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     from nas.evaluation.measured import means
     from nas.evaluation.scores import finite_mean
 
-    images = _images(record, folder, "screen")
+    images = _images(record, folder, "screen", repeat)
     classic: dict[str, Any] = {
         one.name: nan if images is None else finite_mean(getattr(images, one.images))
         for one in last_iterate()
@@ -120,6 +129,18 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks) -> Eva
     }
     scores = dict.fromkeys(evaluation.scores, nan) if images is None else means(images.measured)
     return replace(cut, attack=cut.ladder[-1].attack, scores=scores, **classic)
+
+
+def standing_after(record: TrialRecord, folder: Path, attacks: Attacks, repeat: int = 0) -> "Tensor | None":
+    """Which images (N,) withstand `attacks`, as `evaluation_after` counts them; None where no file tells."""
+    evaluation = evaluation_of(record)
+    made = _made(evaluation)
+    at_own = attacks == (_key(evaluation.attack),)
+    fidelity: Fidelity = evaluation.fidelity if attacks == made or at_own else "screen"
+    images = _images(record, folder, fidelity, repeat)
+    if images is None:
+        return None
+    return images.robust if attacks == made or not at_own else images.natural & ~images.fell
 
 
 def check_same_images(runs: Mapping[str, Path]) -> None:
@@ -210,13 +231,13 @@ def _rung_alone(evaluation: Evaluation, images: "ImageScores | None", record: Tr
     return Rung(evaluation.attack, natural, natural - robust, robust / count, wilson_interval(robust, count))
 
 
-def _images(record: TrialRecord, folder: Path, fidelity: Fidelity) -> "ImageScores | None":
+def _images(record: TrialRecord, folder: Path, fidelity: Fidelity, repeat: int = 0) -> "ImageScores | None":
     """Scores image by image after a rung; None where they are missing, damaged or of another evaluation."""
     from nas.evaluation.scores import load_scores
     from nas.runs.trial_files import images_path, trial_folder
 
     try:
-        images = load_scores(images_path(trial_folder(folder, record.number), fidelity))
+        images = load_scores(images_path(trial_folder(folder, record.number, repeat), fidelity))
     except CheckpointError:
         return None
     return images if len(images.robust) == evaluation_of(record).num_images else None

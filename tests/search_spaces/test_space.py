@@ -76,3 +76,14 @@ def test_a_genotype_does_not_depend_on_the_order_of_its_values() -> None:
     assert space.genotype(values) == space.largest()
     assert hash(space.genotype(values)) == hash(space.largest())
     assert list(space.genotype(values).values) == [choice.name for choice in space.choices]
+
+
+def test_uniform_networks_have_one_option_for_each_kind_of_choice() -> None:
+    found = [dict(genotype.values) for genotype in tiny_space().uniform()]
+    assert found == [
+        {"width_1": w, "width_2": w, "width_3": w, "expand_2": e, "expand_3": e} for w in (0.5, 1.0) for e in (1, 2)
+    ]
+    tied = mobilenet_tiny(dataclasses.replace(TINY_SETTINGS, tie="both"), (1, 8, 8), 10)
+    assert len(list(tied.uniform())) == tied.size
+    kinds = {str(genotype.values["block_2"]) for genotype in tiny_blocks(TINY_BLOCKS, (1, 8, 8), 10).uniform()}
+    assert kinds == {"separable", "inverted_3", "inverted_5", "residual"}, "the layer with stride 2 cannot be skipped"

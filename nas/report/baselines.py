@@ -1,0 +1,49 @@
+"""A search against the networks that treat all layers alike, as a table and in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from nas.report.names import column_name
+from nas.report.tables import genotype_text, number_text
+
+
+def baseline_table(facts: Mapping[str, Any]) -> Table:
+    """The steps of `nas.studies.versus`: a row for each network of the baseline."""
+    cost, score = facts["cost"], facts["score"]
+    table = Table(
+        title=f"What searching bought: {column_name(score)} within the {cost} of networks with all layers alike"
+    )
+    for heading in (f"{column_name(cost)} up to", "alike", "", "trial", column_name(cost), "", "difference, 95 %"):
+        table.add_column(heading, justify="left" if heading == "alike" else "right")
+    for step in facts["steps"]:
+        alike, found = step["baseline"], step["searched"]
+        table.add_row(
+            _count(step["limit"]), genotype_text(_kinds(alike["genotype"])), number_text(alike["score"]),
+            str(found["trial"]), _count(found["cost"]), number_text(found["score"]), _difference(step),
+        )  # fmt: skip
+    return table
+
+
+def baseline_words(facts: Mapping[str, Any]) -> list[str]:
+    """What the table does not say: hypervolumes, protocol, notes."""
+    both, count = facts["hypervolume"], facts["networks"]
+    volumes = (
+        f"hypervolume {both['searched']:.4f} of {count['searched']} searched networks, {both['baseline']:.4f} of "
+        f"{count['baseline']} with all layers alike, one training each"
+    )
+    return [volumes, f"compared under {facts['compared_under']}", *facts["notes"]]
+
+
+def _kinds(genotype: Mapping[str, Any]) -> dict[str, Any]:
+    """One option for each kind of choice, as all of a kind are alike."""
+    return {name.partition("_")[0]: value for name, value in genotype.items()}
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _difference(step: Mapping[str, Any]) -> str:
+    return f"{step['difference']:+.3f} ({step['low']:+.3f} to {step['high']:+.3f})"
