@@ -64,6 +64,13 @@ class SearchData:
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
+    def trained_on(self, count: int | None) -> "SearchData":
+        """Same data with the first `count` training images, in which classes have their overall shares; None: all."""
+        if count is None:
+            return self
+        part = self.train[:count]  # copied: where a view goes, all images behind it go along
+        return dataclasses.replace(self, train=Split(part.images.clone(), part.labels.clone(), part.domain))
+
     def to(self, device: torch.device) -> "SearchData":
         """Same data on `device`."""
         return dataclasses.replace(self, train=self.train.to(device), validation=self.validation.to(device))

@@ -150,9 +150,10 @@ def coverage_table(facts: Mapping[str, Any]) -> WholeTable:
 def _coverage_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     data = facts["data"]
     shape = "×".join(map(str, data["input_shape"]))
+    part = f" ({data['candidate']:,} a candidate)" if data["candidate"] < data["train"] else ""
     yield (
         "data",
-        f"{data['train']:,} training, {data['validation']:,} validation, {data['classes']} classes, {shape}",
+        f"{data['train']:,} training{part}, {data['validation']:,} validation, {data['classes']} classes, {shape}",
     )
     yield "images per class", _per_class_text(data["images_per_class"])
     yield "genotypes", f"{facts['genotypes']:,} in {len(facts['choices'])} choices"

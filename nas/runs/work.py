@@ -160,9 +160,10 @@ def _work_of(
             make_sampler, config.search, known=Foreknown(problem.space, problem.costs, problem.objectives)
         )
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
+        supernet = None if config.search.evaluator == "scratch" else supernet_of(run, data, report)
         plan = TrialPlan(
-            problem.space, data, config.threat, config.candidate_training, config.scoring, workers.device,
-            run.trials_folder, None if config.search.evaluator == "scratch" else supernet_of(run, data, report),
+            problem.space, data.trained_on(config.search.train_images), config.threat, config.candidate_training,
+            config.scoring, workers.device, run.trials_folder, supernet,
             trains=config.search.evaluator != "supernet", treatments=config.treatments, plugins=config.plugins,
         )  # fmt: skip
         with study.guarded(), workers.executor(plan) as executor:

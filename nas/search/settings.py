@@ -101,6 +101,8 @@ class SearchSettings(Settings):
     storage_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Environment variable that holds the URL of a database for the study, postgresql://USER:PASSWORD@HOST/DATABASE, so
     that others can watch; study.journal in the run folder when left out. The URL itself is stored nowhere."""
+    train_images: int | None = Field(None, ge=20)
+    """Training images of a candidate, a stratified part; all when left out. A supernet and a retraining have all."""
     trial_timeout: float | None = Field(None, gt=0)
     """Seconds after which a candidate is stopped and failed (not in_process)."""
     max_failures: int = Field(5, ge=1)

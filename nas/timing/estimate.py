@@ -56,7 +56,8 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     typical = sorted(c.params for c in within or costs[:1])[len(within or costs[:1]) // 2]
     return {
         "name": config.name,
-        "data": {"train": len(data.train), "validation": len(data.validation), "classes": data.num_classes,
+        "data": {"train": len(data.train), "candidate": len(data.trained_on(config.search.train_images).train),
+                 "validation": len(data.validation), "classes": data.num_classes,
                  "input_shape": data.input_shape, "images_per_class": _images_per_class(data),
                  "warnings": list(data.warnings)},
         "genotypes": space.size,
@@ -101,7 +102,7 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     as much as that of its subnets by themselves, on one worker.
     """
     workers, threads = workers_and_threads(config)
-    problem = _begun(config, data)
+    problem, whole, data = _begun(config, data), data, data.trained_on(config.search.train_images)
     courses = forecast(problem, config.search)
     macs = [problem.costs(course.genotype).macs for course in courses]
     measured = []
@@ -127,10 +128,10 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     total += (config.evaluation.seeds - 1) * math.fsum(again)
     # Workers end at different times: on average each but one waits for half a candidate.
     total += mean * (workers - 1) / 2
-    supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
-    whole = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
+    supernet = _supernet_images(config, whole) * sum(1 / one["training"] for one in measured) / len(measured)
+    full = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
     for one in measured:
-        trained, scored = _images(config, data, whole)
+        trained, scored = _images(config, data, full)
         one["seconds"] = trained / one["training"] + scored / one["scoring"]
     return {
         "seconds_per_candidate": mean,

@@ -35,6 +35,7 @@ from search_spaces import NetworkSpec
 KL, CE = {"loss": "kl"}, {"loss": "cross_entropy"}
 RECIPES: dict[str, dict[str, Any]] = {
     "own": {},
+    "trades-5-long": {"attack": {"steps": 5, "step_size": 0.04, "start": "normal"} | KL},
     "trades-10": {"attack": {"steps": 10, "start": "normal"} | KL},
     "trades-5": {"attack": {"steps": 5, "start": "normal"} | KL},
     "trades-3": {"attack": {"steps": 3, "start": "normal"} | KL},
@@ -138,25 +139,48 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def table(found: Sequence[Mapping[str, Any]], reference: str) -> str:
-    """Means with standard errors by network and recipe, and the paired difference of robust accuracy to `reference`."""
+    """For every change of the config a table: a row for each recipe, robust accuracy by network.
+
+    That of `reference` is shown itself, of others the paired difference to it; means with standard errors over seeds.
+    Natural accuracy and seconds (the median) are those of the networks in turn.
+    """
     lines = []
-    for size, changes in sorted({(one["network"], one["changes"]) for one in found}):
-        own = {
-            recipe: {one["seed"]: one for one in found
-                     if (one["recipe"], one["network"], one["changes"]) == (recipe, size, changes)}
-            for recipe in RECIPES
-        }  # fmt: skip
-        for recipe, runs in own.items():
-            if not runs:
-                continue
-            both = sorted(runs.keys() & own[reference].keys())
-            difference = [100 * (runs[seed]["robust"] - own[reference][seed]["robust"]) for seed in both]
-            cells = [_mean([100 * run[key] for run in runs.values()]) for key in ("natural", "robust")]
-            seconds = statistics.median(run["training"] for run in runs.values())
-            lines.append(f"| {size} {changes} | {recipe} | {len(runs)} | {cells[0]} | {cells[1]} | "
-                         f"{_mean(difference, sign=True) if both else ''} | {seconds:.1f} |")  # fmt: skip
-    head = ["| network | recipe | seeds | natural, % | robust, % | robust − " + reference + " | seconds |"]
-    return "\n".join([*head, "|---" * 7 + "|", *lines])
+    for changes in sorted({one["changes"] for one in found}):
+        runs: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+        for one in found:
+            if one["changes"] == changes:
+                runs.setdefault((one["recipe"], one["network"]), {})[one["seed"]] = one
+        sizes = {size: next((of["params"] for (_, name), own in runs.items() if name == size for of in own.values()), 0)
+                 for size in SIZES}  # fmt: skip
+        shown = [size for size, params in sizes.items() if params]
+        heads = [f"{sizes[size]:,} parameters" for size in shown]
+        lines += [f"| {changes} | " + " | ".join([*heads, "natural, %", "seconds", "seeds"]) + " |",
+                  "|---" * (len(shown) + 4) + "|"]  # fmt: skip
+        for recipe in RECIPES:
+            own = [runs.get((recipe, size), {}) for size in shown]
+            if any(own):
+                cells = [_robust(one, runs.get((reference, size), {}), recipe == reference)
+                         for one, size in zip(own, shown, strict=True)]  # fmt: skip
+                natural = [
+                    f"{100 * statistics.fmean(r['natural'] for r in one.values()):.1f}" if one else "–" for one in own
+                ]
+                seconds = [
+                    f"{statistics.median(r['training'] for r in one.values()):.3g}" if one else "–" for one in own
+                ]
+                seeds = [str(len(one)) for one in own]
+                cells += [" / ".join(parts) for parts in (natural, seconds, seeds)]
+                lines.append(f"| {recipe} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _robust(runs: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], is_reference: bool) -> str:
+    """Robust accuracy in percent, or its difference to that of the same seeds of `others`."""
+    if is_reference:
+        return _mean([100 * run["robust"] for run in runs.values()])
+    both = sorted(runs.keys() & others.keys())
+    if not both:
+        return "–"
+    return _mean([100 * (runs[seed]["robust"] - others[seed]["robust"]) for seed in both], sign=True)
 
 
 def _mean(values: Sequence[float], sign: bool = False) -> str:

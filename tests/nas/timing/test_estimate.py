@@ -125,6 +125,17 @@ def test_the_time_is_that_of_the_steps_that_are_made(tmp_path: Path, pools: Call
     assert [w.training.batch_size for w in workloads] == [150] * 3 + [160] * 3, "a batch is never larger than the data"
 
 
+def test_the_time_is_that_of_the_images_that_candidates_have(
+    tmp_path: Path, pools: Callable[..., list[Workload]]
+) -> None:
+    pools(_fixed)
+    overrides = ("training={epochs: 5, alarm: false}", "search.train_images=80", "retrain.epochs=3")
+    config = load_config(write_config(tmp_path), overrides)
+    data = load_search_data(config.data)  # 160 images to train on
+    assert search_time(config, data)["seconds_per_candidate"] == pytest.approx(5 * 0.8 + 0.1)
+    assert retraining_time(config, data)["training_seconds"] > 3 * 1.28, "in batches of 128"
+
+
 def test_the_time_is_that_of_the_candidates_that_a_search_would_train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: Callable[..., list[Workload]]
 ) -> None:
