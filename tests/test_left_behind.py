@@ -53,14 +53,6 @@ def test_a_search_that_ended_well_has_no_flaws(run: Run, data: SearchData) -> No
     assert (of_study, violations(left, again), flaws(run, left, data)) == ([], [], [])
 
 
-def test_a_stage_of_halting_ends_with_its_learning_rate_at_zero(run: Run) -> None:
-    number = of_state(look(run.folder)[0], TrialState.HALTED)
-    log = (run.trials_folder / f"{number:05d}" / "log.jsonl").read_text().splitlines()
-    assert run.config.training.schedule == "one_cycle"
-    assert json.loads(log[-1])["epoch"] < run.config.training.epochs
-    assert json.loads(log[-1])["learning_rate"] == pytest.approx(0, abs=1e-12)
-
-
 def _measured_again(trial: Path) -> None:
     stored = json.loads((trial / "evaluation.json").read_text())
     stored["outcome"]["seconds"] += 1

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -214,24 +213,7 @@ class RunConfig(Settings):
                 f"search.halting.epochs: {rungs[-1]} is not before the end of training, training.epochs = "
                 f"{self.training.epochs}"
             )
-        ends = (0, *self.candidate_training.restarts, self.training.epochs)
-        shortest = min(end - start for start, end in pairwise(ends))
-        if self.training.warmup_epochs >= shortest:
-            raise ValueError(
-                f"training.warmup_epochs: {self.training.warmup_epochs:g} must be less than the shortest stage of "
-                f"search.halting.epochs, {shortest}"
-            )
         return self
-
-    @property
-    def candidate_training(self) -> Training:
-        """Training of a candidate: with halting, every stage is a whole course of the learning rate.
-
-        Ranks before the rate has fallen tell less of those at the end (docs/search.md). The next stage goes on from the
-        weights. `training.restarts` has precedence.
-        """
-        restarts = self.training.restarts or self.search.halting.epochs
-        return self.training.model_copy(update={"restarts": restarts})
 
     def above_chance(self, data: "SearchData") -> "RunConfig":
         """Config with the constraint that keeps untrained networks off the front (nas/evaluation/learned.py)."""
@@ -320,8 +302,7 @@ def _validate(data: dict[str, Any], where: Any) -> RunConfig:
     training, inheriting = data.get("training", {}), {name: data.get(name, {}) for name in ("retrain", "supernet")}
     for name, own in inheriting.items():
         if isinstance(training, dict) and isinstance(own, dict):
-            shared = {field: value for field, value in training.items() if field != "restarts"}  # they fit its epochs
-            data = {**data, name: _merged(shared, own)}
+            data = {**data, name: _merged(training, own)}
     try:
         # JSON mode is strict about types (true is no integer) and lenient about what JSON cannot say.
         return RunConfig.model_validate_json(json.dumps(data), strict=True)

@@ -162,7 +162,7 @@ def _work_of(
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         supernet = None if config.search.evaluator == "scratch" else supernet_of(run, data, report)
         plan = TrialPlan(
-            problem.space, data.trained_on(config.search.train_images), config.threat, config.candidate_training,
+            problem.space, data.trained_on(config.search.train_images), config.threat, config.training,
             config.scoring, workers.device, run.trials_folder, supernet,
             trains=config.search.evaluator != "supernet", treatments=config.treatments, plugins=config.plugins,
         )  # fmt: skip

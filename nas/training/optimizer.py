@@ -22,9 +22,7 @@ def make_optimizer(network: nn.Module, settings: Training, device: torch.device)
 
 def set_learning_rate_(optimizer: torch.optim.SGD, settings: Training, position: float) -> float:
     """Sets and returns the rate of the schedule at `position`, in epochs."""
-    rate = learning_rate(
-        settings.learning_rate, settings.schedule, position, settings.epochs, settings.warmup_epochs, settings.restarts
-    )
+    rate = learning_rate(settings.learning_rate, settings.schedule, position, settings.epochs, settings.warmup_epochs)
     for group in optimizer.param_groups:
         group["lr"].fill_(rate)
     return rate

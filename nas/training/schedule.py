@@ -1,6 +1,6 @@
 """Learning-rate schedules as pure functions of progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import cos, pi
 from typing import Literal
 
@@ -31,17 +31,8 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {
 }
 
 
-def learning_rate(
-    peak: float, schedule: Schedule, epoch: float, epochs: int, warmup_epochs: float, restarts: Sequence[int] = ()
-) -> float:
-    """Learning rate at (fractional) `epoch` of `epochs`, after a linear warm-up of `warmup_epochs`.
-
-    The course is run anew after each of the `restarts`, rising epochs below `epochs` (Loshchilov & Hutter 2017): every
-    cycle is a whole course, warm-up included. The end of a cycle belongs to it.
-    """
-    start = max((at for at in restarts if at < epoch), default=0)
-    end = min((at for at in restarts if at >= epoch and at > 0), default=epochs)
-    epoch, epochs = epoch - start, end - start
+def learning_rate(peak: float, schedule: Schedule, epoch: float, epochs: int, warmup_epochs: float) -> float:
+    """Learning rate at (fractional) `epoch` of `epochs`, after a linear warm-up of `warmup_epochs`."""
     if epoch < warmup_epochs:
         return peak * epoch / warmup_epochs
     progress = (epoch - warmup_epochs) / max(epochs - warmup_epochs, 1e-9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import reduce
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -109,9 +108,6 @@ class Training(Settings):
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)
     """Linear rise from 0 before the schedule's own course."""
-    restarts: tuple[int, ...] = Field((), max_length=20)
-    """Epochs after which the schedule begins anew, rising; each cycle is a whole course of the learning rate. `retrain`
-    and `supernet` do not take them over. With `search.halting`, its stages where none are set."""
     ema_decay: float = Field(0.995, ge=0, lt=1)
     """Decay of the averaged weights that are scored, min(decay, (1 + t) / (10 + t)); 0: no averaging."""
     augmentation: Augmentation = Augmentation()
@@ -133,14 +129,9 @@ class Training(Settings):
         return value
 
     @model_validator(mode="after")
-    def _cycles_fit(self) -> Training:
-        ends = (0, *self.restarts, self.epochs)
-        cycles = [end - start for start, end in pairwise(ends)]
-        if min(cycles) < 1:
-            raise ValueError(f"restarts {list(self.restarts)} must rise from 1 to {self.epochs - 1}, below epochs")
-        if self.warmup_epochs >= min(cycles):
-            cycle = f"a cycle of {min(cycles)} (training.restarts)" if self.restarts else f"epochs {self.epochs}"
-            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than {cycle}")
+    def _warmup_ends(self) -> Training:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be less than epochs {self.epochs}")
         return self
 
 
@@ -148,7 +139,6 @@ LATER = {
     "consistency",
     "label_smoothing",
     "alarm",
-    "restarts",
     "attack.start",
     "attack.loss",
     "attack.reset_epochs",

@@ -49,21 +49,19 @@ def courses_of(table: Path) -> Courses:
     return {key: list(trainings.values()) for key, trainings in found.items()}
 
 
-def trained(
-    config: RunConfig, data: SearchData, spec: NetworkSpec, seed: int, epochs: int, restarts: tuple[int, ...] = ()
-) -> dict[int, float]:
-    """Robust accuracy under PGD-20 after `epochs`, and after each of `restarts`."""
-    settings = config.training.model_copy(update={"epochs": epochs, "restarts": restarts})
-    network = new_network(spec, make_generator(seed, "weights"), data.mean, data.std)
-    state, scores = start_training(network, settings, make_generator(seed, "training")), {}
-    for epoch in range(1, epochs + 1):
-        train_epoch(state, data.train, settings, config.threat)
-        if epoch in {*restarts, epochs}:
-            found = evaluate(
-                scored_network(state, data.train, settings), data.validation, config.threat, config.evaluation,
-                make_generator(seed, "evaluation"), split_name="validation",
-            )  # fmt: skip
-            scores[epoch] = found.robust_accuracy
+def trained(config: RunConfig, data: SearchData, spec: NetworkSpec, seed: int, *cycles: int) -> list[float]:
+    """Robust accuracy under PGD-20 after every cycle of so many epochs, each a whole schedule from the last weights."""
+    network, scores = new_network(spec, make_generator(seed, "weights"), data.mean, data.std), []
+    for number, epochs in enumerate(cycles):
+        settings = config.training.model_copy(update={"epochs": epochs})
+        state = start_training(network, settings, make_generator(seed, "training", number))
+        for _ in range(epochs):
+            train_epoch(state, data.train, settings, config.threat)
+        found = evaluate(
+            scored_network(state, data.train, settings), data.validation, config.threat, config.evaluation,
+            make_generator(seed, "evaluation"), split_name="validation",
+        )  # fmt: skip
+        scores.append(found.robust_accuracy)
     return scores
 
 
@@ -83,14 +81,14 @@ def work(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         options = {c.name: next(o for o in c.options if float(o) == float(written[c.name])) for c in space.choices}
         spec, seed = space.spec(space.genotype(options)), derive_seed(7, *key)
         if not arguments.ends:
-            yield {"key": key, "short": {stage: trained(config, data, spec, seed, stage)[stage] for stage in stages}}
+            yield {"key": key, "short": {stage: trained(config, data, spec, seed, stage)[0] for stage in stages}}
             continue
-        restarted = {stage: trained(config, data, spec, seed, end, (stage,)) for stage in stages}
+        both = {stage: trained(config, data, spec, seed, stage, end - stage) for stage in stages}
         yield {
-            "key": key, "end": trained(config, data, spec, seed, end)[end],
-            "scratch": trained(config, data, spec, seed + 1, end)[end],
-            "short": {stage: restarted[stage][stage] for stage in stages},
-            "restarted": {stage: restarted[stage][end] for stage in stages},
+            "key": key, "end": trained(config, data, spec, seed, end)[0],
+            "scratch": trained(config, data, spec, seed + 1, end)[0],
+            "short": {stage: scores[0] for stage, scores in both.items()},
+            "restarted": {stage: scores[1] for stage, scores in both.items()},
         }  # fmt: skip
 
 

@@ -223,22 +223,6 @@ def test_retraining_takes_over_what_it_does_not_set(tmp_path: Path) -> None:
     assert retrain.validate_every == Retraining().validate_every
 
 
-def test_stages_of_halting_are_whole_courses_of_a_candidate_alone(tmp_path: Path, refusal: Refusal) -> None:
-    stages = MINIMAL + "search: {halting: {epochs: [2, 5]}}\n"
-    config = load_config(write_config(tmp_path, stages + "training: {epochs: 9, warmup_epochs: 1}\n"))
-    assert config.candidate_training.restarts == (2, 5)
-    assert config.training.restarts == config.retrain.restarts == config.supernet.restarts == ()
-    own = load_config(write_config(tmp_path, stages + "training: {epochs: 9, restarts: [7]}\nretrain: {epochs: 5}\n"))
-    assert (own.candidate_training.restarts, own.retrain.restarts) == ((7,), ())
-    message = refusal(stages + "training: {epochs: 9, warmup_epochs: 2}\n")
-    assert "training.warmup_epochs: 2 must be less than the shortest stage of search.halting.epochs, 2" in message
-    for wrong in ("[9]", "[0]", "[4, 4]", "[5, 3]"):
-        message = refusal(MINIMAL + f"training: {{epochs: 9, restarts: {wrong}}}\n")
-        assert f"restarts {wrong} must rise from 1 to 8, below epochs" in message
-    message = refusal(MINIMAL + "training: {epochs: 9, restarts: [3], warmup_epochs: 4}\n")
-    assert "warmup_epochs 4 must be less than a cycle of 3" in message
-
-
 def test_an_error_in_training_is_not_repeated_for_retraining(refusal: Refusal) -> None:
     assert len(refusal(MINIMAL + "training: {epochs: 0}\nretrain: {beta: 5}\n").splitlines()) == 1
 

@@ -50,12 +50,3 @@ def test_rates_never_leave_the_range_from_zero_to_the_peak(schedule: Schedule) -
 @pytest.mark.parametrize("warmup", [3, 5])
 def test_a_warm_up_as_long_as_the_training_is_only_a_line(schedule: Schedule, warmup: int) -> None:
     assert learning_rate(0.1, schedule, 2, 3, warmup) == pytest.approx(0.2 / warmup)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_cycle_is_a_whole_course(schedule: Schedule) -> None:
-    for step in range(1, 241):  # the rate of a step is that at its end, so the end of a cycle belongs to it
-        epoch = step / 20
-        start, length = (0, 3) if epoch <= 3 else (3, 4) if epoch <= 7 else (7, 5)
-        expected = learning_rate(0.1, schedule, epoch - start, length, 0.5)
-        assert learning_rate(0.1, schedule, epoch, 12, 0.5, (3, 7)) == pytest.approx(expected, abs=1e-12)
