@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from nas.report.names import column_name
 from nas.report.tables import genotype_text, number_text
+from nas.report.whole_table import WholeTable
 
 
-def baseline_table(facts: Mapping[str, Any]) -> Table:
+def baseline_table(facts: Mapping[str, Any]) -> WholeTable:
     """The steps of `nas.studies.versus`: a row for each network of the baseline."""
-    cost, score = facts["cost"], facts["score"]
-    table = Table(
-        title=f"What searching bought: {column_name(score)} within the {cost} of networks with all layers alike"
-    )
-    for heading in (f"{column_name(cost)} up to", "alike", "", "trial", column_name(cost), "", "difference, 95 %"):
-        table.add_column(heading, justify="left" if heading == "alike" else "right")
+    cost, score = column_name(facts["cost"]), column_name(facts["score"])
+    table = WholeTable(f"What searching bought: {score} within the {cost} of networks with all layers alike")
+    for heading in (f"{cost} ≤", "all alike", score, "trial", cost, score, "difference, 95 %"):
+        table.add_column(heading, justify="left" if heading == "all alike" else "right")
     for step in facts["steps"]:
         alike, found = step["baseline"], step["searched"]
         table.add_row(

@@ -33,6 +33,8 @@ from search_spaces import NetworkSpec
 from search_spaces.network import build_network
 from tests.conftest import ROOT
 
+ATTACK = "{steps: 5, step_size: 0.04, start: normal}"
+"""Of both sides."""
 GENOTYPE = {
     "width_1": 0.5, "width_2": 0.75, "width_3": 0.75, "width_4": 0.5, "expand_2": 3, "expand_3": 3, "expand_4": 3,
 }  # fmt: skip
@@ -41,7 +43,8 @@ SCORES = ("natural_accuracy", "robust_accuracy")
 
 
 def digits_config() -> RunConfig:
-    return load_config(ROOT / "configs" / "digits.yaml")
+    """With the five steps that the plain loop makes too."""
+    return load_config(ROOT / "configs" / "digits.yaml", [f"training.attack={ATTACK}", f"retrain.attack={ATTACK}"])
 
 
 def spec_of(config: RunConfig, values: dict[str, float]) -> NetworkSpec:

@@ -19,7 +19,7 @@ def test_every_recipe_is_a_training_of_the_config_but_for_what_it_names() -> Non
     for recipe in RECIPES.values():
         found = settings_of(config, recipe)
         assert isinstance(found, Training)
-        rest = {"method", "attack", "consistency", "beta"}
+        rest = {"method", "attack", "consistency", "beta", "label_smoothing"}
         assert found.model_dump(exclude=rest) == config.training.model_dump(exclude=rest)
 
 
@@ -35,7 +35,11 @@ def test_a_training_is_measured_once_and_tabled(tmp_path: Path) -> None:
     arguments.out.write_text(json.dumps(found) + "\n")
     assert list(work(arguments)) == []
     plain = {**found, "recipe": "trades-10", "robust": found["robust"] - 0.01}
-    assert table([found, plain], "trades-10").splitlines()[-1].split("|")[6].strip().startswith("+1.0")
+    head, _, reference, own = table([found, plain], "trades-10").splitlines()
+    assert head.split("|")[2].strip() == f"{found['params']:,} parameters"
+    assert reference.split("|")[2].strip().startswith(f"{100 * found['robust'] - 1:.1f}")
+    assert own.split("|")[2].strip().startswith("+1.0")
+    assert own.split("|")[3].strip() == f"{100 * found['natural']:.1f}"
 
 
 def test_time_to_robustness_is_that_of_the_smoothed_accuracy() -> None:

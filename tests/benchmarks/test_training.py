@@ -15,6 +15,7 @@ from nas.networks.view import view_of
 from nas.runs.config import RunConfig, load_config
 from nas.training.loop import start_training, train_epoch
 from nas.training.losses import trades_loss
+from nas.training.settings import InnerAttack
 from search_spaces.mobilenet_tiny import preset
 from search_spaces.network import Network, build_network
 from tests.benchmarks.equal_accuracy import GENOTYPE, digits_config, spec_of
@@ -57,7 +58,7 @@ def test_attack_step(benchmark: BenchmarkFixture, network: Network) -> None:
 
 def test_inner_maximisation(benchmark: BenchmarkFixture, network: Network, config: RunConfig) -> None:
     view, x, g = view_of(network), pixels_of(network), generator()
-    x_adv = benchmark(maximise_kl, view, x, config.threat, config.training.attack, g)
+    x_adv = benchmark(maximise_kl, view, x, config.threat, InnerAttack(steps=5, start="normal"), g)
     assert float(config.threat.distance(x_adv, x).max()) <= config.threat.epsilon + 1e-6
 
 

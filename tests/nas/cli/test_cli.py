@@ -36,7 +36,7 @@ def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> 
     assert facts["genotypes"] == 16
     each = facts["data"].pop("images_per_class")
     assert facts["data"] == {
-        "train": 160, "validation": 40, "classes": 10, "input_shape": [1, 8, 8], "warnings": [],
+        "train": 160, "candidate": 160, "validation": 40, "classes": 10, "input_shape": [1, 8, 8], "warnings": [],
     }  # fmt: skip
     assert sum(counts["train"] for counts in each.values()) == 200
     assert facts["costs"]["params"][0] < facts["costs"]["params"][1]

@@ -1,6 +1,7 @@
 """The folded view is the network in eval mode: logits and gradients, whatever the layout, the threads, the chunks."""
 
 import time
+from threading import Event
 
 import pytest
 import torch
@@ -227,11 +228,13 @@ def test_an_error_in_a_chunk_comes_out_and_the_threads_come_back() -> None:
 
 
 def test_an_error_in_a_chunk_comes_out_when_no_thread_uses_the_network_any_more() -> None:
-    network, modes = nn.Identity().train(), list[bool]()
+    network, modes, begun = nn.Identity().train(), list[bool](), Event()
 
     def work(part: Tensor) -> tuple[Tensor]:
         if part[0] == 0:
+            assert begun.wait(60)
             raise ArithmeticError
+        begun.set()
         time.sleep(0.05)
         modes.append(network.training)
         return (part,)

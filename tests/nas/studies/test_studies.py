@@ -199,7 +199,10 @@ def test_curves_of_a_run_without_them_says_how_to_get_them(here: Path, capsys: C
     [
         (["sweep", "tiny.yaml", "--set", "sweep.genotypes=[{width: 3, expand: 2}]", "--run", "x"], "sweep.genotypes"),
         (["sweep", "tiny.yaml", "--set", "sweep.seeds=0"], "sweep.seeds"),
-        (["sweep", "tiny.yaml", "--set", "sweep.repeats=2"], "allowed: genotypes, sample, spread, front_of, seeds"),
+        (
+            ["sweep", "tiny.yaml", "--set", "sweep.repeats=2"],
+            "allowed: genotypes, sample, spread, uniform, front_of, seeds",
+        ),
         (["sweep", "tiny.yaml", "--set", "training.epochs=9"], "training.epochs"),
         (["sweep", "tiny.yaml", "--run", "../up"], "../up"),
         (["table", RUN, "--format", "xml"], "xml"),
