@@ -50,6 +50,9 @@ class Retraining(Training):
     """Epochs between validations; the best averaged weights by validated robust accuracy are kept."""
     validation_attack: AttackSettings = Pgd(steps=10)
     """Attack of these validations."""
+    teacher: Path | None = None
+    """Folder of a retrained network, RUN/retrained/NUMBER, whose predictions take the place of the labels: a larger,
+    robust one (RSLAD, Zi 2021; nas/training/methods.py)."""
 
 
 class Sweep(Settings):

@@ -27,7 +27,15 @@ from nas.networks.stored import save_weights
 from nas.pareto import Pick
 from nas.report.plots import training_curve_png
 from nas.runs import Run
-from nas.runs.checkpoint import DESCRIPTION, RESULT, Checkpoint, evaluate_checkpoint, save_checkpoint
+from nas.runs.checkpoint import (
+    DESCRIPTION,
+    RESULT,
+    WEIGHTS,
+    Checkpoint,
+    evaluate_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from nas.runs.config import differences
 from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
@@ -97,7 +105,8 @@ def retrain(
         network = _new_network(run, picked, data, seed).to(device)
         if supernet is not None:
             begin_with(supernet, network, data.train, run.config.retrain)
-        curve = _train(run, picked, data, network, seed, folder, report, foresee)
+        teacher = _teacher(run, data)
+        curve = _train(run, picked, data, network, seed, folder, report, foresee, teacher)
         checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
         evaluation = evaluate_checkpoint(
             checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING
@@ -118,6 +127,20 @@ def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network
     return new_network(spec, make_generator(seed, "weights"), data.mean, data.std, run.config.treatments)
 
 
+def _teacher(run: Run, data: SearchData) -> Network | None:
+    """The network that `retrain.teacher` names, on the device of `data`. Raises UsageError where it does not fit."""
+    folder = run.config.retrain.teacher
+    if folder is None:
+        return None
+    found = load_checkpoint(folder)
+    if (found.class_names, tuple(found.network.spec.input_shape)) != (data.class_names, data.input_shape):
+        raise UsageError(
+            f"retrain.teacher: {folder} was trained on images of other classes or another shape; take a network that "
+            "was retrained on this data set"
+        )
+    return found.network.to(data.train.images.device)
+
+
 def _train(
     run: Run,
     picked: Pick,
@@ -127,10 +150,11 @@ def _train(
     folder: Path,
     report: Callable[[CurvePoint, int], None],
     foresee: Callable[[SearchData, int], None],
+    teacher: Network | None,
 ) -> list[CurvePoint]:
     """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
     settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
-    state = start_training(network, settings, make_generator(seed, "training", device=device))
+    state = start_training(network, settings, make_generator(seed, "training", device=device), teacher)
     log, saved = EpochFile(folder / _CURVE), Saved(folder / _STATE, _fingerprint(run, picked, data))
     if not saved.path.exists():
         write_json(folder / _SETTINGS, _settings(run))
@@ -264,11 +288,22 @@ def _seed(run: Run, picked: Pick) -> int:
 
 def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
-    shown = (_settings(run) | {"retrain": naming_facts(run.config.retrain)}).values()
+    facts, teacher = naming_facts(run.config.retrain), run.config.retrain.teacher
+    del facts["teacher"]  # older versions have none
+    if teacher is not None:
+        facts["teacher"] = hashlib.sha256(_weights_in(teacher)).hexdigest()
+    shown = (_settings(run) | {"retrain": facts}).values()
     treated = [one.model_dump(mode="json") for one in run.config.treatments]
     named = [picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown]
     text = json.dumps([*named, treated] if treated else named)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _weights_in(folder: Path) -> bytes:
+    try:
+        return (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise UsageError(f"retrain.teacher: no network in {folder} ({error}); `nas retrain RUN` makes one") from error
 
 
 def _settings(run: Run) -> dict[str, dict[str, Any]]:

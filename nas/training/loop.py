@@ -45,6 +45,8 @@ class TrainingState:
     settings: Training
     method: Method
     """What a step minimises."""
+    teacher: View | None = None
+    """The network that it learns from in place of the labels."""
     memory: Memory = field(default_factory=dict)
     """Tensors that the method keeps between steps, by name, live."""
     epoch: int = 0
@@ -61,7 +63,7 @@ class TrainingState:
         self.view.refold_()
         if self.doublings and (own := method_of(self.settings).attack) is not None:
             attack = attack_of(own, self.doublings)
-            self.method = method_of(self.settings.model_copy(update={"attack": attack}))
+            self.method = method_of(self.settings.model_copy(update={"attack": attack}), self.teacher)
         self.steps = None
 
 
@@ -83,15 +85,20 @@ class EpochLog:
     """Gaps of attempts at this epoch that the alarm undid, each with half the steps of the next."""
 
 
-def start_training(network: Network, settings: Training, generator: torch.Generator) -> TrainingState:
-    """State before the first epoch; `network` and `generator` are on the training device."""
+def start_training(
+    network: Network, settings: Training, generator: torch.Generator, teacher: Network | None = None
+) -> TrainingState:
+    """State before the first epoch; the networks and `generator` are on the training device.
+
+    With a `teacher`, which is not changed, `network` learns from its predictions in place of the labels.
+    """
     after_step_(network, torch.zeros((), device=generator.device))  # its weights may come from an untreated network
     optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
-    return TrainingState(
-        network, view, forward_of(network), average, optimizer, generator, settings, method_of(settings)
-    )
+    told = None if teacher is None else view_of(teacher)
+    method = method_of(settings, told)
+    return TrainingState(network, view, forward_of(network), average, optimizer, generator, settings, method, told)
 
 
 def train_epoch(

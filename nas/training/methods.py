@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.networks.norms import spectral_penalty
+from nas.networks.view import View
 from nas.training.batch import Batch
 from nas.training.inner import maximise
 from nas.training.losses import divergence
@@ -36,10 +37,15 @@ class Method(Protocol):
         """Loss of `batch`, a scalar with a graph to the parameters, and the logits that the logged accuracy is of."""
 
 
-def method_of(settings: Training) -> Method:
-    """The method that `settings` ask for, with the Lipschitz penalty where they ask for it."""
+def method_of(settings: Training, teacher: View | None = None) -> Method:
+    """The method that `settings` ask for, with the Lipschitz penalty where they ask for it.
+
+    With a `teacher`, a robust network as attacks see it, its predictions take the place of the labels.
+    """
     module, _, name = METHODS[settings.method].partition(":")
     method: Method = getattr(import_module(module), name)(settings)
+    if teacher is not None:
+        method = Distilled(method, settings.beta, teacher)
     return Penalised(method, settings.lipschitz_penalty) if settings.lipschitz_penalty else method
 
 
@@ -108,6 +114,38 @@ class Natural(BaseMethod):
         """No attack is made."""
         (logits,) = state.forward(batch.x)
         return self.cross_entropy(logits, batch.y), logits
+
+
+class Distilled:
+    """Learning from what a robust teacher T says of the clean images (Zi 2021, RSLAD), attacked as by a method.
+
+    Loss (mean KL(T(x) ‖ f(x)) + β · mean KL(T(x) ‖ f(x̂))) / (1 + β), which is RSLAD's with α = β / (1 + β); its own is
+    5/6. x̂ comes from the method's inner maximisation, where RSLAD ascends the divergence from T(x).
+    """
+
+    def __init__(self, method: Method, beta: float, teacher: View) -> None:
+        self._method, self._beta, self._teacher = method, beta, teacher
+
+    @property
+    def can_capture(self) -> bool:
+        """As the method."""
+        return self._method.can_capture
+
+    @property
+    def attack(self) -> InnerAttack | None:
+        """That of the method."""
+        return self._method.attack
+
+    def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+        """Without an attack the first term alone."""
+        told = self._teacher.logits(batch.x)
+        if self.attack is None:
+            (logits,) = state.forward(batch.x)
+            return divergence(told, logits), logits
+        x_adv = maximise(state.view, batch, threat, self.attack, state.generator, state.memory)
+        logits, logits_adv = state.forward(batch.x, x_adv)
+        both = divergence(told, logits) + self._beta * divergence(told, logits_adv)
+        return both / (1 + self._beta), logits
 
 
 class Penalised:

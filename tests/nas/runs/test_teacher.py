@@ -1,0 +1,44 @@
+"""Retraining with a teacher: from the command, with its name in the record, refused where it does not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_run import nas
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_retraining_learns_from_another_and_says_so(here: Path, capsys: Capture) -> None:
+    assert nas(capsys, "retrain", "runs/tiny", "--pick", "best:robust_accuracy").code == 0
+    (teacher,) = Path("runs/tiny/retrained").iterdir()
+    taught = (
+        "retrain",
+        "runs/tiny",
+        "--pick",
+        "best:params",
+        "--name",
+        "taught",
+        "--set",
+        f"retrain.teacher={teacher}",
+    )
+    alone = ("retrain", "runs/tiny", "--pick", "best:params", "--name", "alone")
+    assert nas(capsys, *taught).code == 0
+    assert nas(capsys, *alone).code == 0
+    found = {name: next(Path("runs/tiny/retrained").glob(f"*-{name}")) for name in ("taught", "alone")}
+    weights = {name: (folder / "model.safetensors").read_bytes() for name, folder in found.items()}
+    assert weights["taught"] != weights["alone"]
+    described = json.loads((found["taught"] / "genotype.json").read_text())
+    assert described["training"]["teacher"] == str(teacher)
+    again = nas(capsys, *taught)
+    assert again.code == 0, "what is finished is read"
+    other = nas(capsys, *taught[:6], "--set", "retrain.teacher=null")
+    assert other.code == 1
+    assert "retrain.teacher was" in other.message
+
+
+def test_a_teacher_that_is_missing_or_of_other_images_is_refused(here: Path, capsys: Capture, tmp_path: Path) -> None:
+    missing = nas(capsys, "retrain", "runs/tiny", "--pick", "knee", "--set", "retrain.teacher=runs/none")
+    assert missing.code != 0
+    assert "runs/none" in missing.message

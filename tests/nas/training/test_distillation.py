@@ -1,0 +1,77 @@
+"""Learning from a teacher: the loss by hand, and what it leaves alone."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nas.attacks.threat import ThreatModel
+from nas.networks.view import view_of
+from nas.training.loop import start_training, train_epoch
+from nas.training.methods import Distilled, Penalised, method_of
+from nas.training.settings import InnerAttack
+from tests.builders import TINY_TRAINING, batch_of, generator, tiny_images, tiny_network
+
+THREAT = ThreatModel(epsilon=0.1)
+IMAGES = tiny_images(24)
+
+
+@pytest.mark.parametrize(("method", "beta"), [("trades", 6.0), ("madry", 2.0), ("natural", 3.0)])
+def test_the_loss_is_what_it_says(method: str, beta: float) -> None:
+    attack = InnerAttack(steps=2, start="uniform")
+    settings = TINY_TRAINING.model_copy(update={"method": method, "beta": beta, "attack": attack})
+    network, teacher = tiny_network(1), tiny_network(2).eval()
+    state = start_training(network, settings, generator(3), teacher)
+    plain = start_training(copy.deepcopy(network), settings, generator(3))
+    batch = batch_of(IMAGES.inputs(), IMAGES.labels)
+    loss, logits = state.method.loss(state, batch, THREAT)
+    with torch.no_grad():
+        told = F.softmax(teacher(batch.x), 1)
+    if method == "natural":
+        expected = F.kl_div(F.log_softmax(plain.network.train()(batch.x), 1), told, reduction="batchmean")
+    else:
+        from nas.training.inner import maximise
+
+        assert plain.method.attack is not None
+        x_adv = maximise(plain.view, batch, THREAT, plain.method.attack, plain.generator, plain.memory)
+        both = [F.log_softmax(plain.network.train()(x), 1) for x in (batch.x, x_adv)]
+        clean, adversarial = (F.kl_div(one, told, reduction="batchmean") for one in both)
+        expected = (clean + beta * adversarial) / (1 + beta)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+    assert logits.shape == (len(IMAGES), 10)
+    assert state.method.attack == plain.method.attack, "attacked as by the method"
+
+
+def test_a_training_follows_its_teacher_and_leaves_it_as_it_was() -> None:
+    teacher = tiny_network(2).eval()
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    settings = TINY_TRAINING.model_copy(update={"epochs": 30, "ema_decay": 0.0})
+    state = start_training(tiny_network(1), settings, generator(3), teacher)
+    logs = [train_epoch(state, IMAGES, settings, THREAT) for _ in range(30)]
+    assert logs[-1].loss < 0.5 * logs[0].loss
+    assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    with torch.no_grad():
+        agrees = state.network.eval()(IMAGES.inputs()).argmax(1) == teacher(IMAGES.inputs()).argmax(1)
+    assert agrees.double().mean() > 0.6, "labels are drawn at random: only the teacher can have taught this"
+
+
+def test_without_a_teacher_nothing_changes_and_with_one_a_penalty_stays() -> None:
+    teacher = view_of(tiny_network(2).eval())
+    assert isinstance(method_of(TINY_TRAINING, teacher), Distilled)
+    assert not isinstance(method_of(TINY_TRAINING), Distilled)
+    penalised = method_of(TINY_TRAINING.model_copy(update={"lipschitz_penalty": 0.1}), teacher)
+    assert isinstance(penalised, Penalised)
+    assert penalised.attack == method_of(TINY_TRAINING).attack
+
+
+def test_the_alarm_keeps_the_teacher() -> None:
+    attack = InnerAttack(steps=1)
+    settings = TINY_TRAINING.model_copy(update={"attack": attack})
+    state = start_training(tiny_network(1), settings, generator(3), tiny_network(2).eval())
+    state.doublings = 1
+    state.refresh_()
+    assert isinstance(state.method, Distilled)
+    assert state.method.attack is not None
+    assert (state.method.attack.steps, state.method.attack.start) == (2, "carried")
