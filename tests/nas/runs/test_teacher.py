@@ -11,8 +11,8 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_a_retraining_learns_from_another_and_says_so(here: Path, capsys: Capture) -> None:
-    assert nas(capsys, "retrain", "runs/tiny", "--pick", "best:robust_accuracy").code == 0
-    (teacher,) = Path("runs/tiny/retrained").iterdir()
+    assert nas(capsys, "retrain", "runs/tiny", "--pick", "best:robust_accuracy", "--name", "teacher").code == 0
+    (teacher,) = Path("runs/tiny/retrained").glob("*-teacher")
     taught = (
         "retrain",
         "runs/tiny",
