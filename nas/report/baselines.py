@@ -12,13 +12,13 @@ def baseline_table(facts: Mapping[str, Any]) -> WholeTable:
     """The steps of `nas.studies.versus`: a row for each network of the baseline."""
     cost, score = column_name(facts["cost"]), column_name(facts["score"])
     table = WholeTable(f"What searching bought: {score} within the {cost} of networks with all layers alike")
-    for heading in (f"{cost} ≤", "all alike", score, "trial", cost, score, "difference, 95 %"):
+    for heading in (f"{cost} ≤", "all alike", score, "trial", score, "difference, 95 %"):
         table.add_column(heading, justify="left" if heading == "all alike" else "right")
     for step in facts["steps"]:
         alike, found = step["baseline"], step["searched"]
         table.add_row(
             _count(step["limit"]), genotype_text(_kinds(alike["genotype"])), number_text(alike["score"]),
-            str(found["trial"]), _count(found["cost"]), number_text(found["score"]), _difference(step),
+            str(found["trial"]), number_text(found["score"]), _difference(step),
         )  # fmt: skip
     return table
 
