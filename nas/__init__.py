@@ -2,7 +2,7 @@
 
 Before torch is loaded, its idle OpenMP threads (libgomp) are told to sleep after 2,000 spins, unless the environment
 says how they wait (OMP_WAIT_POLICY, GOMP_SPINCOUNT). libgomp's own 300,000 keep a core busy that another process could
-use: beside one busy process, training with two threads on two cores is 1.3 times as fast (docs/performance.md).
+use: beside one busy process, training with two threads on two cores is 1.15 times as fast (docs/performance.md).
 """
 
 import os

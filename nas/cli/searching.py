@@ -100,10 +100,14 @@ def sweep(
 
 
 UNIFORM = ("sweep.uniform=true", "sweep.genotypes=[]", "sweep.sample=0", "sweep.front_of=null")
+"""Overrides of a sweep that trains the baseline alone."""
 
 
 def _begun(config: Path, overrides: list[str] | None, run: str, suffix: str = "") -> tuple["RunConfig", Path]:
-    """The config and its run folder, before the slow imports; the workers' server begins with its own."""
+    """The config and its run folder, by default its name and `suffix`, before the slow imports.
+
+    The workers' server begins with its own.
+    """
     from nas.runs.config import NAME_PATTERN, load_config
 
     loaded = load_config(config, overrides or ())

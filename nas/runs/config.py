@@ -52,7 +52,7 @@ class Retraining(Training):
     """Attack of these validations."""
     teacher: Path | None = None
     """Folder of a retrained network, RUN/retrained/NUMBER, whose predictions take the place of the labels: a larger,
-    robust one (RSLAD, Zi 2021; nas/training/methods.py)."""
+    robust one (RSLAD, Zi 2021; nas/training/methods.py). Without `consistency` and `label_smoothing`."""
 
 
 class Sweep(Settings):

@@ -84,7 +84,8 @@ def retrain(
     attack of the evaluation gave: a killed retraining goes on from there; a finished one is only read. `foresee` gets
     the data and the epochs to come before the first of them, `report` every epoch and the total, `report_attack` every
     attack as it begins and ends. Sets torch's number of threads to the cores. Raises UsageError where weights are to be
-    inherited and the run has no supernet, and CheckpointError where the folder holds a retraining with other settings.
+    inherited and the run has no supernet, or the teacher does not fit the data, and CheckpointError where the
+    folder holds a retraining with other settings.
     """
     kind = f"{'-inherited' if inherited else ''}{f'-{name}' if name else ''}"
     folder = run.folder / "retrained" / f"{picked.record.number:05d}{kind}"
@@ -105,8 +106,7 @@ def retrain(
         network = _new_network(run, picked, data, seed).to(device)
         if supernet is not None:
             begin_with(supernet, network, data.train, run.config.retrain)
-        teacher = _teacher(run, data)
-        curve = _train(run, picked, data, network, seed, folder, report, foresee, teacher)
+        curve = _train(run, picked, data, network, seed, folder, report, foresee)
         checkpoint = _finish(run, picked, data, seed, folder, curve, "supernet" if inherited else "scratch")
         evaluation = evaluate_checkpoint(
             checkpoint, split_name="test", attack=None, device=device, report=report_attack, kept=folder / _SCORING
@@ -150,11 +150,10 @@ def _train(
     folder: Path,
     report: Callable[[CurvePoint, int], None],
     foresee: Callable[[SearchData, int], None],
-    teacher: Network | None,
 ) -> list[CurvePoint]:
     """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
     settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
-    state = start_training(network, settings, make_generator(seed, "training", device=device), teacher)
+    state = start_training(network, settings, make_generator(seed, "training", device=device), _teacher(run, data))
     log, saved = EpochFile(folder / _CURVE), Saved(folder / _STATE, _fingerprint(run, picked, data))
     if not saved.path.exists():
         write_json(folder / _SETTINGS, _settings(run))

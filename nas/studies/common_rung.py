@@ -132,10 +132,15 @@ def evaluation_after(record: TrialRecord, folder: Path, attacks: Attacks, repeat
 
 
 def standing_after(record: TrialRecord, folder: Path, attacks: Attacks, repeat: int = 0) -> "Tensor | None":
-    """Which images (N,) withstand `attacks`, as `evaluation_after` counts them; None where no file tells."""
+    """Which images (N,) withstand `attacks`, as `evaluation_after` counts them; bool, None where no file tells.
+
+    Files are kept after the first rung of a ladder and after its last one.
+    """
     evaluation = evaluation_of(record)
     made = _made(evaluation)
     at_own = attacks == (_key(evaluation.attack),)
+    if not at_own and attacks not in (made, made[:1]):
+        return None
     fidelity: Fidelity = evaluation.fidelity if attacks == made or at_own else "screen"
     images = _images(record, folder, fidelity, repeat)
     if images is None:

@@ -56,7 +56,8 @@ def coverage(config: RunConfig, data: SearchData, sample_size: int = 2000) -> Ma
     typical = sorted(c.params for c in within or costs[:1])[len(within or costs[:1]) // 2]
     return {
         "name": config.name,
-        "data": {"train": len(data.train), "candidate": len(data.trained_on(config.search.train_images).train),
+        "data": {"train": len(data.train),
+                 "candidate": min(len(data.train), config.search.train_images or len(data.train)),
                  "validation": len(data.validation), "classes": data.num_classes,
                  "input_shape": data.input_shape, "images_per_class": _images_per_class(data),
                  "warnings": list(data.warnings)},
@@ -102,7 +103,7 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     as much as that of its subnets by themselves, on one worker.
     """
     workers, threads = workers_and_threads(config)
-    problem, whole, data = _begun(config, data), data, data.trained_on(config.search.train_images)
+    problem, part = _begun(config, data), data.trained_on(config.search.train_images)
     courses = forecast(problem, config.search)
     macs = [problem.costs(course.genotype).macs for course in courses]
     measured = []
@@ -111,13 +112,13 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         startup = process_time() + perf_counter() - began
         for index in _typical(macs):
             spec = problem.space.spec(courses[index].genotype)
-            found = speeds(_workload(config, data, spec, macs[index]))
+            found = speeds(_workload(config, part, spec, macs[index]))
             training, scoring = (sum(part[key] for part in found) / workers for key in ("training", "scoring"))
             measured.append({"macs": macs[index], "training": training, "scoring": scoring,
                              "memory_bytes": max(part["memory_bytes"] for part in found)})  # fmt: skip
     at = [one["macs"] for one in measured]
     per_image = {key: np.interp(macs, at, [1 / one[key] for one in measured]) for key in ("training", "scoring")}
-    work = [_images(config, data, course) for course in courses]
+    work = [_images(config, part, course) for course in courses]
     seconds = [
         trained * training + scored * scoring
         for (trained, scored), training, scoring in zip(work, per_image["training"], per_image["scoring"], strict=True)
@@ -128,10 +129,10 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     total += (config.evaluation.seeds - 1) * math.fsum(again)
     # Workers end at different times: on average each but one waits for half a candidate.
     total += mean * (workers - 1) / 2
-    supernet = _supernet_images(config, whole) * sum(1 / one["training"] for one in measured) / len(measured)
-    full = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
+    supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
+    whole = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
     for one in measured:
-        trained, scored = _images(config, data, full)
+        trained, scored = _images(config, part, whole)
         one["seconds"] = trained / one["training"] + scored / one["scoring"]
     return {
         "seconds_per_candidate": mean,

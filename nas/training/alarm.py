@@ -90,11 +90,11 @@ def looks_behind(epoch: int, epochs: int) -> bool:
     return epoch >= max(WARM_UP, epochs / 3)
 
 
-def alarm_passes(attack: InnerAttack | None, epochs: range, of: int, images: int) -> float:
-    """Passes, forward and backward, that the alarm makes at most on `images` images behind those `epochs` of `of`."""
+def alarm_passes(attack: InnerAttack | None, epochs: range, total: int, images: int) -> float:
+    """Passes, forward and backward, that the alarm makes at most on `images` images behind `epochs`, of `total`."""
     if attack is None or attack.steps >= REFERENCE.steps:
         return 0
-    looks = sum(looks_behind(epoch, of) for epoch in epochs)
+    looks = sum(looks_behind(epoch, total) for epoch in epochs)
     return looks * images * (attack.steps + REFERENCE.steps + 2 * FORWARD)
 
 

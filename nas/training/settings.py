@@ -31,7 +31,7 @@ class InnerAttack(Settings):
     """The inner maximisation of each training batch."""
 
     steps: int = Field(1, ge=1, le=1000)
-    """Gradient steps K. One from the carried start trains as robust networks as ten (docs/performance.md)."""
+    """Gradient steps K. What one of them is worth, by data set and start: docs/performance.md."""
     step_size: Ratio | None = Field(None, gt=0)
     """Length of a step in pixel units; epsilon / min(K, 4) when left out (8/255 → 2/255 for 4 steps and more)."""
     start: StartName | None = None
@@ -53,10 +53,10 @@ class InnerAttack(Settings):
 
     def filled(self, start: StartName, loss: AscentName) -> InnerAttack:
         """These settings, with a method's own `start` and `loss` where none is set."""
-        return self.model_copy(update={"start": self.set_start or start, "loss": self.loss or loss})
+        return self.model_copy(update={"start": self.chosen_start or start, "loss": self.loss or loss})
 
     @property
-    def set_start(self) -> StartName | None:
+    def chosen_start(self) -> StartName | None:
         """What is set, or carried where few steps are; None: left to the method."""
         return self.start or ("carried" if self.steps < 3 else None)
 
@@ -78,7 +78,7 @@ class Training(Settings):
     method: str = "trades"
     """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy: a name of METHODS."""
     beta: float = Field(6.0, ge=0, le=100)
-    """Weight of the robust term of TRADES; other methods ignore it."""
+    """Weight of the robust term of TRADES, and of what a teacher says of adversarial images; otherwise ignored."""
     consistency: float = Field(0.0, ge=0, le=1000)
     """Weight λ of the mean squared difference of clean and adversarial logits in the loss of trades and madry.
     A supernet has none."""
@@ -154,7 +154,7 @@ def naming_facts(training: Training) -> dict[str, Any]:
     few steps make it a carried one, which older versions did not know.
     """
     facts, defaults = training.model_dump(mode="json"), type(training)().model_dump(mode="json")
-    facts["attack"]["start"] = training.attack.set_start
+    facts["attack"]["start"] = training.attack.chosen_start
     for field in LATER:
         *path, name = field.split(".")
         own, default = (reduce(lambda part, key: part[key], path, dumped) for dumped in (facts, defaults))
