@@ -115,7 +115,7 @@ def preset_values(name: str, space: SearchSpace) -> dict[str, Value]:
         raise ValueError(f"unknown preset {name!r} (known: {', '.join(PRESETS)})")
     width, expand = PRESETS[name]
     meant = {"width": width, "expand": expand}
-    kinds = {choice.name: choice.name.partition("_")[0] for choice in space.choices}
+    kinds = {choice.name: choice.kind for choice in space.choices}
     for choice in space.choices:
         if kinds[choice.name] not in meant:
             raise ValueError(f"it says nothing of {choice.name}, one of {list(choice.options)}")

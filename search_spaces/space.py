@@ -24,6 +24,11 @@ class Choice:
         if not self.options or len(set(self.options)) != len(self.options):
             raise ValueError(f"choice {self.name!r} needs different options, got {list(self.options)}")
 
+    @property
+    def kind(self) -> str:
+        """What it decides, in whatever layer: its name up to the first `_`."""
+        return self.name.partition("_")[0]
+
 
 @dataclass(frozen=True)
 class Genotype:
@@ -94,19 +99,18 @@ class SearchSpace:
     def uniform(self) -> Iterator[Genotype]:
         """Genotypes that treat all layers alike: choices of one kind (`width_1`, `width_2` …) take one option.
 
-        The kind is the name up to its `_`; its options are those that all its choices have, in order. Kinds vary
-        independently of each other.
+        The options of a kind are those that all its choices have, in order. Kinds vary independently of each other.
         """
         kinds: dict[str, list[Choice]] = {}
         for choice in self.choices:
-            kinds.setdefault(choice.name.partition("_")[0], []).append(choice)
+            kinds.setdefault(choice.kind, []).append(choice)
         shared = [
             [option for option in alike[0].options if all(option in other.options for other in alike)]
             for alike in kinds.values()
         ]
         for options in product(*shared):
             chosen = dict(zip(kinds, options, strict=True))
-            yield self.genotype({choice.name: chosen[choice.name.partition("_")[0]] for choice in self.choices})
+            yield self.genotype({choice.name: chosen[choice.kind] for choice in self.choices})
 
     def smallest(self) -> Genotype:
         """Genotype of every choice's first option."""

@@ -1,6 +1,6 @@
 """What a search leaves behind: candidates, costs, evaluations, trials. Frozen, with an exact JSON round trip."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from math import isnan
@@ -270,6 +270,14 @@ T = TypeVar("T")
 
 
 _ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
+
+def by_network(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Trials by the key of their architecture, in the order of the first ones: trainings of one network together."""
+    found: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        found.setdefault(record.genotype.key, []).append(record)
+    return found
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:

@@ -97,18 +97,18 @@ def insights(
     from nas.measures import measure
     from nas.report.evaluations import protocol_text
     from nas.report.one_shot import composition_png, composition_table
-    from nas.report.study_tables import insight_tables
+    from nas.report.study_tables import choice_sentences, insight_tables
     from nas.runs import open_run
     from nas.studies import at_common_rung, compositions
     from nas.studies import insights as find
-    from nas.studies.choices import choice_effects, choice_sentences
+    from nas.studies.choices import choice_effects
 
     opened = open_run(run)
     common = at_common_rung([(opened.trials_folder, opened.records)])
     found = find(common.runs[0], lambda record: opened.space.spec(record.genotype))
     found["compared_under"] = protocol_text(common.evaluation)
     robust = measure("robust_accuracy")
-    found["choices"] = choice_effects([r for r in common.runs[0] if r.reused_from is None], robust)
+    found["choices"] = choice_effects(common.runs[0], robust)
     print_common(common, out if format is PlainFormat.TABLE else err)
     front = opened.front().records
     found["composition"] = compositions(opened.space, opened.records, front)

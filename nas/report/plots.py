@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.base.records import TrialRecord
+from nas.base.records import TrialRecord, by_network
 from nas.budgets import COSTS
 from nas.pareto import Measure, Member, ParetoFront, has_all, is_non_dominated, losses, number_of
 from nas.report.evaluations import protocol_text, protocols_of
@@ -118,9 +118,7 @@ def _panel(
 
 def _draw_baseline(axes: "Axes", x_axis: Measure, objective: Measure, records: Sequence[TrialRecord]) -> None:
     """Means of the baseline's networks over their trainings, joined where no other dominates in these two."""
-    networks: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        networks.setdefault(record.genotype.key, []).append(record)
+    networks = by_network(records)
     if not networks:
         return
     points = np.array([[np.mean(_known(m, same)) for m in (x_axis, objective)] for same in networks.values()])

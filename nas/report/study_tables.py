@@ -63,6 +63,32 @@ def _number(name: str, value: float) -> str:
     return f"{value:.3f}" if name.endswith("accuracy") else f"{value:.3g}"
 
 
+SMALL = 0.01
+"""Share of the variance that is next to nothing."""
+
+
+def choice_sentences(found: Mapping[str, Any], title: str) -> list[str]:
+    """What nas/studies/choices.py found, in sentences: the choices that matter, and those not told from chance."""
+    if found["words"]:
+        return [f"Which choices matter for {title} cannot be told: {found['words']}."]
+    sure = [one for one in found["choices"] if one["share_low"] > SMALL]
+    others = [one["choice"] for one in found["choices"] if one["share_low"] <= SMALL]
+    first = f"The choices explain {found['explained']:.0%} of the variance of {title} over {found['networks']} networks"
+    if not sure:
+        return [f"{first}, and no single one is told from chance."]
+    parts = [f"{one['choice']} {one['share']:.0%} ({one['share_low']:.0%} to {one['share_high']:.0%})" for one in sure]
+    sentences = [f"{first}: {', '.join(parts)}."]
+    gains = [
+        f"{one['choice']} {one['per_doubling']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
+        for one in sure if one["per_doubling"] is not None
+    ]  # fmt: skip
+    if gains:
+        sentences.append(f"Doubling adds: {', '.join(gains)}.")
+    if others:
+        sentences.append(f"Next to nothing, or not told from chance: {', '.join(others)}.")
+    return sentences
+
+
 def insight_tables(found: Mapping[str, Any]) -> RenderableType:
     """Answers of `nas insights` in three tables."""
     parts: list[RenderableType] = [

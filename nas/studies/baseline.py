@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nas.base.bootstrap import ends
 from nas.base.errors import UsageError
-from nas.base.records import TrialRecord, TrialState
+from nas.base.records import TrialRecord, TrialState, by_network
 from nas.budgets import COSTS
 from nas.measures import Measure, measure
 from nas.pareto import Trainings, front_of, hypervolume, is_non_dominated
@@ -83,34 +83,24 @@ def versus(run: Run, baseline: Run) -> Versus:
     if not searched or not uniform:
         empty = run if not searched else baseline
         raise UsageError(f"{empty.folder} has no trained network within its limits: there is nothing to compare")
-    networks = [_of_sweep(same, baseline, score, common.attacks) for same in _by_network(uniform)]
+    networks = [_of_sweep(same, baseline, score, common.attacks) for same in by_network(uniform).values()]
     steps = [
         (one, _of_search(best, run, score, common.attacks))
         for one in _front(networks, cost, score)
         if (best := _best_within(searched, cost, cost.loss_of(one.record), score)) is not None
     ]
+    trained = (record for record in run.records if record.state is TrialState.COMPLETE)
     reference = run.reference_point(objectives)
     sides = {"searched": searched, "baseline": [one.record for one in networks]}
     fronts = {name: front_of(records, objectives).records for name, records in sides.items()}
     facts = {
         "cost": cost.name, "score": score.name,
-        "networks": {"searched": len(_by_network(_trained(run))), "baseline": len(networks)},
+        "networks": {"searched": len(by_network(trained)), "baseline": len(networks)},
         "hypervolume": {name: hypervolume(records, objectives, reference) for name, records in fronts.items()},
         "steps": _steps(steps, cost, score), "notes": _notes(steps),
         "compared_under": protocol_text(common.evaluation),
     }  # fmt: skip
     return Versus(facts, common.runs[0], common.runs[1])
-
-
-def _trained(run: Run) -> list[TrialRecord]:
-    return [r for r in run.records if r.state is TrialState.COMPLETE and r.reused_from is None]
-
-
-def _by_network(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
-    found: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        found.setdefault(record.genotype.key, []).append(record)
-    return list(found.values())
 
 
 def _of_sweep(records: Sequence[TrialRecord], run: Run, score: Measure, attacks: Attacks) -> Trained:

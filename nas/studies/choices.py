@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.base.bootstrap import drawn_times, ends
-from nas.base.records import TrialRecord
+from nas.base.records import TrialRecord, by_network
 from nas.measures import Measure
 from nas.pareto.luck import MIN_NETWORKS
 
@@ -27,17 +27,15 @@ def choice_effects(records: Sequence[TrialRecord], score: Measure) -> dict[str, 
     adds up to R², but for the ridge. `explained` is this sum, adjusted for the number of columns as R² is: by chance
     alone nine choices share 40 % of the variance of 24 networks. `per_doubling` is what doubling an option adds to the
     score, None for a choice without order. Intervals (`…low`, `…high`) are 95 % percentile bootstraps over networks; of
-    simulated choices without effect 1 % had a `share_low` above SMALL.
+    simulated choices without effect 1 % had a `share_low` above 1 %.
 
     `words` says why nothing is told: fewer than MIN_NETWORKS networks, or than columns and three, or no variance.
     """
-    networks: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        networks.setdefault(record.genotype.key, []).append(record)
+    networks = by_network(records)
     known = [[value for r in same if (value := score.read(r)) is not None] for same in networks.values()]
     rows = [same[0].genotype.values for same, values in zip(networks.values(), known, strict=True) if values]
     y = np.array([fmean(values) for values in known if values])
-    owners, x, spans = _columns(rows)
+    owners, x, numbers = _columns(rows)
     told: dict[str, Any] = {"score": score.name, "networks": len(y), "explained": None, "choices": []}
     needed = max(MIN_NETWORKS, len(owners) + 3)
     if len(y) < needed:
@@ -47,9 +45,9 @@ def choice_effects(records: Sequence[TrialRecord], score: Measure) -> dict[str, 
         return {**told, "words": f"{score.name} does not vary" if owners else "no choice varies"}
     names = list(dict.fromkeys(owners))
     drawn = [np.arange(len(y)), *(np.repeat(np.arange(len(y)), times) for times in drawn_times(len(y), RESAMPLES))]
-    fits = np.array([_fit(x[chosen], y[chosen], owners, names, spans) for chosen in drawn])
+    fits = np.array([_fit(x[chosen], y[chosen], owners, names, numbers) for chosen in drawn])
     low, high = ends(fits[1:])
-    found = [_effect(name, fits[0, i], low[i], high[i], name in spans) for i, name in enumerate(names)]
+    found = [_effect(name, fits[0, i], low[i], high[i], name in numbers) for i, name in enumerate(names)]
     found.sort(key=lambda one: -one["share"])
     explained = max(0.0, 1 - (1 - float(fits[0, :, 0].sum())) * (len(y) - 1) / (len(y) - len(owners) - 1))
     return {**told, "explained": explained, "choices": found, "words": ""}
@@ -62,26 +60,25 @@ def _effect(name: str, at: Matrix, low: Matrix, high: Matrix, is_number: bool) -
             **dict(zip(("per_doubling", "low", "high"), gains, strict=True))}  # fmt: skip
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix, dict[str, float]]:
-    """Choice of every column, the columns (networks, columns) of those that vary, and log₂'s deviation of numbers."""
-    owners, columns, spans = [], [], {}
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Matrix, set[str]]:
+    """Choice of every column, the columns (networks, columns) of those that vary, and which choices are numbers."""
+    owners, columns, numbers = [], [], set()
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
         if len(set(values)) < 2:
             continue
         if all(isinstance(value, int | float) for value in values):
-            column = np.log2(np.array(values, dtype=np.float64))
             owners.append(name)
-            columns.append(column)
-            spans[name] = float(column.std())
+            columns.append(np.log2(np.array(values, dtype=np.float64)))
+            numbers.add(name)
         else:
             for option in sorted(set(values), key=str)[1:]:
                 owners.append(name)
                 columns.append(np.array([float(value == option) for value in values]))
-    return owners, np.array(columns, dtype=np.float64).reshape(len(columns), len(rows)).T, spans
+    return owners, np.array(columns, dtype=np.float64).reshape(len(columns), len(rows)).T, numbers
 
 
-def _fit(x: Matrix, y: Matrix, owners: Sequence[str], names: Sequence[str], spans: Mapping[str, float]) -> Matrix:
+def _fit(x: Matrix, y: Matrix, owners: Sequence[str], names: Sequence[str], numbers: set[str]) -> Matrix:
     """Share of the variance and gain per doubling of every choice, (choices, 2)."""
     deviation = x.std(0)
     scaled = np.where(deviation > 0, (x - x.mean(0)) / np.where(deviation > 0, deviation, 1.0), 0.0)
@@ -96,32 +93,6 @@ def _fit(x: Matrix, y: Matrix, owners: Sequence[str], names: Sequence[str], span
     for column, owner in enumerate(owners):
         place = names.index(owner)
         found[place, 0] += parts[column]
-        if owner in spans and deviation[column] > 0:
+        if owner in numbers and deviation[column] > 0:
             found[place, 1] = slopes[column] * spread / deviation[column]
     return found
-
-
-def choice_sentences(found: Mapping[str, Any], title: str) -> list[str]:
-    """What `choice_effects` found, in sentences: the choices that matter, those of which nothing can be told."""
-    if found["words"]:
-        return [f"Which choices matter for {title} cannot be told: {found['words']}."]
-    sure = [one for one in found["choices"] if one["share_low"] > SMALL]
-    others = [one["choice"] for one in found["choices"] if one["share_low"] <= SMALL]
-    first = f"The choices explain {found['explained']:.0%} of the variance of {title} over {found['networks']} networks"
-    if not sure:
-        return [f"{first}, and no single one is told from chance."]
-    parts = [f"{one['choice']} {one['share']:.0%} ({one['share_low']:.0%} to {one['share_high']:.0%})" for one in sure]
-    sentences = [f"{first}: {', '.join(parts)}."]
-    gains = [
-        f"{one['choice']} {one['per_doubling']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
-        for one in sure if one["per_doubling"] is not None
-    ]  # fmt: skip
-    if gains:
-        sentences.append(f"Doubling adds: {', '.join(gains)}.")
-    if others:
-        sentences.append(f"Next to nothing, or not told from chance: {', '.join(others)}.")
-    return sentences
-
-
-SMALL = 0.01
-"""Share of the variance that is next to nothing."""

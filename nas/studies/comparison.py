@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.base.bootstrap import RESAMPLES, drawn_times, interval_of
 from nas.base.errors import UsageError
-from nas.base.records import TrialRecord, TrialState
+from nas.base.records import TrialRecord, TrialState, by_network
 from nas.measures import Measure, measure
 from nas.pareto import has_all, hypervolume
 from nas.pareto.luck import MIN_NETWORKS
@@ -89,11 +89,8 @@ def _is_scored(record: TrialRecord) -> bool:
 
 
 def _means(records: Sequence[TrialRecord], measures: Sequence[Measure]) -> dict[str, dict[str, float]]:
-    groups: dict[str, list[TrialRecord]] = {}
-    for record in records:
-        groups.setdefault(record.genotype.key, []).append(record)
     return {key: {one.name: fmean(_value(one, r) for r in same) for one in measures}
-            | {"params": float(same[0].costs.params)} for key, same in groups.items()}  # fmt: skip
+            | {"params": float(same[0].costs.params)} for key, same in by_network(records).items()}  # fmt: skip
 
 
 def _value(measure: Measure, record: TrialRecord) -> float:

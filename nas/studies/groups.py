@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.base.errors import UsageError
-from nas.base.records import TrialRecord, TrialState
+from nas.base.records import TrialRecord, TrialState, by_network
 from search_spaces import Genotype
 
 
@@ -23,12 +23,12 @@ def groups_of(records: Sequence[TrialRecord]) -> list[Group]:
     trained = [r for r in records if r.state is TrialState.COMPLETE and r.reused_from is None]
     if not trained:
         raise UsageError("no network of this run is trained yet; run `nas sweep` or `nas search` first")
-    found: dict[str, list[TrialRecord]] = {}
-    for record in trained:
-        found.setdefault(record.genotype.key, []).append(record)
     names = list(trained[0].genotype.values)
     differing = [name for name in names if len({r.genotype.values[name] for r in trained}) > 1] or names
-    return [Group(_label(same[0].genotype, differing), same[0].genotype, tuple(same)) for same in found.values()]
+    return [
+        Group(_label(same[0].genotype, differing), same[0].genotype, tuple(same))
+        for same in by_network(trained).values()
+    ]
 
 
 def _label(genotype: Genotype, names: Sequence[str]) -> str:

@@ -38,7 +38,15 @@ def test_a_retraining_learns_from_another_and_says_so(here: Path, capsys: Captur
     assert "retrain.teacher was" in other.message
 
 
-def test_a_teacher_that_is_missing_or_of_other_images_is_refused(here: Path, capsys: Capture, tmp_path: Path) -> None:
+def test_a_teacher_that_is_missing_or_of_other_images_is_refused(here: Path, capsys: Capture) -> None:
     missing = nas(capsys, "retrain", "runs/tiny", "--pick", "knee", "--set", "retrain.teacher=runs/none")
     assert missing.code != 0
     assert "runs/none" in missing.message
+    assert nas(capsys, "retrain", "runs/tiny", "--pick", "knee", "--name", "stranger").code == 0
+    (teacher,) = Path("runs/tiny/retrained").glob("*-stranger")
+    described = json.loads((teacher / "genotype.json").read_text())
+    described["class_names"][0] = "cat"
+    (teacher / "genotype.json").write_text(json.dumps(described))
+    other = ("retrain", "runs/tiny", "--pick", "knee", "--name", "other", "--set", f"retrain.teacher={teacher}")
+    refused = nas(capsys, *other)
+    assert (refused.code, "images of other classes" in refused.message) == (2, True)

@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from nas.measures import measure
-from nas.studies.choices import SMALL, choice_effects, choice_sentences
+from nas.report.study_tables import SMALL, choice_sentences
+from nas.studies.choices import choice_effects
 from search_spaces.tiny_blocks import tiny_blocks
 from tests.builders import TINY_BLOCKS
 from tests.nas.studies.records import record_of, trained
