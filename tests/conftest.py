@@ -18,6 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Benchmarks run once, untimed, unless --benchmark-enable; without pytest-benchmark they have no fixture."""
+    if not getattr(config.option, "benchmark_enable", True):
+        config.option.benchmark_disable = True
+
+
 @pytest.fixture(autouse=True)
 def _global_random_state_is_untouched() -> object:
     """Every test also proves that the project neither seeds nor draws from torch's global generator."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.base.errors import UsageError
-from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
+from nas.cli.options import Format, PlainFormat, RunPath, Where, app, err, out, picked_from, print_json, write
 from nas.cli.printing import front_summary, print_baseline, print_front, print_members
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def front(
     run: RunPath,
     format: Format = Format.TABLE,
     objectives: Annotated[str, typer.Option(help="Subset of metrics, comma-separated.")] = "",
-    where: Annotated[list[str] | None, typer.Option(help="Condition such as params<=100k; repeatable.")] = None,
+    where: Where = None,
     pick: Annotated[str, typer.Option(help="Mark the trial that this rule picks (knee, best:METRIC, …).")] = "",
     png: Annotated[Path | None, typer.Option(help="Write a picture of the front.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page, readable offline.")] = None,
@@ -35,7 +35,7 @@ def front(
     ] = None,
 ) -> None:
     """Show the Pareto front of a run."""
-    from nas.pareto import parse_condition
+    from nas.pareto import meeting, parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_html, front_png
     from nas.report.rows import csv_text, front_row, member_row
@@ -49,7 +49,7 @@ def front(
     against = _against(opened, baseline) if baseline else None
     conditions = [parse_condition(text) for text in where or ()]
     chosen = _objectives(opened, objectives)
-    records = _where(opened.records, conditions)
+    records = meeting(conditions, opened.records)
     found = opened.front(chosen, records)
     chosen_one = pick_rule(pick, found) if pick else None
     picked = chosen_one.record if chosen_one else None
@@ -112,13 +112,13 @@ def _at_common(
 def show(
     run: RunPath,
     pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, weights:METRIC=W,…")],
+    where: Where = None,
     lipschitz: Annotated[bool, typer.Option(help="Add the factors of the certified Lipschitz constant.")] = False,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Show one candidate: its blocks, costs, scores with intervals, warnings."""
     from nas.base.records import to_json
     from nas.pareto import MEASURES, derived_of
-    from nas.pareto import pick as pick_rule
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
@@ -127,7 +127,7 @@ def show(
 
     opened = open_run(run)
     numbered = [record for record in opened.records if str(record.number) == pick]
-    found = None if numbered else pick_rule(pick, opened.front(), opened.records)
+    found = None if numbered else picked_from(opened, pick, where)
     record = found.record if found else numbered[0]
     if found:
         err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
@@ -189,8 +189,3 @@ def _objectives(run: "Run", text: str) -> "tuple[Measure, ...]":
     if len(set(chosen)) < len(chosen):
         raise UsageError(f"--objectives names a metric twice: {text}")
     return chosen
-
-
-def _where(records: "Sequence[TrialRecord]", conditions: Sequence[Any]) -> "list[TrialRecord]":
-    evaluated = [record for record in records if record.evaluation is not None]
-    return [record for record in evaluated if all(c.violation(record) <= 0 for c in conditions)]

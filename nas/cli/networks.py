@@ -12,7 +12,20 @@ import typer
 
 from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
-from nas.cli.options import DataRoot, Overrides, PlainFormat, RunPath, SplitName, app, err, out, print_json, write
+from nas.cli.options import (
+    DataRoot,
+    Overrides,
+    PlainFormat,
+    RunPath,
+    SplitName,
+    Where,
+    app,
+    err,
+    out,
+    picked_from,
+    print_json,
+    write,
+)
 
 
 class InitialWeights(StrEnum):
@@ -22,12 +35,13 @@ class InitialWeights(StrEnum):
     INHERITED = "inherited"
 
 
-@app.command(epilog="Example: nas retrain runs/digits --pick best:robust_accuracy")
+@app.command(epilog="Example: nas retrain runs/digits --pick best:robust_accuracy --where 'params<=10k'")
 def retrain(
     run: RunPath,
     pick: Annotated[
         str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")
     ] = "knee",
+    where: Where = None,
     start: Annotated[
         InitialWeights, typer.Option("--from", help="Random weights, or the network's part of the run's supernet.")
     ] = InitialWeights.SCRATCH,
@@ -39,7 +53,6 @@ def retrain(
     """Train a picked network for long, then evaluate it once on the test set."""
     from nas.base.records import to_json
     from nas.data.datasets import SearchData, at_root
-    from nas.pareto import pick as pick_rule
     from nas.report.evaluations import evaluation_view
     from nas.report.live import attack_lines, retraining_progress
     from nas.report.tables import retraining_text
@@ -57,7 +70,7 @@ def retrain(
             raise UsageError(f"retrain can override retrain.* and device only, got {beyond[0]}")
         opened = Run(run, load_config(run / "config.yaml", overrides))
     opened = Run(run, opened.config.model_copy(update={"data": at_root(opened.config.data, data)}))
-    picked = pick_rule(pick, opened.front(), opened.records)
+    picked = picked_from(opened, pick, where, over_budget=True)
     err.print(f"retraining trial {picked.record.number} ({picked.reason})", soft_wrap=True)
     for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
         err.print(f"[yellow]warning of trial {picked.record.number}: {warning}[/yellow]", soft_wrap=True)

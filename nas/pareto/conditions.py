@@ -1,6 +1,7 @@
 """Conditions on metrics, such as `params<=100000`: constraints of a search and filters of a front."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,12 @@ class Condition:
         excess = value - self.limit
         signed = excess if self.comparison == "<=" else -excess
         return signed / (abs(self.limit) or 1.0)
+
+
+def meeting(conditions: Sequence[Condition], records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Evaluated trials of `records` that hold all of `conditions`."""
+    evaluated = [record for record in records if record.evaluation is not None]
+    return [record for record in evaluated if all(one.violation(record) <= 0 for one in conditions)]
 
 
 def _limit(text: str, name: str) -> float:

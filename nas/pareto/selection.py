@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.base.errors import UsageError
-from nas.base.records import TrialRecord
+from nas.base.records import TrialRecord, TrialState
 from nas.measures import measure
 from nas.pareto.front import Array, ParetoFront, absences
 
@@ -21,13 +21,15 @@ class Pick:
     reason: str
 
 
-def pick(rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = ()) -> Pick:
+def pick(
+    rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = (), *, over_budget: bool = False
+) -> Pick:
     """Trial that `rule` picks: one of RULES. A number may name any evaluated trial of `records`.
 
-    Raises UsageError for an unknown rule, an unknown trial or an empty front.
+    With `over_budget` it may also name one that was rejected untrained, as a teacher has no budget to keep. Raises UsageError for an unknown rule, an unknown trial or an empty front.
     """
     if re.fullmatch(r"\d+", rule):
-        return _numbered(int(rule), records or front.records)
+        return _numbered(int(rule), records or front.records, over_budget)
     kind, _, argument = rule.partition(":")
     if kind not in ("knee", "best", "weights") or (kind == "knee") == bool(argument):
         raise UsageError(f"unknown pick {rule!r} (allowed: {RULES})")
@@ -44,11 +46,13 @@ def pick(rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = ()) -
     return _weighted(argument, front)
 
 
-def _numbered(number: int, records: tuple[TrialRecord, ...]) -> Pick:
+def _numbered(number: int, records: tuple[TrialRecord, ...], over_budget: bool) -> Pick:
     found = [record for record in records if record.number == number]
     if not found:
         known = ", ".join(str(record.number) for record in records[:20]) or "none"
         raise UsageError(f"no trial {number} in this run (trials: {known}{', …' if len(records) > 20 else ''})")
+    if over_budget and found[0].state is TrialState.REJECTED:
+        return Pick(found[0], f"trial {number}, by number; over the budget")
     if found[0].evaluation is None:
         raise UsageError(f"trial {number} is {found[0].state} and was never trained; pick another one")
     return Pick(found[0], f"trial {number}, by number")

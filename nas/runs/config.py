@@ -46,6 +46,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 class Retraining(Training):
     """Long training of a picked network; what is not set is taken from `training`."""
 
+    seed: int = Field(0, ge=0)
+    """Weights, batches and noise differ by it (`--set retrain.seed=1 --name again`): one training of a network is no
+    measure of the network. 0: drawn from `search.seed` alone."""
     validate_every: int = Field(5, ge=1)
     """Epochs between validations; the best averaged weights by validated robust accuracy are kept."""
     validation_attack: AttackSettings = Pgd(steps=10)

@@ -282,13 +282,14 @@ def _common(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any
 
 
 def _seed(run: Run, picked: Pick) -> int:
-    return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key)
+    further = (run.config.retrain.seed,) if run.config.retrain.seed else ()
+    return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key, *further)
 
 
 def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed."""
     facts, teacher = naming_facts(run.config.retrain), run.config.retrain.teacher
-    del facts["teacher"]  # older versions have none
+    del facts["teacher"], facts["seed"]  # older versions have neither; the seed is named below
     if teacher is not None:
         facts["teacher"] = hashlib.sha256(_weights_in(teacher)).hexdigest()
     shown = (_settings(run) | {"retrain": facts}).values()

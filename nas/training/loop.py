@@ -55,6 +55,8 @@ class TrainingState:
     """Finished optimiser steps."""
     doublings: int = 0
     """How often the alarm has doubled the steps of the attack."""
+    most_withstanding: int = 0
+    """Most images that the alarm saw withstand its reference after an epoch."""
     steps: "_Steps | None" = None
     """What takes the steps; made in the first epoch."""
 

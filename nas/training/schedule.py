@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import cos, pi
 from typing import Literal
 
-Schedule = Literal["cosine", "one_cycle", "piecewise", "constant"]
+Schedule = Literal["cosine", "one_cycle", "piecewise", "late_drops", "constant"]
 
 
 def _cosine(progress: float) -> float:
@@ -23,10 +23,16 @@ def _piecewise(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
+def _late_drops(progress: float) -> float:
+    """One tenth after 10/11, one hundredth after 21/22: epochs 100 and 105 of 110 (Pang 2021)."""
+    return 1.0 if progress < 10 / 11 else 0.1 if progress < 21 / 22 else 0.01
+
+
 SCHEDULES: dict[Schedule, Callable[[float], float]] = {
     "cosine": _cosine,
     "one_cycle": _one_cycle,
     "piecewise": _piecewise,
+    "late_drops": _late_drops,
     "constant": lambda progress: 1.0,
 }
 

@@ -10,7 +10,9 @@ from nas.base.errors import CheckpointError
 from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
 
 _MEMORY = "memory."
-_COUNTERS = ("epoch", "step", "doublings")
+_COUNTERS = ("epoch", "step", "doublings", "most_withstanding")
+_LATER = ("doublings", "most_withstanding")
+"""Counters that states of older versions lack."""
 
 
 class Resumable(Protocol):
@@ -32,6 +34,8 @@ class Resumable(Protocol):
     step: int
     doublings: int
     """How often the alarm has doubled the steps of the attack (nas/training/alarm.py)."""
+    most_withstanding: int
+    """Most images that the alarm saw withstand its reference after an epoch."""
 
     def refresh_(self) -> None:
         """Computes anew what follows from the weights and the counters."""
@@ -95,8 +99,7 @@ def _restore_(state: Resumable, tensors: dict[str, Tensor], path: Path) -> None:
     try:
         state.generator.set_state(tensors["generator"])
         for name in _COUNTERS:
-            # States that were saved before there was an alarm have no doublings.
-            setattr(state, name, int(tensors[name] if name in tensors or name != "doublings" else 0))
+            setattr(state, name, int(tensors[name] if name in tensors or name not in _LATER else 0))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} is incomplete ({error}); remove its folder to start afresh") from error
     state.refresh_()

@@ -4,7 +4,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from pytest_benchmark.fixture import BenchmarkFixture
+import pytest
 
 from nas.base.records import Costs, TrialRecord
 from nas.budgets import Deployment, count_costs
@@ -13,6 +13,8 @@ from search_spaces import Genotype
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from tests.builders import trial
 from tests.toy import open_study, search, settings, toy_problem, toy_space
+
+BenchmarkFixture = pytest.importorskip("pytest_benchmark.fixture").BenchmarkFixture
 
 OBJECTIVES = [MEASURES[name] for name in ("robust_accuracy", "instability", "lipschitz_bound_log10", "params")]
 

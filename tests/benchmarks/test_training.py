@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from nas.data.domain import PIXELS
@@ -21,6 +20,8 @@ from search_spaces.network import Network, build_network
 from tests.benchmarks.equal_accuracy import GENOTYPE, digits_config, spec_of
 from tests.builders import generator, maximise_kl, tiny_images
 from tests.conftest import ROOT
+
+BenchmarkFixture = pytest.importorskip("pytest_benchmark.fixture").BenchmarkFixture
 
 SIDES = {"digits": 8, "cifar10": 32}
 

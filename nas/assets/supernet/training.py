@@ -62,6 +62,8 @@ class SupernetState:
     step: int = 0
     doublings: int = 0
     """How often the alarm has doubled the steps of the attacks."""
+    most_withstanding: int = 0
+    """Most images that the alarm saw withstand its reference after an epoch."""
 
     def refresh_(self) -> None:
         """Nothing: every step looks at the weights anew."""
@@ -133,7 +135,7 @@ def train_supernet_epoch(
         for member in members:
             member.view.refold_()
         found = (measure_gap(one.view, images, attack, threat, state.memory, state.epoch) for one in members)
-        return max(found, key=lambda gap: (gap.is_open, gap.share))
+        return replace(max(found, key=lambda gap: (gap.is_open(), gap.share)), images=0)
 
     log, share, undone = watch(
         state, lambda: _pass(state, data, settings, threat), lambda: _attack(state, settings), gap,

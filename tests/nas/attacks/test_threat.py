@@ -4,8 +4,6 @@ from math import inf, nan, sqrt
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nas.attacks import AutoAttack
@@ -13,6 +11,9 @@ from nas.attacks.balls import BALLS
 from nas.attacks.threat import Threat, ThreatModel
 from nas.base.errors import UsageError
 from tests.builders import generator, tiny_network
+
+given = pytest.importorskip("hypothesis").given
+st = pytest.importorskip("hypothesis.strategies")
 
 NORMS = tuple(BALLS)
 

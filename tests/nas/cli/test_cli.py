@@ -83,6 +83,11 @@ def test_front_of_a_subset_and_with_conditions(here: Path, capsys: Capture) -> N
     limit = smallest[0]["params"]
     found = json.loads(nas(capsys, "front", RUN, "--where", f"params<={limit}", "--format", "json").out)
     assert [row["params"] for row in found] == [limit]
+    shown = json.loads(nas(capsys, "show", RUN, "best:params", "--where", f"params<={limit}", "--format", "json").out)
+    assert shown["number"] in {row["trial"] for row in found}
+    for verb in (["show", RUN, "knee"], ["retrain", RUN]):
+        beyond = nas(capsys, *verb, "--where", "params<=1")
+        assert (beyond.code, "the front is empty" in beyond.message) == (2, True)
     nothing = nas(capsys, "front", RUN, "--where", "params<=1", "--format", "json")
     assert (nothing.code, json.loads(nothing.out)) == (0, [])
     assert "the front is empty" in nas(capsys, "front", RUN, "--where", "params<=1").out

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from nas.base.records import TrialRecord, TrialState
 from nas.pareto import MEASURES, Measure, absences, front_of, hypervolume, is_non_dominated, losses
 from tests.builders import trial
+
+given = pytest.importorskip("hypothesis").given
+st = pytest.importorskip("hypothesis.strategies")
+arrays = pytest.importorskip("hypothesis.extra.numpy").arrays
 
 
 def objectives(*names: str) -> tuple[Measure, ...]:

@@ -15,6 +15,7 @@ RECORDS = (
     trial(3, params=1100, robust=0.9, instability=0.25),
     trial(4, params=1200, robust=0.4, instability=0.01),  # dominated
     trial(5, params=50, state=TrialState.FAILED),
+    trial(6, params=9000, state=TrialState.REJECTED),
 )
 
 
@@ -85,7 +86,7 @@ def test_a_number_names_any_evaluated_trial(front: ParetoFront) -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ("9", r"no trial 9 in this run \(trials: 0, 1, 2, 3, 4, 5\)"),
+        ("9", r"no trial 9 in this run \(trials: 0, 1, 2, 3, 4, 5, 6\)"),
         ("5", "trial 5 is failed and was never trained"),
         ("", "unknown pick ''"),
         ("best", "unknown pick 'best'"),
@@ -125,3 +126,11 @@ def test_the_best_is_among_the_members_that_have_the_metric() -> None:
     assert (found.record.number, found.reason) == (1, "best lipschitz_maximised; 1 members do not have it")
     with pytest.raises(UsageError, match=r"best:lipschitz_maximised: .* of 1 of 1 trials .*evaluation.lipschitz_steps"):
         pick("best:lipschitz_maximised", made(absent))
+
+
+def test_a_trial_over_the_budget_is_picked_as_a_teacher_alone(front: ParetoFront) -> None:
+    assert pick("6", front, RECORDS, over_budget=True).reason == "trial 6, by number; over the budget"
+    with pytest.raises(UsageError, match="trial 6 is rejected and was never trained"):
+        pick("6", front, RECORDS)
+    with pytest.raises(UsageError, match="trial 5 is failed"):
+        pick("5", front, RECORDS, over_budget=True)

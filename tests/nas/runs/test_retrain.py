@@ -15,6 +15,7 @@ from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, RunLocked
 from nas.base.files import exclusive
 from nas.base.records import Costs, TrialRecord, TrialState, to_json
+from nas.base.seeding import derive_seed
 from nas.data.datasets import load_search_data
 from nas.data.facts import check_same_data
 from nas.data.sources import Digits
@@ -271,3 +272,28 @@ def test_two_retrainings_of_a_trial_stand_side_by_side(whole: Path, monkeypatch:
         retrain(run, picked(run), quiet, name="slow")
     assert (whole.parent / f"{whole.name}-slow" / "settings.json").exists()
     assert not (whole / "settings.json").exists(), "a finished one is described by genotype.json"
+
+
+def test_another_seed_is_another_training_and_the_first_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        pass
+
+    seeds: list[int] = []
+
+    def begin(state: object, *_: object) -> None:
+        seeds.append(state.generator.initial_seed())  # type: ignore[attr-defined]
+        raise Begun
+
+    monkeypatch.setattr(nas.runs.retrain, "train_epoch", begin)
+    for seed in (0, 1, 1, 2):
+        run = make_run(tmp_path / f"run-{len(seeds)}")
+        settings = run.config.retrain.model_copy(update={"seed": seed})
+        again = Run(run.folder, run.config.model_copy(update={"retrain": settings}))
+        with pytest.raises(Begun):
+            retrain(again, picked(again), quiet)
+    assert seeds[1] == seeds[2]
+    assert len(set(seeds)) == 3
+    of_older_versions = derive_seed(run.config.search.seed, "retrain", picked(run).record.genotype.key)
+    assert seeds[0] == derive_seed(of_older_versions, "training")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nas.base.records import Candidate, Halfway, Outcome, TrialRecord, TrialState
 from nas.pareto import MEASURES, front_of
@@ -15,6 +13,9 @@ from nas.search.halting import Stage, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial
 from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem
+
+given = pytest.importorskip("hypothesis").given
+st = pytest.importorskip("hypothesis.strategies")
 
 OBJECTIVES = (MEASURES["robust_accuracy"], MEASURES["params"])
 HALTING = Halting(epochs=(1, 3), keep=0.5)

@@ -49,9 +49,13 @@ def test_it_counts_what_the_weaker_attack_misses() -> None:
     none = measure_gap(view_of(net), IMAGES, strong, THREAT, {}, 1)
     assert none.withstood <= found.withstood - found.fell
     assert none.fell == 0, "PGD-10 misses next to nothing that PGD-10 finds"
-    assert Gap(20, 14).is_open
-    assert not Gap(20, 13).is_open
-    assert not Gap(7, 7).is_open, "too few to say"
+    assert Gap(20, 14).is_open()
+    assert not Gap(20, 13).is_open()
+    assert not Gap(7, 7).is_open(), "too few to say"
+    assert Gap(60, 18, 250).is_open(60), "42 of the 60 that remained: more than two standard errors less"
+    assert not Gap(60, 12, 250).is_open(60), "a fifth falls to any stronger attack"
+    assert not Gap(60, 18, 250).is_open(50), "no fewer than before"
+    assert not Gap(60, 18).is_open(60), "of another network than before"
     assert (Gap(0, 0).share, Gap(20, 5).share) == (0.0, 0.25)
 
 
@@ -82,8 +86,8 @@ def test_it_saves_a_training_that_collapses() -> None:
         assert attack is not None
         gap = measure_gap(state.view, others, attack, THREAT, state.memory, 99)
         robust[rings], states[rings] = (gap.withstood - gap.fell) / len(others), gap
-    assert states[False].is_open, "without the alarm, the training is overfitted to its one step"
-    assert not states[True].is_open
+    assert states[False].is_open(), "without the alarm, the training is overfitted to its one step"
+    assert not states[True].is_open()
     assert robust[True] > robust[False] + 0.04, "under PGD-10"
 
     rang = [log for log in logs if log.undone]

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 import nas.assets.supernet.training as supernet_loop
@@ -21,6 +19,9 @@ from nas.training.inner import maximise
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from nas.training.steps import epoch_batches, step_sizes
 from tests.builders import TINY_TRAINING, generator, tiny_images, tiny_network, tiny_space
+
+given = pytest.importorskip("hypothesis").given
+st = pytest.importorskip("hypothesis.strategies")
 
 THREAT = ThreatModel(epsilon=0.05)
 
