@@ -21,12 +21,11 @@ class Pick:
     reason: str
 
 
-def pick(
-    rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = (), *, over_budget: bool = False
-) -> Pick:
+def pick(rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = (), *, over_budget: bool = False) -> Pick:
     """Trial that `rule` picks: one of RULES. A number may name any evaluated trial of `records`.
 
-    With `over_budget` it may also name one that was rejected untrained, as a teacher has no budget to keep. Raises UsageError for an unknown rule, an unknown trial or an empty front.
+    With `over_budget` it may also name one that was rejected untrained, as a teacher has no budget to keep. Raises
+    UsageError for an unknown rule, an unknown trial or an empty front.
     """
     if re.fullmatch(r"\d+", rule):
         return _numbered(int(rule), records or front.records, over_budget)
