@@ -41,7 +41,7 @@ def _parts(value: float) -> tuple[int, int]:
 
 
 def multiplied(x: Ints, by: Multiplier) -> Int64:
-    """x · by for int32 numbers `x`; the last axis has a multiplier for each, or one for all.
+    """Products x · by of int32 numbers `x`; the last axis has a multiplier for each, or one for all.
 
     The high half of twice the product, rounded to the nearest and half away from zero, then divided by a power of two,
     rounded likewise.

@@ -1,4 +1,4 @@
-"""How TFLite can pad as torch does: symmetrically, while its SAME splits what a stride needs and its VALID pads nothing.
+"""How TFLite can pad as torch does, symmetrically: its SAME splits what a stride needs, its VALID pads nothing.
 
 With stride 2 and an even size, SAME would shift the kernel by a pixel. A depthwise kernel that is one longer, the new
 taps zero, moves it back and costs a few bytes of weights; any other kernel gets explicit padding.

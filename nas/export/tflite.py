@@ -5,18 +5,18 @@ where the image is padded with its mean, PAD where neither of TFLite's ways to p
 """
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from nas.export.integers import Floats, Grid, IntConv, IntDense, IntMean, IntNetwork, Ints, IntStep, IntSum, Shape
+from nas.export.arena import ALIGNMENT, planned
+from nas.export.integers import Floats, Grid, IntConv, IntMean, IntNetwork, Ints, IntStep, IntSum, Shape
 from nas.export.packages import needed
 from nas.export.padding import Ends, Padding, padding_of
 
 METADATA = "robust_tiny_nas"
 """Name of the buffer that holds what is known of the network, as JSON."""
-ALIGNMENT = 16
-"""Bytes that weights are aligned to, as in files of TFLite's own converter."""
 VERSIONS = {
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -29,8 +29,20 @@ VERSIONS = {
 """Version of each operator that has int8."""
 
 
-def tflite_bytes(network: IntNetwork, facts: str) -> bytes:
-    """The file; `facts` is the JSON in its metadata. Raises UsageError where a package is missing."""
+@dataclass(frozen=True)
+class TfliteFile:
+    """A file, and what a device needs for it."""
+
+    content: bytes
+    operators: tuple[str, ...]
+    """Names of its operators, in the order they run."""
+    arena_bytes: int
+    """Of all tensors of one image as TFLite Micro places them, without its own records (some hundred bytes, and 8 for
+    each channel of a convolution)."""
+
+
+def tflite_file(network: IntNetwork, facts: str) -> TfliteFile:
+    """File of `network`; `facts` is the JSON in its metadata. Raises UsageError where a package is missing."""
     flatbuffers, schema = needed("flatbuffers"), needed("ai_edge_litert.schema_py_generated")
     graph = _Graph(schema, network.grids)
     shapes = network.shapes
@@ -38,33 +50,24 @@ def tflite_bytes(network: IntNetwork, facts: str) -> bytes:
     for index, step in enumerate(network.steps, 1):
         _add(graph, step, shapes, index)
     model = graph.model(facts)
+    written: dict[tuple[str, bytes], Any] = {}
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc, name-defined]
-        """Aligns vectors of bytes."""
+        """Aligns bytes, as TFLite's own converter does, and writes equal vectors once (all those zero points)."""
 
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+        def CreateNumpyVector(self, x: Any) -> Any:
+            key = (x.dtype.str, x.tobytes())
+            if key not in written:
+                written[key] = super().CreateNumpyVector(x)
+            return written[key]
+
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
             return super().StartVector(elemSize, numElems, ALIGNMENT if elemSize == 1 else alignment)
 
     builder = Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def operators_of(network: IntNetwork) -> dict[str, int]:
-    """Names of the operators of the file, in the order of the first ones, with how many there are."""
-    found: dict[str, int] = {}
-    for index, step in enumerate(network.steps):
-        for name in _operators(step, network, index):
-            found[name] = found.get(name, 0) + 1
-    return found
-
-
-def _operators(step: IntStep, network: IntNetwork, index: int) -> list[str]:
-    if not isinstance(step, IntConv):
-        return [{IntSum: "ADD", IntMean: "MEAN", IntDense: "FULLY_CONNECTED"}[type(step)]]
-    zero = network.grids[step.source].zero
-    padding = padding_of(step, network.shapes[step.source], zero)
-    return [*_before(step, padding, zero), "DEPTHWISE_CONV_2D" if step.groups > 1 else "CONV_2D"]
+    names = tuple(graph.codes[operator.opcodeIndex] for operator in graph.operators)
+    return TfliteFile(bytes(builder.Output()), names, graph.arena_bytes)
 
 
 def _before(step: IntConv, padding: Padding, zero: int) -> list[str]:
@@ -118,12 +121,12 @@ class _Graph:
     ) -> int:
         """Number of a new tensor of the file."""
         tensor = self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
+        tensor.name, tensor.shape, tensor.buffer = name, np.array(shape, np.int32), buffer
         tensor.type = getattr(self.schema.TensorType, kind)
         if scale is not None:
-            scales = [float(value) for value in np.atleast_1d(np.asarray(scale, np.float32))]
+            scales = np.atleast_1d(np.asarray(scale, np.float32))
             tensor.quantization = quantization = self.schema.QuantizationParametersT()
-            quantization.scale, quantization.zeroPoint = scales, [zero] * len(scales)
+            quantization.scale, quantization.zeroPoint = scales, np.full(len(scales), zero, np.int64)
             quantization.quantizedDimension = axis
         self.tensors.append(tensor)
         return len(self.tensors) - 1
@@ -139,6 +142,12 @@ class _Graph:
         operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, options)
         operator.builtinOptions = chosen
         self.operators.append(operator)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Of all tensors without values."""
+        sizes = {number: prod(t.shape) for number, t in enumerate(self.tensors) if not t.buffer}
+        return planned(sizes, [(one.inputs, one.outputs[0]) for one in self.operators]).size
 
     def model(self, facts: str) -> Any:
         """The whole model, from the first tensor to the last one of the network."""
