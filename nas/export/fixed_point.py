@@ -43,8 +43,8 @@ def _parts(value: float) -> tuple[int, int]:
 def multiplied(x: Ints, by: Multiplier) -> Int64:
     """Products x · by of int32 numbers `x`; the last axis has a multiplier for each, or one for all.
 
-    The high half of twice the product, rounded to the nearest and half away from zero, then divided by a power of two,
-    rounded likewise.
+    The high half of twice the product, rounded to the nearest and half up, then divided by a power of two, rounded to
+    the nearest and half away from zero.
     """
     left, right = np.maximum(by.shift, 0), np.maximum(-by.shift, 0)
     product = (x.astype(np.int64) << left) * by.fraction

@@ -141,9 +141,11 @@ def _shape(step: IntStep, shapes: Sequence[Shape]) -> Shape:
 
 def to_levels(x: Floats) -> Ints:
     """Integers of tensor 0 for pixels `x` in [0, 1], of any shape; beyond, the nearest."""
-    return np.clip(np.rint(np.asarray(x, np.float64) * 255) + LOW, LOW, HIGH).astype(np.int8)
+    found: Ints = np.clip(np.rint(np.asarray(x, np.float64) * 255) + LOW, LOW, HIGH).astype(np.int8)
+    return found
 
 
 def to_reals(q: Ints, grid: Grid) -> Floats:
     """float32 numbers that the integers `q` of a tensor stand for."""
-    return (np.float32(grid.scale) * (q.astype(np.int32) - grid.zero)).astype(np.float32)
+    found: Floats = (np.float32(grid.scale) * (q.astype(np.int32) - grid.zero)).astype(np.float32)
+    return found

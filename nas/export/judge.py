@@ -124,7 +124,7 @@ class _Scoring:
         """Examples of all images, made on the parent, tried on both."""
         file, parent = self.views
         before, generator = int(self.robust[0].sum()), chance()
-        for rows in torch.arange(len(self.x)).split(self.batch_size):
+        for rows in torch.split(torch.arange(len(self.x)), self.batch_size):
             x, y = self.x[rows], self.y[rows]
             result = attack.run(parent, x, y, self.threat, generator)
             self.robust[0][rows] &= self._right(file, result.adversarial, y)
@@ -136,7 +136,7 @@ class _Scoring:
         before = int(self.robust[0].sum())
         for view, robust in zip(self.views, self.robust, strict=True):
             generator = chance()
-            for rows in robust.nonzero().flatten().split(self.batch_size):
+            for rows in torch.split(robust.nonzero().flatten(), self.batch_size):
                 robust[rows] &= ~attack.run(view, self.x[rows], self.y[rows], self.threat, generator).fooled
         self._add(attack.describe(self.threat), before)
 
@@ -164,7 +164,7 @@ class _Scoring:
         self.rungs.append(FileRung(attack, before, before - after, after / count, float_after / count))
 
     def _right(self, view: View, x: Tensor, y: Tensor) -> Tensor:
-        parts = zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+        parts = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
         return torch.cat([~misclassified(view.logits(part), labels) for part, labels in parts])
 
 

@@ -115,7 +115,7 @@ class _Nodes:
 
     def real(self, values: NDArray[Any], scale: Any, axis: int | None = None) -> str:
         """What constant integers stand for, with one scale or one for each index of `axis`."""
-        named = {} if axis is None else {"axis": axis}
+        named: dict[str, Any] = {} if axis is None else {"axis": axis}
         zeros = self.constant(np.zeros(np.shape(scale), values.dtype))
         return self.add("DequantizeLinear", self.constant(values), self.constant(np.asarray(scale)), zeros, **named)
 

@@ -10,7 +10,19 @@ import torch
 from torch import Tensor
 
 from nas.base.errors import UsageError
-from nas.export.integers import HIGH, LOW, PIXEL_GRID, Floats, Grid, IntConv, IntDense, IntMean, IntNetwork, IntSum
+from nas.export.integers import (
+    HIGH,
+    LOW,
+    PIXEL_GRID,
+    Floats,
+    Grid,
+    IntConv,
+    IntDense,
+    IntMean,
+    IntNetwork,
+    Ints,
+    IntSum,
+)
 from nas.networks.plain import PlainConv, PlainNetwork, PlainSum, walked
 
 CALIBRATION_IMAGES = 512
@@ -39,8 +51,9 @@ def quantized(network: PlainNetwork, images: Tensor) -> IntNetwork:
             steps.append(_conv(network, step, grids[step.source], output))
     mean, logits = grids[-2:]
     steps.append(IntMean(len(network.steps), mean))
-    scale = float(np.float32(max(float(network.weight.abs().max()) / HIGH, 1e-12)))
-    weight = np.rint(network.weight.numpy() / scale).astype(np.int8)
+    largest = float(network.weight.abs().max()) / HIGH
+    scale = float(np.float32(max(largest, float(network.bias.abs().max()) / (mean.scale * LARGEST_BIAS)))) or 1.0
+    weight = np.clip(np.rint(network.weight.numpy() / scale), -HIGH, HIGH).astype(np.int8)
     bias = np.rint(network.bias.numpy() / (scale * mean.scale)).astype(np.int64)
     _check_fits(weight, bias, scale * mean.scale / logits.scale, "the classifier")
     steps.append(IntDense(len(steps), weight, scale, bias.astype(np.int32), logits))
@@ -72,7 +85,7 @@ _OTHERS = ("weight", "bias", "stride", "padding", "groups", "relu6")
 def _ranges(network: PlainNetwork, images: Tensor) -> list[tuple[float, float]]:
     """Smallest and largest value of every tensor, of the averages and of the logits."""
     found: list[tuple[float, float]] = []
-    for part in images.split(BATCH):
+    for part in torch.split(images, BATCH):
         here = [(float(tensor.min()), float(tensor.max())) for tensor in walked(network, part)]
         found = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(found, here, strict=True)] if found else here
     return found
@@ -103,20 +116,20 @@ def _conv(network: PlainNetwork, step: PlainConv, source: Grid, output: Grid) ->
     )  # fmt: skip
 
 
-def _with_normalisation(network: PlainNetwork, step: PlainConv) -> tuple[Floats, Floats, Floats]:
+def _with_normalisation(network: PlainNetwork, step: PlainConv) -> tuple[Floats, Floats, Ints]:
     """Weights and bias for pixels in place of normalised ones, and the stored value nearest to each channel's mean.
 
     w · (x − m) / s = (w / s) · x − Σ (w / s) · m.
     """
     mean, std = network.mean.numpy(), network.std.numpy()
     levels = np.clip(np.rint(mean * 255), 0, 255)
-    per_channel = (lambda v: v[:, None, None, None]) if step.groups > 1 else (lambda v: v[None, :, None, None])
-    weight = step.weight.numpy() / per_channel(std)
-    bias = step.bias.numpy() - (weight * per_channel(mean)).sum((1, 2, 3))
+    per_channel = (-1, 1, 1, 1) if step.groups > 1 else (1, -1, 1, 1)
+    weight = step.weight.numpy() / std.reshape(per_channel)
+    bias = step.bias.numpy() - (weight * mean.reshape(per_channel)).sum((1, 2, 3))
     return weight, bias, (levels + LOW).astype(np.int8)
 
 
-def _check_fits(weight: Floats, bias: Floats, multiplier: Floats | float, name: str) -> None:
+def _check_fits(weight: Ints, bias: Ints, multiplier: Floats | float, name: str) -> None:
     """Raises UsageError where an accumulator, shifted as the multiplier needs it, passes 32 bits."""
     axes = tuple(range(1, weight.ndim))
     largest = 255 * np.abs(weight.astype(np.int64)).sum(axes) + np.abs(bias)

@@ -83,8 +83,8 @@ def _tflite(content: bytes, path: Path) -> ForwardView:
         return threads.interpreter
 
     try:
-        facts = _tflite_facts(content)
         source, target = interpreter().get_input_details()[0], interpreter().get_output_details()[0]
+        facts = _tflite_facts(content)
         grid = Grid(*target["quantization"])
     except (ValueError, KeyError, RuntimeError, IndexError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or was not written by `nas export` ({error})") from error

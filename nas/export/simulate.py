@@ -43,9 +43,9 @@ def _run(step: IntStep, tensors: list[Ints], grids: tuple[Grid, ...]) -> Ints:
         return _mean(x, grid, step.output)
     if isinstance(step, IntDense):
         found = x.reshape(len(x), -1).astype(np.int64) - grid.zero
-        sums = (found.astype(np.float64) @ step.weight.T.astype(np.float64)).astype(np.int64) + step.bias
+        sums: Ints = (found.astype(np.float64) @ step.weight.T.astype(np.float64)).astype(np.int64) + step.bias
         return _clipped(multiplied_once(sums, dense_multiplier(step, grid)), step.output)[:, None, None]
-    padded = _padded(x, step).astype(np.int16) - grid.zero
+    padded: Ints = _padded(x, step).astype(np.int16) - grid.zero
     sums = (_depthwise if step.groups > 1 else _convolved)(padded, step)
     return _clipped(multiplied(sums + step.bias, conv_multiplier(step, grid)), step.output)
 
@@ -62,8 +62,8 @@ def _padded(x: Ints, step: IntConv) -> Ints:
 
 def _windows(x: Ints, step: IntConv) -> Ints:
     """(N, H', W', C, k_h, k_w) of padded `x`, without a copy."""
-    found = sliding_window_view(x, step.weight.shape[2:], axis=(1, 2))  # type: ignore[call-overload]
-    return found[:, :: step.stride[0], :: step.stride[1]]  # type: ignore[no-any-return]
+    found = sliding_window_view(x, step.weight.shape[2:], axis=(1, 2))
+    return found[:, :: step.stride[0], :: step.stride[1]]
 
 
 def _convolved(x: Ints, step: IntConv) -> Ints:
@@ -78,7 +78,8 @@ def _convolved(x: Ints, step: IntConv) -> Ints:
 def _depthwise(x: Ints, step: IntConv) -> Ints:
     windows, weight = _windows(x.astype(np.int32), step), step.weight[:, 0].astype(np.int32)
     rows, columns = weight.shape[1:]
-    return reduce(add, (windows[..., i, j] * weight[:, i, j] for i in range(rows) for j in range(columns)))
+    found: Ints = reduce(add, (windows[..., i, j] * weight[:, i, j] for i in range(rows) for j in range(columns)))
+    return found
 
 
 def _sum(step: IntSum, tensors: list[Ints], grids: tuple[Grid, ...]) -> Ints:

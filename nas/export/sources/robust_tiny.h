@@ -55,7 +55,7 @@ static inline int8_t rt_clip(int32_t value) {
     return (int8_t)(value < -128 ? -128 : value > 127 ? 127 : value);
 }
 
-/* High half of twice the product: to the nearest, half away from zero. */
+/* High half of twice the product: to the nearest, half up. */
 static inline int32_t rt_high(int32_t a, int32_t b) {
     int64_t product = (int64_t)a * b;
     int64_t nudge = product >= 0 ? (int64_t)1 << 30 : 1 - ((int64_t)1 << 30);
@@ -155,7 +155,7 @@ static void rt_run(const rt_network *network, const uint8_t *pixels, int8_t *are
     const rt_tensor *tensors = network->tensors, *last = tensors;
     const int32_t count = (int32_t)tensors->height * tensors->width * tensors->channels;
     for (int32_t k = 0; k < count; k++)
-        arena[tensors->offset + k] = (int8_t)(pixels[k] - 128);
+        (arena + tensors->offset)[k] = (int8_t)(pixels[k] - 128);
     for (uint16_t index = 0; index < network->steps_count; index++) {
         const rt_step *step = network->steps + index;
         const rt_tensor *left = tensors + step->left, *right = tensors + step->right, *out = tensors + step->output;
