@@ -1,12 +1,14 @@
 """Scores of an exported file itself: natural accuracy, and what stands of it after attacks that need no gradient of it.
 
-Examples made on its float parent are tried on it, and Square searches on its own logits. The float network is scored
-under the same attacks (its own gradients, its own Square), so that the two numbers can be compared.
+Examples made on its float parent are tried on it, the protocol's own attack is made on it with its parent's gradients,
+and Square searches on its own logits. The float network is scored under the same attacks (its own gradients, its own
+Square), so that the two numbers can be compared.
 """
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.ladder import attacks_of
+from nas.export.running import BorrowedView
 from nas.networks.view import View, view_of
 from nas.runs.checkpoint import Checkpoint, first_images, images_of
 
@@ -58,9 +61,11 @@ class FileScores:
     warnings: tuple[str, ...]
 
 
+BORROWED = "borrowed"
+"""Name of an attack on the file that sees gradients of its parent."""
 UNSEEN = (
-    "no attack saw gradients of the file: examples transferred from its float parent and Square are weaker than an "
-    "attack on it, so its robust accuracy is an upper bound"
+    "integers have no gradient: its parent's gradients and Square may miss what fools the file, so its robust accuracy "
+    "is an upper bound"
 )
 
 
@@ -74,22 +79,23 @@ def judged(
 ) -> FileScores:
     """Scores of `file` on the "test" or "validation" images of its `parent`, whose protocol gives the attacks.
 
-    Transferred are `evaluation.attack` and the gradient attacks of the final rung (Auto-PGD where it has none), then
-    Square, with `queries` in place of the protocol's number, is made on the file. `report` gets the name of every
-    attack as it begins. Chance follows from the parent's seed.
+    Transferred are `evaluation.attack` and the gradient attacks of the final rung (Auto-PGD where it has none); the
+    first of them is then made on the file, with gradients of its parent; then Square, with `queries` in place of the
+    protocol's number. `report` gets the name of every attack as it begins. Chance follows from the parent's seed.
     """
     settings = parent.evaluation
     split, cut = first_images(images_of(parent, split_name), split_name, parent.data, settings.final_images)
     transferred, direct = _attacks(settings, len(parent.class_names), queries)
     found = _Scoring(file, view_of(parent.network), split, parent.threat, settings.batch_size)
-    for attack in (*transferred, *direct):
-        described = attack.describe(parent.threat)
-        report(str(described["name"]))
-        seed = (parent.seed, "export", str(described))
-        if attack in transferred:
-            found.transfer(attack, lambda seed=seed: make_generator(*seed))  # type: ignore[misc]
-        else:
-            found.search(attack, lambda seed=seed: make_generator(*seed))  # type: ignore[misc]
+    plan = [
+        *((found.transfer, one, "transfer") for one in transferred),
+        (found.borrow, transferred[0], "borrowed"),
+        *((found.search, one, "") for one in direct),
+    ]
+    for make, attack, kind in plan:
+        name = attack.describe(parent.threat)["name"]
+        report(f"{kind} {name}".strip())
+        make(attack, partial(make_generator, parent.seed, "export", str(attack)))
     return found.scores(split_name, (*found.gaps(), UNSEEN, *cut, *parent.warnings))
 
 
@@ -131,6 +137,14 @@ class _Scoring:
             self.robust[1][rows] &= ~result.fooled
         self._add(Transfer(self.views[1], attack).describe(self.threat), before)
 
+    def borrow(self, attack: Attack, chance: Callable[[], torch.Generator]) -> None:
+        """An attack on the file that sees its parent's gradients, from the starts that its parent met in `transfer`."""
+        before, view, generator, robust = int(self.robust[0].sum()), BorrowedView(*self.views), chance(), self.robust[0]
+        for rows in torch.split(torch.arange(len(self.x)), self.batch_size):
+            robust[rows] &= ~attack.run(view, self.x[rows], self.y[rows], self.threat, generator).fooled
+        described = {"name": BORROWED, "attack": attack.describe(self.threat)}
+        self._add(described, before)
+
     def search(self, attack: Attack, chance: Callable[[], torch.Generator]) -> None:
         """An attack without gradients, on what stands of each."""
         before = int(self.robust[0].sum())
@@ -142,10 +156,10 @@ class _Scoring:
 
     def gaps(self) -> list[str]:
         """Reasons to doubt the comparison: what Square breaks that transferred examples did not."""
-        broken = sum(rung.broken for rung in self.rungs if rung.attack["name"] != "transfer")
+        broken = sum(rung.broken for rung in self.rungs if rung.attack["name"] not in ("transfer", BORROWED))
         if broken <= 0.02 * len(self.x):
             return []
-        return [f"Square broke {broken} images that no transferred example did: gradients of its parent mislead"]
+        return [f"Square broke {broken} images that nothing of its parent did: the parent's gradients mislead"]
 
     def scores(self, split_name: str, warnings: tuple[str, ...]) -> FileScores:
         """All scores."""

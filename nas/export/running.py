@@ -21,7 +21,7 @@ from nas.export.onnx_files import IMAGE
 from nas.export.packages import needed
 from nas.export.simulate import simulated
 from nas.export.tflite import METADATA
-from nas.networks.view import Slope
+from nas.networks.view import Slope, View
 
 
 class ForwardView:
@@ -47,6 +47,21 @@ class ForwardView:
     def in_use(self) -> AbstractContextManager[None]:
         """Changes nothing: every thread has an interpreter of its own, or one that several may call."""
         return nullcontext()
+
+
+class BorrowedView(ForwardView):
+    """View with the logits of a file and, in place of the gradient it has not, that of the loss of its `parent`.
+
+    The backward pass differentiable approximation of Athalye 2018: rounding is taken for the identity.
+    """
+
+    def __init__(self, file: View, parent: View) -> None:
+        super().__init__(file.logits, {})
+        self._parent = parent
+
+    def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
+        """Logits (N, K) of the file, and the gradient of the parent's loss by the pixels."""
+        return self.logits(x), self._parent.gradient(x, slope)[1]
 
 
 def simulated_view(network: IntNetwork) -> ForwardView:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.export.exporting import Exported
-from nas.export.judge import FileScores
+from nas.export.judge import BORROWED, FileScores
 from nas.report.evaluations import attack_text, threat_text
 from nas.report.whole_table import WholeTable
 
@@ -61,6 +61,7 @@ def scores_view(scores: FileScores, name: str, facts: Mapping[str, str], ladder:
 
 def _attack(attack: Mapping[str, Any]) -> str:
     """An attack in a few words; of a transfer, the one that was made on the parent."""
-    if attack["name"] == "transfer":
-        return f"{attack_text(attack['attack'], brief=True)}, from the parent"
-    return attack_text(attack, brief=True)
+    if "attack" not in attack:
+        return attack_text(attack, brief=True)
+    how = "with gradients of the parent" if attack["name"] == BORROWED else "made on the parent"
+    return f"{attack_text(attack['attack'], brief=True)}, {how}"

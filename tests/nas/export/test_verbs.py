@@ -102,7 +102,7 @@ def test_evaluate_of_a_file_elsewhere_needs_its_parent(capsys: Capture, folder: 
     ended = nas(capsys, "evaluate", target, "--parent", folder, "--queries", "1", "--split", "test")
     assert ended.code == 0, ended.err
     assert "against the float network under the same" in ended.out
-    assert "from the parent" in ended.out
+    assert "made on the parent" in ended.out
     assert "the float network's whole ladder" not in ended.out, "the stored evaluation is of other images"
 
 
