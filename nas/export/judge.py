@@ -23,7 +23,7 @@ from nas.attacks.transfer import Transfer
 from nas.base.records import Interval
 from nas.base.seeding import make_generator
 from nas.data.split import Split
-from nas.evaluation import EvaluationSettings
+from nas.evaluation import EvaluationSettings, check_attacks
 from nas.evaluation.accuracy import wilson_interval
 from nas.evaluation.ladder import attacks_of
 from nas.export.running import BorrowedView
@@ -85,6 +85,7 @@ def judged(
     """
     settings = parent.evaluation
     split, cut = first_images(images_of(parent, split_name), split_name, parent.data, settings.final_images)
+    check_attacks(settings.ladder, settings.attack, len(parent.class_names), ("final",))
     transferred, direct = _attacks(settings, len(parent.class_names), queries)
     found = _Scoring(file, view_of(parent.network), split, parent.threat, settings.batch_size)
     plan = [
