@@ -30,7 +30,7 @@ def arena_of(network: IntNetwork) -> Arena:
 def c_header(network: IntNetwork, facts: str) -> str:
     """The header; `facts`, lines of text, become its first comment."""
     arena, shapes = arena_of(network), network.shapes
-    comment = "\n".join(f" * {line}" for line in facts.replace("*/", "* /").splitlines())
+    comment = "\n".join(f" * {line}" for line in facts.replace("*/", "* /").replace("/*", "/ *").splitlines())
     lines = [
         f"/* An integer network, written by robust-tiny-nas.\n *\n{comment}\n */",
         "#ifndef NETWORK_H", "#define NETWORK_H", "", f'#include "{INFERENCE}"', "",

@@ -1,4 +1,6 @@
-/* Inference of an integer network, plain C99: no heap, no floating point, no library but <stdint.h> and <string.h>.
+/* SPDX-License-Identifier: MIT
+ *
+ * Inference of an integer network, plain C99: no heap, no floating point, no library but <stdint.h> and <string.h>.
  *
  * A network is the header that `nas export --format c` writes; it includes this file. One call classifies one image:
  *

@@ -2,6 +2,8 @@
 
 network = load("network.safetensors")
 logits = network(pixels)  # (N, C, H, W) in [0, 1] to (N, K)
+
+SPDX-License-Identifier: MIT
 """
 
 import json

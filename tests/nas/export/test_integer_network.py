@@ -18,7 +18,9 @@ from nas.export.padding import padding_of
 from nas.export.quantize import quantized
 from nas.export.simulate import every_tensor, simulated
 from nas.export.tflite import TfliteFile, tflite_file
+from nas.networks.build import new_network
 from nas.networks.plain import plain_of, shapes_of, walked
+from nas.networks.treatments.settings import FrozenZeros
 from nas.runs.checkpoint import Checkpoint
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.network import Network
@@ -159,7 +161,7 @@ def test_c_gives_the_same_bits(name: str, integers: IntNetwork, images: Split, t
     else:
         source = NETWORKS[name]().eval()
         network, q = quantized(plain_of(source), images_for(source, 20)), to_levels(images_for(source, 9, 2).numpy())
-    (tmp_path / "network.h").write_text(c_header(network, "a comment */ int x;"))
+    (tmp_path / "network.h").write_text(c_header(network, "a comment */ int x; /* and another"))
     (tmp_path / INFERENCE).write_bytes(inference_source())
     (tmp_path / "main.c").write_text(MAIN)
     flags = "-std=c99 -O1 -Wall -Wextra -Wconversion -pedantic -Werror -fsanitize=undefined -fno-sanitize-recover"
@@ -200,6 +202,22 @@ def test_operators_and_arena(integers: IntNetwork, trained: Checkpoint) -> None:
     }  # fmt: skip
     counted = count_costs(trained.network.spec, Deployment(weight_bits=8, activation_bits=8)).peak_activation_bytes
     assert counted <= arena_of(integers).size <= file.arena_bytes < 2 * counted
+
+
+def test_only_full_convolutions_on_even_sizes_need_a_pad() -> None:
+    for name, padded in (("projections on even sizes", True), ("even sizes", False), ("spectrogram", False)):
+        network = NETWORKS[name]().eval()
+        file = tflite_file(quantized(plain_of(network), images_for(network)), "{}")
+        assert ("PAD" in file.operators) is padded, name
+
+
+def test_pruned_channels_are_exported_as_zeros() -> None:
+    treatments = (FrozenZeros(share=0.25),)
+    network = new_network(NetworkSpec((1, 8, 8), 10, (BlockSpec("conv", 0, 1, 8, 8, 3, 1),)), generator(),
+                          treatments=treatments).eval()  # fmt: skip
+    step = quantized(plain_of(network), images_for(network)).steps[0]
+    assert isinstance(step, IntConv)
+    assert int((step.weight == 0).all((1, 2, 3)).sum()) == 2
 
 
 def test_biases_are_aligned_for_any_processor(integers: IntNetwork) -> None:
