@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from nas.attacks.result import chunked_logits
 from nas.base.errors import CheckpointError, UsageError
 from nas.data.domain import Domain
 from nas.data.split import Split
@@ -24,6 +25,7 @@ from nas.export.running import opened, simulated_view
 from nas.export.simulate import simulated
 from nas.networks.plain import plain_of
 from nas.runs.checkpoint import Checkpoint
+from tests.builders import torch_threads
 from tests.conftest import ROOT
 from tests.nas.export.test_integer_network import NETWORKS, images_for
 
@@ -89,6 +91,15 @@ def test_the_tflite_view_gives_the_logits_of_the_simulation(
     export(trained, folder, FORMATS["tflite", True])
     x = images.inputs()[:50]
     assert torch.equal(opened(folder / "model.tflite").logits(x), simulated_view(integers).logits(x))
+
+
+def test_several_threads_may_ask_a_file(trained: Checkpoint, folder: Path, images: Split) -> None:
+    x = images.inputs()[:64]
+    for kind in (FORMATS["tflite", True], FORMATS["onnx", True]):
+        view = opened(export(trained, folder, kind).file)
+        alone = view.logits(x)
+        with torch_threads(3):
+            assert torch.equal(chunked_logits(view, x), alone)
 
 
 def test_the_torch_file_is_read_without_this_project(trained: Checkpoint, folder: Path, images: Split) -> None:

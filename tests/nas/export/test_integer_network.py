@@ -105,6 +105,21 @@ def test_all_logits_of_real_images_are_those_of_the_tflite_file(integers: IntNet
     assert np.array_equal(logits_of_file(tflite_file(integers, "{}"), q, 10), simulated(integers, q))
 
 
+def test_tflite_micro_gives_the_logits_within_a_unit(integers: IntNetwork, images: Split) -> None:
+    """Its FULLY_CONNECTED rounds twice. The package has development versions only, so it is in no extra."""
+    runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
+    file, q = tflite_file(integers, "{}"), levels_of(images)
+    own = runtime.Interpreter.from_bytes(file.content, arena_size=file.arena_bytes + 50_000)
+    found = np.empty((len(q), 10), np.int16)
+    for row, image in zip(found, q.transpose(0, 2, 3, 1), strict=True):
+        own.set_input(image[None], 0)
+        own.invoke()
+        row[:] = own.get_output(0)[0]
+    difference = np.abs(found - simulated(integers, q))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
 def test_a_small_convolution_with_known_integers() -> None:
     """One pixel, scales of powers of two: weights, bias, requantisation and logits by hand."""
     network = settled(NetworkSpec((1, 1, 1), 2, (BlockSpec("conv", 0, 1, 1, 1, 1, 1),)))

@@ -10,10 +10,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from nas.base.records import Interval
 from nas.export.exporting import Exported
 from nas.export.formats import FORMATS
+from nas.export.judge import UNSEEN, FileRung, FileScores
 from nas.export.running import ForwardView
-from nas.export.texts import exported_view
+from nas.export.texts import exported_view, scores_view
 from tests.tiny_run import nas
 
 pytest.importorskip("onnxruntime")
@@ -126,6 +128,28 @@ def test_options_that_do_not_apply_are_refused(capsys: Capture, folder: Path) ->
     ended = nas(capsys, "evaluate", folder, "--parent", folder)
     assert ended.code == 2
     assert "--parent is for exported files" in ended.message
+
+
+def test_scores_at_80_columns() -> None:
+    pgd = {"name": "pgd", "steps": 20, "step_size": 0.025, "restarts": 1, "loss": "cross_entropy"}
+    rungs = (
+        FileRung({"name": "transfer", "attack": pgd}, 353, 41, 0.8691, 0.8719),
+        FileRung({"name": "borrowed", "attack": pgd}, 312, 1, 0.8664, 0.8719),
+        FileRung({"name": "square", "queries": 5000, "restarts": 1}, 311, 2, 0.8607, 0.8579),
+    )
+    scores = FileScores(
+        "test", 359, {"norm": "linf", "epsilon": 0.1}, 0.9833, Interval(0.96, 0.99), 0.8607, Interval(0.82, 0.89),
+        0.9805, 0.8579, rungs, (UNSEEN,),
+    )  # fmt: skip
+    console = Console(width=80, file=StringIO())
+    console.print(scores_view(scores, "model.tflite", {"precision": "int8"}, 0.8552))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.replace("│", " ").split())
+    for shown in ("0.8607 (95 % interval 0.8200 – 0.8900), +0.0028", "natural +0.0028", "upper bound", "0.8552"):
+        assert shown in words, shown
+    for shown in ("gradients", "made", "5000", "int8", "float", "353", "0.8664"):
+        assert shown in text, shown
 
 
 def test_everything_is_seen_at_80_columns() -> None:
