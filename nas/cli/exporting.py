@@ -34,6 +34,7 @@ def export(
         float | None,
         typer.Option(min=0, max=1, help="Smallest share of equal predictions; below it the exit code is 1. [0.99]"),
     ] = None,
+    images: Annotated[int | None, typer.Option(min=10, help="Compare on so many images only.")] = None,
     split: SplitName = SplitName.TEST,
     data: DataRoot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -55,7 +56,7 @@ def export(
         loaded = dataclasses.replace(loaded, data=at_root(loaded.data, data))
         path = target / folder.name / chosen.file_name if front and target else target
         with err.status(f"exporting {folder} …"):
-            results.append(run_export(loaded, folder, chosen, path, split.value))
+            results.append(run_export(loaded, folder, chosen, path, split.value, images))
         if not as_json:
             out.print(exported_view(results[-1], needed))
     if as_json:

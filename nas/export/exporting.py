@@ -23,7 +23,7 @@ from nas.runs.checkpoint import DESCRIPTION, RESULT, WEIGHTS, Checkpoint, check_
 
 PARITY = 0.99
 """Smallest share of images on which file and checkpoint have to predict the same class."""
-BATCH = 256
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,22 @@ class Exported:
 
 
 def export(
-    checkpoint: Checkpoint, folder: Path, kind: FileFormat, path: Path | None = None, split_name: str = "test"
+    checkpoint: Checkpoint,
+    folder: Path,
+    kind: FileFormat,
+    path: Path | None = None,
+    split_name: str = "test",
+    limit: int | None = None,
 ) -> Exported:
     """Writes the network of `checkpoint`, which is in `folder`, to `path` (default: into the folder), and runs it.
+
+    It is run on the first `limit` (None: all) images of the split, in which classes have their overall shares.
 
     Raises UsageError where the format cannot express the network or a package is missing, DataError where the images
     are not those of its training.
     """
     plain = plain_of(checkpoint.network)
-    split = images_of(checkpoint, split_name)
+    split = images_of(checkpoint, split_name)[:limit]
     if split.domain != PIXELS:
         raise UsageError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {split.domain}")
     integers = integers_of(checkpoint, plain) if kind.is_int8 else None

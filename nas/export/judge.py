@@ -64,8 +64,8 @@ class FileScores:
 BORROWED = "borrowed"
 """Name of an attack on the file that sees gradients of its parent."""
 UNSEEN = (
-    "the file gives no gradient: its parent's gradients and Square may miss what fools it, so its robust accuracy is an "
-    "upper bound"
+    "the file gives no gradient: its parent's gradients and Square may miss what fools it, so its robust accuracy is "
+    "an upper bound"
 )
 
 

@@ -5,6 +5,8 @@ begins at 0. A weight's scale is its channel's largest magnitude over 127. (Perc
 the extremes kept no more predictions on digits, and adversarial images reach further than clean ones.)
 """
 
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,11 +25,12 @@ from nas.export.integers import (
     Ints,
     IntSum,
 )
-from nas.networks.plain import PlainConv, PlainNetwork, PlainSum, walked
+from nas.networks.plain import PlainConv, PlainNetwork, PlainSum, shapes_of, walked
 
 CALIBRATION_IMAGES = 512
 """First training images, in which classes have their overall shares."""
-BATCH = 64
+BATCH, BATCH_VALUES = 64, 2**24
+"""Images that are walked at once: at most BATCH, and fewer where their tensors have more than BATCH_VALUES values."""
 LARGEST_BIAS = 2**29
 """Of an integer bias: what a convolution adds to it stays within 32 bits."""
 
@@ -85,7 +88,8 @@ _OTHERS = ("weight", "bias", "stride", "padding", "groups", "relu6")
 def _ranges(network: PlainNetwork, images: Tensor) -> list[tuple[float, float]]:
     """Smallest and largest value of every tensor, of the averages and of the logits."""
     found: list[tuple[float, float]] = []
-    for part in torch.split(images, BATCH):
+    values = sum(prod(shape) for shape in shapes_of(network))
+    for part in torch.split(images, max(1, min(BATCH, BATCH_VALUES // values))):
         here = [(float(tensor.min()), float(tensor.max())) for tensor in walked(network, part)]
         found = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(found, here, strict=True)] if found else here
     return found

@@ -36,13 +36,16 @@ def test_export_prints_sizes_parity_memory_and_operators(capsys: Capture, folder
 
 def test_export_as_json_to_a_file_of_ones_own(capsys: Capture, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "a" / "mine.onnx"
-    ended = nas(capsys, "export", folder, "--int8", "--out", target, "--split", "validation", "--json")
+    ended = nas(
+        capsys, "export", folder, "--int8", "--out", target, "--split", "validation", "--images", "100", "--json"
+    )
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     assert found["file"] == str(target)
     assert target.exists()
     assert found["is_int8"]
     assert found["split"] == "validation"
+    assert found["num_images"] == 100
     assert found["agreement"] >= 0.99
 
 
