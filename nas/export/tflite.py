@@ -37,8 +37,7 @@ class TfliteFile:
     operators: tuple[str, ...]
     """Names of its operators, in the order they run."""
     arena_bytes: int
-    """Of all tensors of one image as TFLite Micro places them, without its own records (some hundred bytes, and 8 for
-    each channel of a convolution)."""
+    """Of all tensors of one image as TFLite Micro places them, without its own records (docs/export.md)."""
 
 
 def tflite_file(network: IntNetwork, facts: str) -> TfliteFile:
