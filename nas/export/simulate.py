@@ -72,7 +72,8 @@ def _convolved(x: Ints, step: IntConv) -> Ints:
     windows = _windows(x.astype(kind), step)
     rows = windows.reshape(-1, step.weight[0].size)
     sums = rows @ step.weight.reshape(len(step.weight), -1).T.astype(kind)
-    return sums.astype(np.int64).reshape(*windows.shape[:3], -1)
+    found: Ints = sums.astype(np.int64).reshape(*windows.shape[:3], -1)
+    return found
 
 
 def _depthwise(x: Ints, step: IntConv) -> Ints:
