@@ -145,7 +145,7 @@ class _Graph:
     @property
     def arena_bytes(self) -> int:
         """Of all tensors without values."""
-        sizes = {number: prod(t.shape) for number, t in enumerate(self.tensors) if not t.buffer}
+        sizes = {number: prod(map(int, t.shape)) for number, t in enumerate(self.tensors) if not t.buffer}
         return planned(sizes, [(one.inputs, one.outputs[0]) for one in self.operators]).size
 
     def model(self, facts: str) -> Any:

@@ -49,6 +49,15 @@ def test_export_as_json_to_a_file_of_ones_own(capsys: Capture, folder: Path, tmp
     assert found["agreement"] >= 0.99
 
 
+@pytest.mark.parametrize("options", [(), ("--int8",), ("--format", "tflite"), ("--format", "c"), ("--format", "torch")])
+def test_every_format_as_json(capsys: Capture, folder: Path, options: tuple[str, ...]) -> None:
+    ended = nas(capsys, "export", folder, *options, "--images", "20", "--json")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["file_bytes"] == Path(found["file"]).stat().st_size
+    assert (found["arena_bytes"] is None) == (not {"tflite", "c"} & set(options))
+
+
 def test_all_networks_of_a_run(capsys: Capture, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, folder.with_name("00009-named"))
     ended = nas(capsys, "export", "--front", tmp_path / "run", "--format", "c", "--out", tmp_path / "device", "--json")
