@@ -75,7 +75,7 @@ def dense_multiplier(step: IntDense, source: Grid) -> Multiplier:
 def mean_multiplier(source: Grid, output: Grid, count: int) -> Multiplier:
     """From the sum over `count` pixels to their average on the grid of the output.
 
-    The division by `count` is part of the fraction, as in kernels since 2022; older ones round once more.
+    The division by `count` is part of the fraction, as in present kernels; older ones round once more.
     """
     whole = multiplier_of(source.scale / output.scale)
     shift = min(count.bit_length() - 1, 31 + int(whole.shift[0]))
