@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     "nas.assets": 7,
     "nas.report": 8,
     "nas.runs": 9,
-    "nas.timing": 10, "nas.studies": 10,
+    "nas.timing": 10, "nas.studies": 10, "nas.export": 10,
     "nas.cli": 11, "nas.__main__": 12,
 }  # fmt: skip
 """Floor of every folder: it imports from lower ones and from itself."""

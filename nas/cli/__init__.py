@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import typer
 
-from nas.cli import searching, fronts, studies, one_shot, replaying, networks, watching  # isort: skip  # each registers its verbs, in this order
+from nas.cli import searching, fronts, studies, one_shot, replaying, networks, exporting, watching  # isort: skip  # each registers its verbs, in this order
 from nas.base.errors import NasError
 from nas.cli.ending import end_in_order
 from nas.cli.options import app, err
 from nas.cli.streams import accept_any_character, nobody_reads
 
-__all__ = ["app", "fronts", "main", "networks", "one_shot", "replaying", "searching", "studies", "watching"]
+__all__ = [
+    "app", "exporting", "fronts", "main", "networks", "one_shot", "replaying", "searching", "studies", "watching",
+]  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

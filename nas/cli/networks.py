@@ -12,6 +12,7 @@ import typer
 
 from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
+from nas.cli.exporting import evaluate_file
 from nas.cli.options import (
     DataRoot,
     Overrides,
@@ -101,7 +102,9 @@ def retrain(
 
 @app.command(epilog="Example: nas evaluate runs/digits/retrained/00017 --steps 100 --restarts 5")
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `nas retrain` made.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Folder that `nas retrain` made, or an exported file.")
+    ],
     attack: Annotated[
         str, typer.Option(help="One attack alone: pgd, apgd, square, autoattack, …; the whole ladder when left out.")
     ] = "",
@@ -112,12 +115,18 @@ def evaluate(
     ] = None,
     loss: Annotated[str | None, typer.Option(help="Loss of pgd or apgd: cross_entropy, margin, dlr, …")] = None,
     queries: Annotated[int | None, typer.Option(help="Queries of square.")] = None,
+    parent: Annotated[
+        Path | None, typer.Option(help="Checkpoint that an exported file was made of, where it is not beside it.")
+    ] = None,
     split: SplitName = SplitName.TEST,
     data: DataRoot = None,
     device: str = "auto",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
-    """Repeat the evaluation of a retrained network from its files, or attack it otherwise."""
+    """Repeat the evaluation of a retrained network from its files, attack it otherwise, or score an exported file.
+
+    A .tflite or .onnx file is scored itself: on clean images, on adversarial ones of its float parent, and by Square.
+    """
     from nas.base.machine import available_cores, claim_threads, resolve_device
     from nas.base.records import to_json
     from nas.data.datasets import at_root
@@ -125,9 +134,16 @@ def evaluate(
     from nas.report.live import attack_lines
     from nas.runs.checkpoint import evaluate_checkpoint, load_checkpoint, other_attack
 
+    changes = {"steps": steps, "restarts": restarts, "step_size": step_size, "loss": loss}
+    if checkpoint.is_file():
+        if attack or any(value is not None for value in changes.values()) or device != "auto":
+            raise UsageError("an exported file is scored by its parent's protocol; of the attacks, only --queries")
+        return evaluate_file(checkpoint, parent, queries, split, data, format)
+    if parent is not None:
+        raise UsageError(f"--parent is for exported files, and {checkpoint} is no file")
     loaded = load_checkpoint(checkpoint)
     loaded = dataclasses.replace(loaded, data=at_root(loaded.data, data))
-    changes = {"steps": steps, "restarts": restarts, "step_size": step_size, "loss": loss, "queries": queries}
+    changes["queries"] = queries
     changed = other_attack(loaded.evaluation.attack, attack, {k: v for k, v in changes.items() if v is not None})
     claim_threads(available_cores())
     with err.status(f"evaluating on the {split.value} images …"):

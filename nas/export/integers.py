@@ -1,0 +1,151 @@
+"""The integer network: int8 tensors and weights, int32 biases, and the numbers that connect them.
+
+An integer q of a tensor stands for the real number scale · (q − zero) of the tensor's `Grid`; weights have one scale
+for each output channel and zero 0, biases the scale of input times weight (TFLite's int8 specification). Tensor 0 is
+the image, 255 levels from the darkest to the brightest; step i makes tensor i + 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces.spec import Pair
+
+Ints: TypeAlias = NDArray[np.integer[Any]]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Shape: TypeAlias = tuple[int, int, int]
+"""(channels, height, width)."""
+LOW, HIGH = -128, 127
+"""Of int8."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Real numbers scale · (q − zero) that the integers q of a tensor stand for."""
+
+    scale: float
+    """A float32 number."""
+    zero: int
+    """Integer that stands for 0."""
+
+
+PIXEL_GRID = Grid(float(np.float32(1 / 255)), LOW)
+"""Of an image with pixels in [0, 1]: q is the stored value 0 … 255, less 128."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntConv:
+    """A convolution; its output is clipped to int8, which is ReLU6 where the grid of the output says so."""
+
+    source: int
+    weight: Ints
+    """int8 (O, I / groups, k_h, k_w) in [-127, 127]."""
+    scales: Floats
+    """float32 (O,), of the weights."""
+    bias: Ints
+    """int32 (O,)."""
+    stride: Pair
+    padding: Pair
+    groups: int
+    border: Ints
+    """int8 (I,): what each channel is padded with; the integer that stands for 0 in the float network."""
+    output: Grid
+    relu6: bool
+
+
+@dataclass(frozen=True)
+class IntSum:
+    """The sum of two tensors, clipped to int8."""
+
+    left: int
+    right: int
+    output: Grid
+    relu6: bool
+
+
+@dataclass(frozen=True)
+class IntMean:
+    """Averages of a tensor over its pixels: one pixel for each channel."""
+
+    source: int
+    output: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class IntDense:
+    """The linear layer that makes the logits. One scale for all weights, as older TFLite Micro knows no more."""
+
+    source: int
+    weight: Ints
+    """int8 (K, C)."""
+    scale: float
+    bias: Ints
+    """int32 (K,)."""
+    output: Grid
+
+
+IntStep: TypeAlias = IntConv | IntSum | IntMean | IntDense
+
+
+@dataclass(frozen=True, eq=False)
+class IntNetwork:
+    """An integer network for images of `input_shape` with pixels in [0, 1]; the last tensor has the logits."""
+
+    input_shape: Shape
+    steps: tuple[IntStep, ...]
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Grid of every tensor."""
+        return (PIXEL_GRID, *(step.output for step in self.steps))
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of every tensor; the logits are (K, 1, 1)."""
+        found = [self.input_shape]
+        for step in self.steps:
+            found.append(_shape(step, found))
+        return tuple(found)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights and biases, and 4 for each of the weights' scales."""
+        found = 0
+        for step in self.steps:
+            if isinstance(step, IntConv | IntDense):
+                scales = len(step.scales) if isinstance(step, IntConv) else 1
+                found += step.weight.size + 4 * (step.bias.size + scales)
+        return found
+
+
+def sources(step: IntStep) -> tuple[int, ...]:
+    """Numbers of the tensors that `step` takes."""
+    return (step.left, step.right) if isinstance(step, IntSum) else (step.source,)
+
+
+def _shape(step: IntStep, shapes: Sequence[Shape]) -> Shape:
+    channels, *size = shapes[sources(step)[0]]
+    if isinstance(step, IntSum):
+        return shapes[step.left]
+    if isinstance(step, IntMean):
+        return channels, 1, 1
+    if isinstance(step, IntDense):
+        return len(step.weight), 1, 1
+    axes = zip(size, step.padding, step.weight.shape[2:], step.stride, strict=True)
+    height, width = ((length + 2 * pad - kernel) // stride + 1 for length, pad, kernel, stride in axes)
+    return len(step.weight), height, width
+
+
+def to_levels(x: Floats) -> Ints:
+    """Integers of tensor 0 for pixels `x` in [0, 1], of any shape; beyond, the nearest."""
+    found: Ints = np.clip(np.rint(np.asarray(x, np.float64) * 255) + LOW, LOW, HIGH).astype(np.int8)
+    return found
+
+
+def to_reals(q: Ints, grid: Grid) -> Floats:
+    """float32 numbers that the integers `q` of a tensor stand for."""
+    found: Floats = (np.float32(grid.scale) * (q.astype(np.int32) - grid.zero)).astype(np.float32)
+    return found

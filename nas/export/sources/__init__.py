@@ -1,0 +1,1 @@
+"""What is written beside exported files: complete by itself, without anything of this project."""

@@ -1,0 +1,67 @@
+"""Exported files and their scores as text for a terminal."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nas.export.exporting import Exported
+from nas.export.judge import BORROWED, FileScores
+from nas.report.evaluations import attack_text, threat_text
+from nas.report.whole_table import WholeTable
+
+
+def exported_view(found: Exported, needed: float) -> RenderableType:
+    """One file: size, parity, memory, operators, each beside what it is compared with."""
+    table = Table.grid(padding=(0, 2, 0, 2))
+    kind = "int8" if found.is_int8 else "float32"
+    table.add_row("size", f"{found.file_bytes:,} bytes; weights as counted: {found.weight_bytes:,} ({kind})")
+    images = f"{found.num_images} {found.split} images"
+    style = "" if found.agreement >= needed else "red"
+    parity = f"{found.agreement:.2%} as the checkpoint's on {images} (needed: {needed:.0%})"
+    table.add_row("predictions", Text(parity, style))
+    accuracies = f"checkpoint {found.float_accuracy:.4f}, file {found.accuracy:.4f}"
+    table.add_row("accuracy", f"{accuracies}; logits differ by up to {found.logit_difference:.2g}")
+    if found.arena_bytes is not None:
+        memory = f"{found.arena_bytes:,} bytes of tensors; as counted: {found.peak_activation_bytes:,}"
+        table.add_row("memory", memory)
+    if found.operators:
+        table.add_row("operators", ", ".join(f"{name} {count}" for name, count in Counter(found.operators).items()))
+    return Group(Text(str(found.file), "bold", overflow="fold"), table)
+
+
+def scores_view(scores: FileScores, name: str, facts: Mapping[str, str], ladder: float | None) -> RenderableType:
+    """Scores of a file beside its parent's; `ladder` is the parent's robust accuracy under its own whole ladder."""
+    kind = facts.get("precision", "file")
+    table = WholeTable(Text(f"{name}: {kind} against its float parent"))
+    for heading in ("attack", "attacked", "broken", kind, "float"):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    table.add_row("clean images", "", "", f"{scores.natural_accuracy:.4f}", f"{scores.float_natural_accuracy:.4f}")
+    for rung in scores.ladder:
+        table.add_row(
+            _attack(rung.attack), str(rung.num_images), str(rung.broken), f"{rung.robust_accuracy:.4f}",
+            f"{rung.float_robust_accuracy:.4f}",
+        )  # fmt: skip
+    interval = scores.robust_interval
+    notes = [
+        Text(
+            f"robust accuracy {scores.robust_accuracy:.4f} (95 % interval {interval.low:.4f} – {interval.high:.4f}), "
+            f"{scores.robust_accuracy - scores.float_robust_accuracy:+.4f} against the float network under the same "
+            f"attacks; natural {scores.natural_accuracy - scores.float_natural_accuracy:+.4f}"
+        ),
+        Text(f"{scores.num_images} {scores.split} images, {threat_text(scores.threat)}", "dim"),
+    ]
+    if ladder is not None:
+        notes.append(Text(f"the float network's whole ladder, with its gradients: {ladder:.4f}", "dim"))
+    return Group(table, *notes, *(Text(f"warning: {text}", "yellow") for text in scores.warnings))
+
+
+def _attack(attack: Mapping[str, Any]) -> str:
+    """An attack in a few words; of a transfer, the one that was made on the parent."""
+    if "attack" not in attack:
+        return attack_text(attack, brief=True)
+    how = "with gradients of the parent" if attack["name"] == BORROWED else "made on the parent"
+    return f"{attack_text(attack['attack'], brief=True)}, {how}"
