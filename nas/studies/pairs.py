@@ -1,0 +1,108 @@
+"""Is A really better than B: differences between trials that were scored on the same images, with their intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nas.base.bootstrap import ends
+from nas.base.errors import CheckpointError
+from nas.base.records import TrialRecord
+from nas.measures import Measure
+from nas.pareto.front import Array
+from nas.pareto.uncertainty import Trainings, degrees_of_freedom, resample
+from nas.runs import Run
+from nas.runs.members import trainings_by_image
+
+Verdict = Literal["better", "worse", "tied", "exact", "unknown"]
+"""Of the first of two trials. `tied`: the 95 % interval of their difference holds 0; `exact`: a number that no training
+changes, such as a cost; `unknown`: no interval can be given."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A − B in one measure, of the means over trainings."""
+
+    measure: Measure
+    a: float
+    b: float
+    low: float | None
+    """95 % interval of the difference, paired image by image; None where none can be given."""
+    high: float | None
+    verdict: Verdict
+
+    @property
+    def value(self) -> float:
+        """A − B."""
+        return self.a - self.b
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Paired differences between P trials in M measures."""
+
+    numbers: tuple[int, ...]
+    measures: tuple[Measure, ...]
+    means: Array
+    """Over all trainings, (P, M)."""
+    low: Array
+    """Ends of the 95 % intervals of the differences i − j, (P, P, M); NaN where none can be given."""
+    high: Array
+    notes: tuple[str, ...]
+
+    def between(self, a: int, b: int) -> tuple[Difference, ...]:
+        """Trial `a` against trial `b`, by number. Raises ValueError where one of them is not among the trials."""
+        i, j = self.numbers.index(a), self.numbers.index(b)
+        found = []
+        for m, one in enumerate(self.measures):
+            low, high = float(self.low[i, j, m]), float(self.high[i, j, m])
+            known = bool(np.isfinite(low) and np.isfinite(high))
+            ends_of = (low, high) if known else (None, None)
+            verdict = verdict_of(one, self.means[i, m] - self.means[j, m], *ends_of)
+            found.append(Difference(one, float(self.means[i, m]), float(self.means[j, m]), *ends_of, verdict))
+        return tuple(found)
+
+
+def verdict_of(measure: Measure, difference: float, low: float | None, high: float | None) -> Verdict:
+    """What a `difference` with its interval says of the first of two trials."""
+    if measure.is_static:
+        return "exact"
+    if low is None or high is None:
+        return "unknown"
+    if low <= 0 <= high:
+        return "tied"
+    return "better" if measure.loss(difference) < 0 else "worse"
+
+
+def paired(run: Run, records: Sequence[TrialRecord], measures: Sequence[Measure]) -> Pairs:
+    """Differences between all pairs of `records`, evaluated on the same images after the same attacks.
+
+    Images are resampled in common, trainings from their pooled spread (nas/pareto/uncertainty.py): a front's intervals
+    and ranks come from the same draws. Of a score that is no mean over images there is an interval only from several
+    trainings.
+    """
+    if not records:
+        return Pairs((), tuple(measures), np.empty((0, len(measures))), *(np.empty((0, 0, len(measures))),) * 2, ())
+    numbers, notes = tuple(record.number for record in records), []
+    try:
+        trials = trainings_by_image(run, records, measures)
+        draws = resample(trials, measures).draws
+    except (CheckpointError, ValueError) as error:
+        means = np.array([[np.nan if (v := one.read(r)) is None else v for one in measures] for r in records])
+        nothing = np.full((len(records), len(records), len(measures)), np.nan)
+        return Pairs(numbers, tuple(measures), means, nothing, nothing, (f"no paired differences: {error}",))
+    if not degrees_of_freedom(trials):
+        notes.append("one training each: the intervals are for other images, not for other trainings")
+    low, high = (np.array(side) for side in zip(*(_row(draws, i, trials) for i in range(len(records))), strict=True))
+    return Pairs(numbers, tuple(measures), np.array([trial.mean for trial in trials]), low, high, tuple(notes))
+
+
+def _row(draws: Array, i: int, trials: Sequence[Trainings]) -> tuple[Array, Array]:
+    """Intervals of trial `i` minus every trial, each (P, M); NaN where nothing varied."""
+    with np.errstate(invalid="ignore"):  # inf − inf: a bound that could not be proved
+        difference = draws[:, [i]] - draws
+    low, high = ends(difference, "inverted_cdf")
+    by_image = np.array([[images is not None for images in trial.images] for trial in trials])
+    unknown = (low == high) & ~(by_image & by_image[i])  # images that agree everywhere are an answer
+    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
