@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.base.records import TrialRecord, TrialState
+from nas.data.facts import read_facts
 from nas.measures import Measure
 from nas.page.columns import Column, columns_of, intervals_of, rounded, values_of
 from nas.page.facts import baseline_of, choices_of, curves_of, networks_of, retrained_of
@@ -83,6 +84,7 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # noqa: B00
         "networks": networks_of(run, shown),
         "curves": curves_of(run, shown, set(members)),
         "retrained": retrained_of(run),
+        "classes": read_facts(run.folder / "data.json").get("class_names", []),
         "config": dump_config(run.config),
         "command": {"retrain": f"nas retrain {shlex.quote(str(run.folder))} --pick ",
                     "show": f"nas show {shlex.quote(str(run.folder))} "},

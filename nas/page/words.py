@@ -9,7 +9,7 @@ from nas.budgets import COSTS
 from nas.measures import MEASURES, Measure, number_of
 from nas.pareto import Member, ParetoFront, Pick
 from nas.report.evaluations import threat_text
-from nas.report.tables import bytes_text, duration_text, number_text
+from nas.report.tables import bytes_text, number_text
 from nas.runs import Run
 
 
@@ -18,7 +18,7 @@ def value_text(one: Measure, value: float | None) -> str:
     if value is None:
         return "not measured"
     if one.unit == "fraction":
-        return f"{value:.1%}"
+        return f"{100 * value:.1f} %"
     if one.unit == "bytes":
         return bytes_text(value)
     return f"{value:,.0f}" if one.name in COSTS else number_text(value)
@@ -27,6 +27,14 @@ def value_text(one: Measure, value: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """1 trial, 2 trials."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def time_words(seconds: float) -> str:
+    """12 seconds, 12 minutes, 3.4 hours."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{int(size == 3600 and seconds < 36_000)}f} {unit}s"
+    return f"{seconds:.0f} seconds"
 
 
 def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
@@ -57,7 +65,7 @@ def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
         f"The search space {space.name} has {space.size:,} possible networks, from {len(space.choices)} choices. "
         f"{counted(trained, 'network')} of them {'was' if trained == 1 else 'were'} trained for "
         f"{counted(config.training.epochs, 'epoch')} each and attacked{f'; {told}' if told else ''}. "
-        f"Training and scoring took {duration_text(seconds)} (h:mm:ss or m:ss) in all.",
+        f"Training and scoring took {time_words(seconds)} in all, summed over the trials.",
     ]
 
 

@@ -88,5 +88,6 @@ function startMethod() {
     h('p', {}, 'All scores of the search are of brief trainings on validation images: they rank networks. The test images are used once, by the command that retrains a network.'),
     model.notes.length ? h('h3', {}, 'What must be said about the front') : null, h('ul', {}, model.notes.map((text) => h('li', {}, text))),
     h('h3', {}, 'What the numbers mean'), h('dl', {}, objectives.filter((c) => c.meaning).map((c) => [h('dt', {}, h('b', {}, c.title), ` – ${better(c)}`), h('dd', {}, c.meaning)])),
+    model.classes.length ? h('p', { class: 'soft' }, `Classes of the images: ${model.classes.join(', ')}.`) : null,
     h('details', {}, h('summary', {}, 'The whole config of this run'), h('pre', {}, model.config)));
 }
