@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--remote-debugging-pipe",
@@ -68,8 +70,13 @@ class Page:
 
     def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, fragment: str = "") -> float:
         """Opens the file at `path`; seconds until its scripts have drawn everything."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         began = time.monotonic()
         self.call("Page.navigate", url=f"{path.resolve().as_uri()}{fragment}")
         while not self.js("document.documentElement.dataset.ready === 'true'"):
@@ -90,6 +97,7 @@ class Page:
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Presses the mouse at `start`, moves it to `end`, lets go."""
+
         def move(kind: str, x: float, y: float, buttons: int) -> None:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=buttons, clickCount=1,
                       button="left" if kind != "mouseMoved" else "none")  # fmt: skip
@@ -128,7 +136,7 @@ def browser() -> Iterator[Page]:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"], preexec_fn=at_three_and_four,  # noqa: PLW1509
+            [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"], preexec_fn=at_three_and_four,
             close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)

@@ -85,7 +85,9 @@ def _trial(
     own = rng.normal(0, 0.6, IMAGES)
     natural = torch.tensor(hard + own < 1.6 + skill)
     robust = natural & torch.tensor(hard + own < 0.2 + skill)
-    instability = torch.tensor(np.exp(0.7 * hard + 0.3 * own - 1.5 - 0.8 * skill + rng.normal(0, 0.1)), dtype=torch.float32)
+    instability = torch.tensor(
+        np.exp(0.7 * hard + 0.3 * own - 1.5 - 0.8 * skill + rng.normal(0, 0.1)), dtype=torch.float32
+    )
     scores = ImageScores(
         natural, robust, natural & ~robust, torch.zeros_like(natural), torch.ones_like(natural), instability,
         10 * instability, 2 + instability, 20 + instability, torch.zeros(IMAGES),
@@ -98,14 +100,17 @@ def _trial(
         robust=made[1] / IMAGES, natural=made[0] / IMAGES, instability=float(instability.double().mean()),
         bound=lipschitz_bound_log10(spec), num_images=IMAGES, natural_interval=wilson_interval(made[0], IMAGES),
         robust_interval=wilson_interval(made[1], IMAGES), warnings=(), attack=PGD, lipschitz_maximised=None,
-        lipschitz_certified_log10=4.5 + float(rng.normal(0, 0.2)), lipschitz_empirical=float(scores.lipschitz.double().mean()),
+        lipschitz_certified_log10=4.5 + float(rng.normal(0, 0.2)),
+        lipschitz_empirical=float(scores.lipschitz.double().mean()),
         lipschitz_empirical_scaled=float(scores.lipschitz_scaled.double().mean()), fidelity="front",
         ladder=(Rung(PGD, made[0], made[0] - made[1], made[1] / IMAGES, wilson_interval(made[1], IMAGES)),),
     )  # fmt: skip
     violations = {"natural_accuracy >= 0.5": (0.5 - found.natural_accuracy) / 0.5}
     record = replace(record, evaluation=found, violations=violations)
     outcome = Outcome(found, record.seconds)
-    write_json(save / RESULT, {"candidate": to_json(Candidate(number, genotype, number, "front")), "outcome": to_json(outcome)})
+    write_json(
+        save / RESULT, {"candidate": to_json(Candidate(number, genotype, number, "front")), "outcome": to_json(outcome)}
+    )
     log = [{"epoch": epoch, "loss": 2.3 / epoch, "train_accuracy": 1 - 0.9 / epoch} for epoch in range(1, 11)]
     (save / LOG).write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
     return record

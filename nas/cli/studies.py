@@ -58,8 +58,8 @@ def curves(
     format: Format = Format.TABLE,
 ) -> None:
     """Show the scores after every epoch: figures 2, 3 and 4 of Mousavi 2023."""
-    from nas.report.evaluations import protocol_text
     from nas.page import curves_page
+    from nas.report.evaluations import protocol_text
     from nas.report.study_plots import curves_png
     from nas.report.study_tables import curve_table
     from nas.runs import open_run

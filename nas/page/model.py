@@ -8,12 +8,12 @@ from typing import Any
 from nas.base.records import TrialRecord, TrialState
 from nas.data.facts import read_facts
 from nas.measures import Measure
-from nas.page.columns import Column, columns_of, intervals_of, rounded, values_of
+from nas.page.columns import Column, all_rounded, columns_of, intervals_of, values_of
 from nas.page.facts import baseline_of, choices_of, curves_of, networks_of, retrained_of
 from nas.page.progress import progress_of
 from nas.page.questions import budgets_of, pairs_of
 from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_of
-from nas.pareto import Condition, ParetoFront, Pick, pick
+from nas.pareto import Condition, Member, ParetoFront, Pick, pick
 from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
 from nas.report.tables import genotype_text, warnings_of
@@ -41,7 +41,7 @@ class Asked:
     """Seconds after which the page reads its file again."""
 
 
-def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # noqa: B008  # frozen
+def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
     """All values of the page of `run`. Raises NasError where the run's study cannot be read."""
     objectives = asked.objectives or run.config.parsed_objectives
     records = [r for r in run.records if not asked.conditions or _holds(r, asked.conditions)]
@@ -128,10 +128,16 @@ def _trials(
         "broken": [_broken(record) for record in records],
         "error": [(record.error or "").strip()[-ERROR_LENGTH:] for record in records],
         "rank": [list(m.rank) if (m := members.get(r.number)) and m.rank else None for r in records],
-        "seeds": [{"count": m.seeds, "values": {name: [rounded(v) for v in values] for name, values in m.values.items()}}
-                  if (m := members.get(r.number)) and m.seeds > 1 else None for r in records],
+        "seeds": [_seeds(members.get(record.number)) for record in records],
         "texts": list(texts),
     }  # fmt: skip
+
+
+def _seeds(member: Member | None) -> dict[str, Any] | None:
+    """Scores of every training of a member of the front that has several."""
+    if member is None or member.seeds < 2:
+        return None
+    return {"count": member.seeds, "values": {name: all_rounded(values) for name, values in member.values.items()}}
 
 
 def _attacks(ladder: Sequence[Any]) -> str:
@@ -152,5 +158,3 @@ def _broken(record: TrialRecord) -> list[str]:
     broken: Mapping[str, float] = {name: value for name, value in record.violations.items() if value > 0}
     return [f"beyond {name}{f' by {100 * value:.1f} %' if name not in ('trusted', 'halted') else ''}"
             for name, value in broken.items()]  # fmt: skip
-
-

@@ -100,12 +100,12 @@ def _with_interval(one: Measure, record: TrialRecord, members: Mapping[int, Memb
     interval = member.intervals.get(one.name) if member and not one.is_static else None
     if interval is None or interval.low == interval.high:
         return value_text(one, value)
-    return f"{value_text(one, value)} (95 % interval {value_text(one, interval.low)} – {value_text(one, interval.high)})"
+    return (
+        f"{value_text(one, value)} (95 % interval {value_text(one, interval.low)} – {value_text(one, interval.high)})"
+    )
 
 
-def tiles_of(
-    run: Run, records: Sequence[TrialRecord], front: ParetoFront, share: float | None
-) -> list[dict[str, Any]]:
+def tiles_of(run: Run, records: Sequence[TrialRecord], front: ParetoFront, share: float | None) -> list[dict[str, Any]]:
     """Four figures in large type: label, value, and a note."""
     trained = sum(r.state is TrialState.COMPLETE and r.reused_from is None for r in records)
     target = run.config.search.trials

@@ -14,7 +14,7 @@ MORE = 1.2
 
 
 @dataclass(frozen=True)
-class Step:
+class BudgetStep:
     """From the budget `limit` on, up to the next step, `record` is best."""
 
     limit: float
@@ -23,7 +23,7 @@ class Step:
 
 def best_within(
     records: Sequence[TrialRecord], cost: Measure, score: Measure, objectives: Sequence[Measure] = ()
-) -> tuple[Step, ...]:
+) -> tuple[BudgetStep, ...]:
     """Steps of the best `score` among those of `records` that cost at most so much, from the least `cost` upward.
 
     What `nas.pareto.pick` picks by `best:SCORE` from the front (for `objectives`) of the trials within the cost: among
@@ -33,7 +33,7 @@ def best_within(
     known.sort(key=lambda record: (cost.loss_of(record), record.number))
     values = np.array([score.loss_of(record) for record in known])
     prices = np.array([cost.loss_of(record) for record in known])
-    steps: list[Step] = []
+    steps: list[BudgetStep] = []
     for limit in np.unique(prices):
         count = int(np.searchsorted(prices, limit, side="right"))
         tied = [known[i] for i in np.flatnonzero(np.isclose(values[:count], values[:count].min()))]
@@ -41,10 +41,10 @@ def best_within(
             tied = [r for r, kept in zip(tied, is_non_dominated(losses(tied, objectives)), strict=True) if kept]
         best = min(tied, key=lambda record: (record.costs.params, record.number))
         if not steps or steps[-1].record is not best:
-            steps.append(Step(float(limit), best))
+            steps.append(BudgetStep(float(limit), best))
     return tuple(steps)
 
 
-def best_at(steps: Sequence[Step], budget: float) -> TrialRecord | None:
+def best_at(steps: Sequence[BudgetStep], budget: float) -> TrialRecord | None:
     """The best network within `budget`; None where every one costs more."""
     return next((step.record for step in reversed(steps) if step.limit <= budget), None)

@@ -67,7 +67,9 @@ def test_the_best_within_a_budget_is_the_one_that_the_terminal_picks(
     (budget,) = (b for b in model["budgets"] if (b["cost"], b["score"]) == ("params", score))
     assert budget["steps"]
     for limit, number in budget["steps"]:
-        ended = nas(capsys, "front", run.folder, "--where", f"params<={limit}", "--pick", f"best:{score}", "--format", "json")
+        ended = nas(
+            capsys, "front", run.folder, "--where", f"params<={limit}", "--pick", f"best:{score}", "--format", "json"
+        )
         assert f"picked: trial {number} (" in ended.err
         place = model["trials"]["number"].index(number)
         row = next(row for row in json.loads(ended.out) if row["number"] == number)
@@ -107,7 +109,9 @@ def test_intervals_and_ranks_are_those_of_the_terminal(run: Run, model: dict[str
         assert model["trials"]["rank"][place] == row["rank"]
         for name, interval in row["intervals"].items():
             shown = model["intervals"][name]
-            assert (shown["low"][place], shown["high"][place]) == pytest.approx((interval["low"], interval["high"]), rel=1e-8)
+            assert (shown["low"][place], shown["high"][place]) == pytest.approx(
+                (interval["low"], interval["high"]), rel=1e-8
+            )
 
 
 def test_networks_are_drawn_as_they_cost(run: Run, model: dict[str, Any]) -> None:

@@ -96,7 +96,9 @@ def test_the_page_loads_nothing_and_its_policy_allows_its_own_script_alone(tmp_p
     assert {attributes["href"] for _, attributes in found.tags if "href" in attributes} == {"#explore"}
     assert "@import" not in page
     assert "url(" not in page
-    (policy,) = (a["content"] for t, a in found.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    (policy,) = (
+        a["content"] for t, a in found.tags if t == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )
     digest = base64.b64encode(hashlib.sha256(found.scripts[1].encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
@@ -104,7 +106,9 @@ def test_the_page_loads_nothing_and_its_policy_allows_its_own_script_alone(tmp_p
 def test_scripts_make_text_and_no_markup() -> None:
     for name in (*SCRIPTS, "curves"):
         text = asset(f"{name}.js")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|</script", text), name
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|</script", text
+        ), name
 
 
 def test_a_thousand_trials_fit_into_four_megabytes(tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def test_the_other_way_round_it_is_the_opposite(run: Run) -> None:
     front = run.front().records
     pairs = paired(run, front, (ROBUST,))
     for a, b in ((0, 1), (3, 1)):
-        there, = pairs.between(front[a].number, front[b].number)
-        back, = pairs.between(front[b].number, front[a].number)
+        (there,) = pairs.between(front[a].number, front[b].number)
+        (back,) = pairs.between(front[b].number, front[a].number)
         assert there.value == -back.value
         assert there.low is not None
         assert back.high is not None

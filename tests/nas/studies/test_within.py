@@ -21,7 +21,13 @@ def test_steps_rise_with_the_budget() -> None:
     steps = best_within(RECORDS, PARAMS, ROBUST)
     assert [(step.limit, step.record.number) for step in steps] == [(100, 0), (200, 1), (500, 4)]
     assert best_at(steps, 99) is None
-    assert [record.number for limit in (100, 199, 200, 499, 1e9) if (record := best_at(steps, limit))] == [0, 0, 1, 1, 4]
+    assert [record.number for limit in (100, 199, 200, 499, 1e9) if (record := best_at(steps, limit))] == [
+        0,
+        0,
+        1,
+        1,
+        4,
+    ]
 
 
 def test_less_is_better_where_the_score_says_so() -> None:
