@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.base.records import TrialRecord, TrialState
+from nas.base.records import Evaluation, TrialRecord, TrialState
 from nas.data.facts import read_facts
 from nas.measures import Measure
-from nas.page.columns import Column, all_rounded, columns_of, intervals_of, values_of
+from nas.page.columns import Column, all_rounded, columns_of, intervals_of, rounded, values_of
 from nas.page.facts import baseline_of, choices_of, curves_of, networks_of, retrained_of
 from nas.page.progress import progress_of
 from nas.page.questions import budgets_of, pairs_of
 from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_of
 from nas.pareto import Condition, Member, ParetoFront, Pick, pick
-from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, trust_text
+from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, threat_text, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
 from nas.report.tables import genotype_text, warnings_of
 from nas.runs import Run
@@ -125,6 +125,7 @@ def _trials(
                      for e in evaluated],
         "trust": [texts.setdefault(trust_text(e), len(texts)) if e else None for e in evaluated],
         "attacks": [texts.setdefault(_attacks(e.ladder), len(texts)) if e else None for e in evaluated],
+        "threats": [_threats(e) if e and e.by_threat else None for e in evaluated],
         "broken": [_broken(record) for record in records],
         "error": [(record.error or "").strip()[-ERROR_LENGTH:] for record in records],
         "rank": [list(m.rank) if (m := members.get(r.number)) and m.rank else None for r in records],
@@ -138,6 +139,15 @@ def _seeds(member: Member | None) -> dict[str, Any] | None:
     if member is None or member.seeds < 2:
         return None
     return {"count": member.seeds, "values": {name: all_rounded(values) for name, values in member.values.items()}}
+
+
+def _threats(evaluation: Evaluation) -> list[list[Any]]:
+    """Name, threat, robust accuracy and its interval under each further threat."""
+    return [
+        [name, threat_text(one.threat), rounded(one.robust_accuracy), rounded(one.robust_interval.low),
+         rounded(one.robust_interval.high)]
+        for name, one in evaluation.by_threat.items()
+    ]  # fmt: skip
 
 
 def _attacks(ladder: Sequence[Any]) -> str:

@@ -12,6 +12,9 @@ function startDetail() {
     if (warned.length) parts.push(h('div', { class: 'warn' }, h('p', {}, 'Read these numbers with care:'), h('ul', {}, warned.map((text) => h('li', {}, text)))));
     parts.push(h('dl', { class: 'facts' }, measured.filter((c) => c.kind !== 'choice' && valueOf(c.name, i) !== null).slice(0, 12)
       .map((c) => [h('dt', { title: c.meaning }, c.title), h('dd', {}, fmt(c, valueOf(c.name, i)), h('small', { class: 'soft' }, rangeText(c, i)))])));
+    for (const [name, threat, value, low, high] of trials.threats[i] ?? []) {
+      parts.push(h('p', { class: 'soft' }, `Under ${name} (${threat}): robust ${(100 * value).toFixed(1)} % (${(100 * low).toFixed(1)}–${(100 * high).toFixed(1)}).`));
+    }
     if (trials.seeds[i]) parts.push(h('p', { class: 'soft' }, seedsText(i)));
     if (tiesOf(i)) parts.push(tiesOf(i));
     parts.push(h('div', { class: 'buttons' }, h('button', { type: 'button', click: () => change({ a: i }) }, 'Compare as A'), h('button', { type: 'button', click: () => change({ b: i }) }, 'Compare as B')));
@@ -94,7 +97,9 @@ function drawCurve(place, curve) {
     colour: { train: 'var(--other)', natural: 'var(--b)', robust: 'var(--front)' }[key],
   }));
   if (lines[0].y.every((v) => v === null)) return;
-  lineChart(place, lines, { height: 190, label: { x: 'epoch', y: lines.length > 1 ? 'accuracy' : 'accuracy on the training images' }, text: { x: (v) => significant(v), y: (v) => `${Number((100 * v).toPrecision(3))} %` } });
+  const chart = h('div');
+  place.append(chart);
+  lineChart(chart, lines, { height: 190, label: { x: 'epoch', y: lines.length > 1 ? 'accuracy' : 'accuracy on the training images' }, text: { x: (v) => significant(v), y: (v) => `${Number((100 * v).toPrecision(3))} %` } });
   place.append(h('p', { class: 'soft' }, lines.map((line) => h('span', { class: 'key' }, h('span', { class: 'swatch', style: `background:${line.colour}` }), line.label)),
     `Loss ${significant(curve.loss[0] ?? NaN)} after epoch ${curve.epoch[0]}, ${significant(curve.loss.at(-1) ?? NaN)} after epoch ${curve.epoch.at(-1)}.`));
 }

@@ -3,7 +3,7 @@
 function startScatter() {
   const place = byId('scatter');
   const height = 430;
-  let svg, x, y, box, marks = [], rings, stepLine, bars, brush, from = null, width = 0;
+  let svg, x, y, box, marks = [], rings, stepLine, bars, brush, from = null, width = 0, missing = 0;
   const logged = (column) => column.kind === 'cost';
   const uniform = model.baseline ? model.baseline.points : [];
 
@@ -41,8 +41,8 @@ function startScatter() {
     svg.append(brush, layers.rejected, layers.failed, layers.halted, layers.infeasible, layers.dominated, diamonds, bars, stepLine, layers.front, rings);
     place.replaceChildren(svg);
     listen();
+    missing = shown.filter((i) => marks[i] === null).length;
     paint();
-    legend(shown.filter((i) => marks[i] === null).length);
   }
   const hasBoth = (p) => Number.isFinite(p.values[state.x]) && Number.isFinite(p.values[state.y]);
   const tickText = (c, v) => (c.unit === 'fraction' ? `${Number((100 * v).toPrecision(4))} %` : c.kind === 'choice' ? (Number.isInteger(v) ? c.options[v] ?? '' : '') : fmt(c, v, true));
@@ -65,6 +65,7 @@ function startScatter() {
     bars.replaceChildren(...(state.bars ? front.filter((i) => passing[i] === 2 && marks[i]).flatMap(barsOf) : []));
     paintRings();
     paintBrush();
+    legend();
   }
 
   // Steps through the shown trials that no other one beats in these two columns.
@@ -165,7 +166,7 @@ function startScatter() {
     });
   }
 
-  function legend(missing) {
+  function legend() {
     const present = new Set(trials.group);
     const sample = (group) => s('svg', { width: 14, height: 14, viewBox: '0 0 14 14', style: 'display:inline-block;width:14px' }, markOf(group, 7, 7));
     const parts = Object.keys(GROUPS).filter((group) => present.has(group)).map((group) => h('span', { class: 'key' }, sample(group), GROUPS[group]));
@@ -173,8 +174,15 @@ function startScatter() {
     const cx = columns.get(state.x), cy = columns.get(state.y);
     if (cx.direction && cy.direction && cx !== cy) parts.push(h('span', { class: 'key' }, 'line: best in these two alone'));
     if (state.bars && model.intervals[state.y]) parts.push(h('span', { class: 'key' }, 'bars: 95 % intervals'));
+    if (state.colour) parts.push(ramp(columns.get(state.colour)));
     if (missing) parts.push(h('span', { class: 'key' }, `${missing} without these numbers are not drawn`));
     byId('legend').replaceChildren(...parts);
+  }
+
+  function ramp(column) {
+    const [low, high] = extentOf(column.name);
+    const cells = CIVIDIS.map((_, k) => s('rect', { x: k * 12, width: 12.5, height: 10, fill: shade(k / (CIVIDIS.length - 1)) }));
+    return h('span', { class: 'key' }, `${column.short}: ${fmt(column, low, true)} `, s('svg', { width: 84, height: 10, viewBox: '0 0 84 10', style: 'display:inline-block;width:84px' }, cells), ` ${fmt(column, high, true)}`);
   }
 
   const again = drawn(place, build);
