@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nas.base.bootstrap import ends
 from nas.base.errors import CheckpointError
 from nas.base.records import TrialRecord
 from nas.measures import Measure
@@ -94,15 +94,24 @@ def paired(run: Run, records: Sequence[TrialRecord], measures: Sequence[Measure]
         return Pairs(numbers, tuple(measures), means, nothing, nothing, (f"no paired differences: {error}",))
     if not degrees_of_freedom(trials):
         notes.append("one training each: the intervals are for other images, not for other trainings")
-    low, high = (np.array(side) for side in zip(*(_row(draws, i, trials) for i in range(len(records))), strict=True))
+    by_image = np.array([[images is not None for images in trial.images] for trial in trials])
+    low, high = _ends(draws, by_image)
     return Pairs(numbers, tuple(measures), np.array([trial.mean for trial in trials]), low, high, tuple(notes))
 
 
-def _row(draws: Array, i: int, trials: Sequence[Trainings]) -> tuple[Array, Array]:
-    """Intervals of trial `i` minus every trial, each (P, M); NaN where nothing varied."""
-    with np.errstate(invalid="ignore"):  # inf − inf: a bound that could not be proved
-        difference = draws[:, [i]] - draws
-    low, high = ends(difference, "inverted_cdf")
-    by_image = np.array([[images is not None for images in trial.images] for trial in trials])
-    unknown = (low == high) & ~(by_image & by_image[i])  # images that agree everywhere are an answer
-    return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
+def _ends(draws: Array, by_image: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Ends of the intervals of i − j, (P, P, M); NaN where nothing could vary. Those of j − i are the opposite ones.
+
+    `draws` are (B, P, M), `by_image` (P, M) says what is a mean over images.
+    """
+    resamples, count, width = draws.shape
+    cut = int(np.ceil(0.025 * resamples)) - 1  # as many draws are below the interval as above it
+    low, high = np.zeros((2, count, count, width))
+    for i in range(count - 1):
+        with np.errstate(invalid="ignore"):  # inf − inf: a bound that could not be proved
+            ordered = np.partition(draws[:, [i]] - draws[:, i + 1 :], (cut, resamples - 1 - cut), axis=0)
+        below, above = ordered[cut], ordered[resamples - 1 - cut]
+        unknown = (below == above) & ~(by_image[i + 1 :] & by_image[i])  # images that agree everywhere are an answer
+        low[i, i + 1 :], high[i, i + 1 :] = (np.where(unknown, np.nan, side) for side in (below, above))
+        low[i + 1 :, i], high[i + 1 :, i] = -high[i, i + 1 :], -low[i, i + 1 :]
+    return low, high
