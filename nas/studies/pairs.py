@@ -11,7 +11,7 @@ from nas.base.errors import CheckpointError
 from nas.base.records import TrialRecord
 from nas.measures import Measure
 from nas.pareto.front import Array
-from nas.pareto.uncertainty import Trainings, degrees_of_freedom, resample
+from nas.pareto.uncertainty import degrees_of_freedom, resample
 from nas.runs import Run
 from nas.runs.members import trainings_by_image
 

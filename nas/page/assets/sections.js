@@ -15,7 +15,9 @@ function startSummary() {
     const live = byId('live');
     live.hidden = false;
     live.textContent = `searching: ${model.state.done} of ${model.state.target} trained, page reads itself again every ${model.refresh} s`;
-    setInterval(() => { if (document.visibilityState === 'visible') location.reload(); }, 1000 * model.refresh);
+    let touched = 0; // nobody loses an open menu
+    for (const event of ['pointerdown', 'keydown', 'wheel']) addEventListener(event, () => { touched = Date.now(); }, { passive: true });
+    setInterval(() => { if (document.visibilityState === 'visible' && Date.now() - touched > 5000) location.reload(); }, 1000 * model.refresh);
   }
 }
 
