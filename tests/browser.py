@@ -79,7 +79,7 @@ class Page:
         )
         began = time.monotonic()
         self.call("Page.navigate", url=f"{path.resolve().as_uri()}{fragment}")
-        while not self.js("document.documentElement.dataset.ready === 'true'"):
+        while not self.js("document.documentElement?.dataset.ready === 'true'"):
             assert time.monotonic() - began < 30, f"the page never got ready: {self.errors}"
             time.sleep(0.01)
         self.frame()

@@ -34,6 +34,8 @@ class Column:
     note: str = ""
     is_static: bool = False
     """Whether it depends on the architecture alone."""
+    is_cost: bool = False
+    """Whether it is a count, drawn on a logarithmic axis."""
 
 
 def columns_of(run: Run, records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> tuple[Column, ...]:
@@ -63,7 +65,7 @@ def _of_measure(one: Measure, kind: str | None) -> Column:
     chosen: Kind = "objective" if kind else "cost" if one.name in COSTS else "score"
     return Column(
         one.name, one.title, column_name(one.name), one.unit, chosen, one.direction, note=one.note,
-        is_static=one.is_static,
+        is_static=one.is_static, is_cost=one.name in COSTS,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.base.records import TrialRecord, TrialState
+from nas.base.settings import ratio_text
 from nas.budgets import COSTS
 from nas.measures import MEASURES, Measure, number_of
 from nas.pareto import Member, ParetoFront, Pick
@@ -37,6 +38,14 @@ def time_words(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def threat_words(threat: Mapping[str, Any]) -> str:
+    """What the adversary may do, and its name."""
+    epsilon = ratio_text(threat["epsilon"])
+    reach = {"linf": f"every value by at most {epsilon} of its range", "l2": f"by at most {epsilon} in Euclidean length"}
+    words = reach.get(threat["norm"])
+    return f"{words}; {threat_text(threat)}" if words else threat_text(threat)
+
+
 def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
     """What was looked for, in what, and how much of it was trained."""
     config, space = run.config, run.space
@@ -59,7 +68,7 @@ def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
     return [
         f"This run looked for small neural networks for the images of {config.data.name} ({space.num_classes} classes, "
         f"{height} × {width} pixels, {counted(channels, 'channel')}) that stay correct when an adversary changes every "
-        f"image a little ({threat_text(config.threat.model_dump())}).",
+        f"image a little ({threat_words(config.threat.model_dump())}).",
         f"It optimised {joined(objectives)}{f', with {joined(limits)}' if limits else ''}"
         f"{f', and required {joined(config.constraints)}' if config.constraints else ''}.",
         f"The search space {space.name} has {space.size:,} possible networks, from {len(space.choices)} choices. "
@@ -100,9 +109,8 @@ def _with_interval(one: Measure, record: TrialRecord, members: Mapping[int, Memb
     interval = member.intervals.get(one.name) if member and not one.is_static else None
     if interval is None or interval.low == interval.high:
         return value_text(one, value)
-    return (
-        f"{value_text(one, value)} (95 % interval {value_text(one, interval.low)} – {value_text(one, interval.high)})"
-    )
+    low, high = value_text(one, interval.low).removesuffix(" %"), value_text(one, interval.high)
+    return f"{value_text(one, value)} (95 % interval {low} – {high})"
 
 
 def tiles_of(run: Run, records: Sequence[TrialRecord], front: ParetoFront, share: float | None) -> list[dict[str, Any]]:

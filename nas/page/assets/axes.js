@@ -26,7 +26,7 @@ function ticks(low, high, wanted = 5) {
 }
 
 function logTicks(low, high, wanted = 5) {
-  for (const factors of [[1, 2, 5], [1, 3], [1]]) {
+  for (const factors of [[1, 1.5, 2, 3, 4, 5, 6, 8], [1, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]]) {
     const found = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
       for (const factor of factors) {
@@ -58,7 +58,7 @@ function axesOf(x, y, box, label, text) {
     group.append(s('line', { class: 'grid', x1: x(tick), x2: x(tick), y1: box.top, y2: box.bottom }),
       s('text', { x: x(tick), y: box.bottom + 16, 'text-anchor': 'middle' }, text.x(tick)));
   }
-  for (const tick of y.ticks(Math.max(2, Math.floor((box.bottom - box.top) / 55)))) {
+  for (const tick of y.ticks(Math.max(2, Math.floor((box.bottom - box.top) / 42)))) {
     group.append(s('line', { class: 'grid', x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }),
       s('text', { x: box.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, text.y(tick)));
   }
@@ -80,10 +80,10 @@ function lineChart(place, lines, { height = 260, label, text, marks = [], log = 
     for (const mark of marks) {
       if (mark.x < x.domain[0] || mark.x > x.domain[1]) continue;
       svg.append(s('line', { x1: x(mark.x), x2: x(mark.x), y1: box.top, y2: box.bottom, stroke: `var(--${mark.colour})`, 'stroke-width': 1.5, 'stroke-dasharray': '4 3' }),
-        s('text', { x: x(mark.x) + 4, y: box.top + 10, class: 'letter', style: `fill: var(--${mark.colour})` }, mark.text));
+        s('text', { x: x(mark.x) + 4, y: box.top + (mark.below ? 26 : 10), class: 'letter', style: `fill: var(--${mark.colour})` }, mark.text));
     }
     for (const line of lines) {
-      if (line.low) svg.append(s('path', { class: 'band', d: bandPath(line, x, y, line.stepped), fill: line.colour }));
+      if (line.low) svg.append(s('path', { class: 'band', d: bandPath(line, x, y, line.stepped), style: `fill:${line.colour}` }));
     }
     for (const line of lines) {
       svg.append(s('path', { d: linePath(line.x, line.y, x, y, line.stepped), stroke: line.colour, 'stroke-dasharray': line.dashed ? '5 4' : undefined }));

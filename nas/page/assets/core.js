@@ -21,7 +21,7 @@ function filled(element, attributes, children) {
     else if (name === 'checked') element.checked = Boolean(value);
     else element.setAttribute(name, value === true ? '' : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
@@ -34,7 +34,7 @@ function fmt(column, value, short = false) {
   if (column.unit === 'fraction') return `${(100 * value).toFixed(1)} %`;
   if (column.unit === 'bytes') return bytes(value);
   if (column.name === 'seconds') return duration(value);
-  if (column.kind === 'cost') return short ? compact(value) : count(value);
+  if (column.is_cost) return short ? compact(value) : count(value);
   return significant(value);
 }
 const count = (value) => Math.round(value).toLocaleString('en-US');
@@ -62,10 +62,8 @@ function duration(seconds) {
 // A difference with its sign; of fractions in percentage points.
 function signed(column, value) {
   if (value === null || value === undefined || Number.isNaN(value)) return '–';
-  const sign = value > 0 ? '+' : value < 0 ? '−' : '±';
-  const size = Math.abs(value);
-  if (column.unit === 'fraction') return `${sign}${(100 * size).toFixed(1)} points`;
-  return `${sign}${fmt(column, size)}`;
+  const size = Math.abs(value), text = column.unit === 'fraction' ? `${(100 * size).toFixed(1)} points` : fmt(column, size);
+  return `${/[1-9]/.test(text) ? (value > 0 ? '+' : '−') : ''}${text}`;
 }
 // What a person types for an amount: 20000, 20k, 8M, 64 KB, 64 KiB.
 function amount(text) {

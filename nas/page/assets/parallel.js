@@ -11,8 +11,8 @@ function startParallel() {
 
   function build(now) {
     names = state.axes.filter((name) => columns.has(name));
-    const step = Math.max(66, (now - 84) / Math.max(1, names.length - 1));
-    width = Math.max(now, 84 + step * (names.length - 1));
+    const step = Math.max(66, (now - 96) / Math.max(1, names.length - 1));
+    width = Math.max(now, 96 + step * (names.length - 1));
     canvas = h('canvas');
     const ratio = Math.min(devicePixelRatio || 1, 2);
     canvas.width = width * ratio; canvas.height = height * ratio;
@@ -24,7 +24,7 @@ function startParallel() {
     names.forEach((name, k) => {
       const column = columns.get(name);
       at[name] = 42 + k * step;
-      const log = column.kind === 'cost';
+      const log = column.is_cost;
       const [low, high] = column.kind === 'choice' ? [-0.4, column.options.length - 0.6] : extent(trials.values[name], 0.02, log);
       maps[name] = scale(low, high, bottom, top, log);
       svg.append(axisOf(column, at[name]));
@@ -54,7 +54,7 @@ function startParallel() {
   function paint() {
     pen.clearRect(0, 0, width, height);
     const many = passing.filter((p) => p === 2).length;
-    const alpha = many > 400 ? 0.28 : many > 120 ? 0.45 : 0.75;
+    const alpha = Math.max(0.09, Math.min(0.75, 60 / many));
     const stroke = (i, tone, opacity, thick) => {
       pen.strokeStyle = tone; pen.globalAlpha = opacity; pen.lineWidth = thick;
       pen.beginPath();
@@ -64,9 +64,9 @@ function startParallel() {
     const tones = { front: colour('front'), dominated: colour('other'), other: colour('bad') };
     const toneOf = (i) => (state.colour ? shadeOf(i) : tones[groupOf(i)] ?? tones.other);
     const filtered = Object.keys(state.ranges).length > 0;
-    if (filtered) passing.forEach((p, i) => { if (p === 1) stroke(i, tones.dominated, 0.07, 1); });
+    if (filtered) passing.forEach((p, i) => { if (p === 1) stroke(i, tones.dominated, Math.min(0.08, 30 / total), 1); });
     passing.forEach((p, i) => { if (p === 2 && !isFront(i)) stroke(i, toneOf(i), isFeasible(i) ? alpha : alpha * 0.7, 1); });
-    passing.forEach((p, i) => { if (p === 2 && isFront(i)) stroke(i, toneOf(i), Math.min(1, alpha + 0.3), 1.5); });
+    passing.forEach((p, i) => { if (p === 2 && isFront(i)) stroke(i, toneOf(i), front.length > 60 ? 0.45 : 0.8, 1.4); });
     for (const [i, tone] of [[state.a, colour('a')], [state.b, colour('b')], [state.hovered, colour('pick')], [state.selected, colour('pick')]]) {
       if (i !== null && passing[i]) stroke(i, tone, i === state.hovered && i !== state.selected ? 0.6 : 1, 2.4);
     }

@@ -61,7 +61,7 @@ function startBudget() {
     const limit = asked.limit, more = limit * budget.more, now = best(limit), then = best(more);
     slider.setAttribute('aria-valuetext', `${fmt(cost, limit)} ${cost.title}`);
     const card = (kind, heading, number) => h('div', { class: kind, 'data-trial': number ?? '' }, h('span', { class: 'soft' }, heading), ...(number === null ? [h('b', {}, 'nothing fits'), h('span', { class: 'soft' }, `the smallest needs ${fmt(cost, bounds()[0])}`)] : [
-      h('b', {}, fmt(score, valueOf(score.name, placeOf.get(number)))), h('span', {}, `trial ${number}, `, `${fmt(cost, valueOf(cost.name, placeOf.get(number)))} ${cost.title}${rangeText(score, placeOf.get(number))} `), h('button', { type: 'button', class: 'quiet', click: () => { select(placeOf.get(number)); byId('explore').scrollIntoView(); } }, 'Show')]));
+      h('b', {}, fmt(score, valueOf(score.name, placeOf.get(number))), h('small', { class: 'soft' }, rangeText(score, placeOf.get(number)))), h('span', {}, `trial ${number}, with ${fmt(cost, valueOf(cost.name, placeOf.get(number)))} ${cost.title} `), h('button', { type: 'button', class: 'quiet', click: () => { select(placeOf.get(number)); byId('explore').scrollIntoView(); } }, 'Show')]));
     answer.replaceChildren(card('now', `Within ${fmt(cost, limit)} ${cost.title}, best ${score.title}`, now),
       card('then', `With 20 % more (${fmt(cost, more)})`, then), h('div', { class: 'gain' }, h('span', { class: 'soft' }, 'What it buys'), ...gain(score, now, then)));
     note.textContent = budget.is_objective ? '' : `${cost.title} was no objective of this search: this is the best of the front, and networks off the front may need less.`;
@@ -86,7 +86,7 @@ function startBudget() {
     const low = numbers.map((i) => endOf(score.name, 'low', i)), high = numbers.map((i) => endOf(score.name, 'high', i));
     const known = low.every((v) => v !== null) && !score.is_static;
     const line = { x: xs, y: extend(numbers.map((i) => valueOf(score.name, i))), ...(known ? { low: extend(low), high: extend(high) } : {}), colour: 'var(--front)', stepped: true, label: 'best within the budget', notes: extend(numbers.map((i) => `trial ${trials.number[i]}`)), dots: false };
-    const marks = [{ x: asked.limit, colour: 'a', text: 'budget' }, { x: asked.limit * budget.more, colour: 'b', text: '+20 %' }];
+    const marks = [{ x: asked.limit, colour: 'a', text: 'budget' }, { x: asked.limit * budget.more, colour: 'b', text: '+20 %', below: true }];
     const options = { height: 250, label: { x: cost.title, y: `best ${score.title}${known ? ' with its 95 % interval' : ''}` }, text: { x: (v) => fmt(cost, v, true), y: (v) => (score.unit === 'fraction' ? `${Number((100 * v).toPrecision(3))} %` : fmt(score, v)) }, marks, log: true };
     const inner = h('div');
     chart.replaceChildren(inner);
@@ -101,16 +101,20 @@ function startCompare() {
   const first = state.a ?? placeOf.get(model.picked?.trial ?? pairs.trials[0]);
   const usable = (i) => i !== null && pairs.place.has(trials.number[i]);
   state.a = usable(first) ? first : placeOf.get(pairs.trials[0]);
-  if (!usable(state.b)) state.b = placeOf.get(trials.number[front.find((i) => i !== state.a && usable(i))]);
+  if (!usable(state.b)) {
+    const sign = firstScore.direction === 'maximize' ? -1 : 1;
+    const others = front.filter((i) => i !== state.a && usable(i)).sort((i, j) => sign * (valueOf(firstScore.name, i) - valueOf(firstScore.name, j)));
+    state.b = others[0];
+  }
   const body = h('tbody'), note = h('div'), words = h('p', { class: 'lead', 'aria-live': 'polite', id: 'compare-words' });
   const sorted = [...pairs.trials].sort((p, q) => p - q);
   const pick = (key) => h('select', { id: `compare-${key}`, change: (e) => change({ [key]: placeOf.get(Number(e.target.value)) }) }, sorted.map((n) => h('option', { value: n }, `trial ${n}`)));
   const [a, b] = [pick('a'), pick('b')];
   const swap = h('button', { type: 'button', class: 'quiet', click: () => change({ a: state.b, b: state.a }) }, 'Swap');
-  const head = h('tr', {}, h('th', { class: 'left' }, ''), h('th', {}, 'A'), h('th', {}, 'B'), h('th', {}, 'A − B'), h('th', {}, '95 % interval'), h('th', { class: 'left' }, 'Is A better?'));
+  const head = h('tr', {}, h('th', { class: 'left' }, ''), h('th', {}, 'A'), h('th', {}, 'B'), h('th', {}, 'A − B'), h('th', {}, '95 % interval'), h('th', { class: 'left' }, 'Better'));
   place.replaceChildren(h('div', { class: 'ask' }, h('label', {}, h('b', { style: 'color:var(--a)' }, 'A'), a), h('label', {}, h('b', { style: 'color:var(--b)' }, 'B'), b), swap, h('span', { class: 'soft' }, 'Shift-click a mark to make it B.')), words,
     h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), body)), note);
-  const said = { better: 'yes', worse: 'no, B is', tied: 'not told apart', unknown: 'no interval can be given' };
+  const said = { better: 'A', worse: 'B', tied: 'not told apart', unknown: 'no interval can be given' };
 
   function draw() {
     const [na, nb] = [state.a, state.b].map((i) => trials.number[i]);
@@ -122,20 +126,20 @@ function startCompare() {
       const [va, vb] = own ? [na, nb].map((n) => pairs.means[pairs.place.get(n)][pairs.measures.indexOf(name)]) : [valueOf(name, state.a), valueOf(name, state.b)];
       const value = own?.value ?? (va === null || vb === null ? null : va - vb);
       const result = verdict(c, own ?? (c.is_static ? { value } : null));
-      const exact = value === 0 ? 'the same' : (c.direction === 'minimize') === (value < 0) ? 'yes' : 'no, B is';
+      const exact = value === 0 ? 'the same' : (c.direction === 'minimize') === (value < 0) ? 'A' : 'B';
       return { c, va, vb, value, own, result, text: result === 'exact' ? exact : said[result] };
     });
     body.replaceChildren(...found.map(({ c, va, vb, value, own, result, text }) => h('tr', { 'data-measure': c.name },
       h('td', { class: 'left' }, c.title + arrow(c)), h('td', {}, fmt(c, va)), h('td', {}, fmt(c, vb)), h('td', { 'data-value': value }, signed(c, value)),
       h('td', { 'data-low': own?.low ?? '', 'data-high': own?.high ?? '' }, result === 'exact' ? 'exact' : between(c, own) || '–'),
-      h('td', { class: `left ${text === 'yes' ? 'plus' : text.startsWith('no,') ? 'minus' : ''}` }, text))));
+      h('td', { class: `left ${text === 'A' ? 'is-a' : text === 'B' ? 'is-b' : ''}` }, text))));
     const wins = (kind) => found.filter(({ text }) => text === kind).map(({ c }) => c.title);
-    const sentence = (who, list) => (list.length ? `${who} is better in ${list.join(', ')}. ` : '');
+    const winner = (who, list) => (list.length ? `${who} is better in ${list.join(', ')}. ` : '');
     const open = wins('not told apart');
-    words.textContent = na === nb ? 'A and B are the same network.' : sentence(`A (trial ${na})`, wins('yes')) + sentence(`B (trial ${nb})`, wins('no, B is')) + (open.length ? `Not told apart: ${open.join(', ')}.` : '');
+    words.textContent = na === nb ? 'A and B are the same network.' : winner(`A (trial ${na})`, wins('A')) + winner(`B (trial ${nb})`, wins('B')) + (open.length ? `Not told apart: ${open.join(', ')}.` : '');
     const notes = [...pairs.notes, ...(comparable ? [] : ['One of the two is not on the front: it met fewer attacks, so there is no fair comparison of its scores.']),
       'Both networks saw the same images, so their difference is surer than their own intervals look. Every row is tested by itself.'];
-    note.replaceChildren(...notes.map((text) => h('p', { class: 'soft' }, text)));
+    note.replaceChildren(...notes.map((text) => h('p', { class: 'soft' }, sentence(text).replace(/[^.]$/, '$&.'))));
   }
   views.push((what) => { if (what.has('a') || what.has('b')) draw(); });
   draw();

@@ -2,9 +2,9 @@
 
 function startScatter() {
   const place = byId('scatter');
-  const height = 430;
+  const height = 500;
   let svg, x, y, box, marks = [], rings, stepLine, bars, brush, from = null, width = 0, missing = 0;
-  const logged = (column) => column.kind === 'cost';
+  const logged = (column) => column.is_cost;
   const uniform = model.baseline ? model.baseline.points : [];
 
   function build(now) {
@@ -12,12 +12,13 @@ function startScatter() {
     const cx = columns.get(state.x), cy = columns.get(state.y);
     box = { left: 64, right: width - 12, top: 30, bottom: height - 46 };
     const shown = trials.number.map((_, i) => i).filter(allowed);
-    const of = (name) => [...shown.map((i) => valueOf(name, i)), ...uniform.map((p) => p.values[name] ?? null)];
+    const ends = (name) => (state.bars ? shown.filter(isFront).flatMap((i) => [endOf(name, 'low', i), endOf(name, 'high', i)]) : []);
+    const of = (name) => [...shown.map((i) => valueOf(name, i)), ...ends(name), ...uniform.map((p) => p.values[name] ?? null)];
     x = scale(...extent(of(state.x), 0.04, logged(cx)), box.left, box.right, logged(cx));
     y = scale(...extent(of(state.y), 0.06, logged(cy)), box.bottom, box.top, logged(cy));
     svg = s('svg', { height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: 'application',
       'aria-label': `${cy.title} against ${cx.title}, ${total} trials. Arrow keys go from trial to trial, A and B choose two to compare, Escape clears the filters.` });
-    const title = (c) => `${c.title}${c.unit && c.unit !== 'fraction' && c.kind !== 'cost' ? ` [${c.unit}]` : ''}${better(c) ? ` (${better(c)})` : ''}`;
+    const title = (c) => `${c.title}${c.unit && c.unit !== 'fraction' && !c.is_cost ? ` [${c.unit}]` : ''}${better(c) ? ` (${better(c)})` : ''}`;
     svg.append(axesOf(x, y, box, { x: title(cx), y: title(cy) }, { x: (v) => tickText(cx, v), y: (v) => tickText(cy, v) }));
     stepLine = s('path', { class: 'edge' });
     bars = s('g');
@@ -49,7 +50,7 @@ function startScatter() {
 
   function markOf(group, px, py) {
     if (group === 'front') return s('circle', { class: 'mark front', cx: px, cy: py, r: 5.5 });
-    if (group === 'dominated') return s('circle', { class: 'mark dominated', cx: px, cy: py, r: 3.4 });
+    if (group === 'dominated') return s('circle', { class: 'mark dominated', cx: px, cy: py, r: total > 300 ? 2.7 : 3.4 });
     return s('path', { class: `mark ${group}`, d: `M${px - 3} ${py - 3}l6 6m0 -6l-6 6` });
   }
 

@@ -8,7 +8,7 @@ function startSummary() {
   const warned = model.warnings;
   byId('trust').replaceChildren(warned.length
     ? h('div', { class: 'warn' }, h('p', {}, 'Before you trust these numbers:'), h('ul', {}, warned.map((text) => h('li', {}, text))))
-    : front.length ? h('p', { class: 'good' }, 'No check of the attacks gave a reason to doubt the numbers of the front.') : '');
+    : front.length ? h('p', { class: 'good' }, `Trust: ${[...new Set(front.map((i) => trials.texts[trials.trust[i]]))].join('; ')}.`) : '');
   const titles = { explore: 'Trials', budget: 'Within a budget', compare: 'A against B', progress: 'Progress', choices: 'Choices', baseline: 'Baseline', retrained: 'Retrained', method: 'Method' };
   byId('nav').replaceChildren(...Object.entries(titles).filter(([id]) => !byId(id).hidden).map(([id, text]) => h('a', { href: `#${id}`, click: (e) => { e.preventDefault(); byId(id).scrollIntoView(); } }, text)));
   if (model.refresh) {

@@ -44,7 +44,7 @@ function startChips() {
     }
     const scaled = column.unit === 'fraction' ? 100 : 1;
     const field = (end) => h('input', { type: 'number', step: 'any', 'aria-label': `${end ? 'most' : 'least'} ${column.title}`,
-      value: Number((range[end] * scaled).toPrecision(5)), change: (e) => { if (e.target.value !== '') setEnd(column, end, Number(e.target.value) / scaled); } });
+      value: column.is_cost ? Math.round(range[end]) : Number((range[end] * scaled).toPrecision(4)), change: (e) => { if (e.target.value !== '') setEnd(column, end, Number(e.target.value) / scaled); } });
     return h('span', { class: 'chip' }, column.title, field(0), '–', field(1), scaled === 100 ? '%' : '', drop(column));
   }
   const setEnd = (column, end, value) => { const range = [...state.ranges[column.name]]; range[end] = value; setRange(column.name, range); };

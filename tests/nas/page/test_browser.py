@@ -65,7 +65,8 @@ def test_every_part_is_drawn(page: Page, small: tuple[Path, Any]) -> None:
     parts = "#parallel canvas, #table tbody tr, #detail svg.drawing, #budget-body svg, #compare-body tbody tr"
     for part in f"{parts}, #progress-body svg, #choices-body svg, #method-body li".split(", "):
         assert page.js(f"document.querySelectorAll({part!r}).length") > 0, part
-    assert page.js("document.body.innerText.includes('could not be drawn')") is False
+    for failed in ("could not be drawn", "[object", "undefined", "NaN"):
+        assert page.js(f"document.body.innerText.includes({failed!r})") is False, failed
     command = page.js("document.querySelector('#detail code').textContent")
     assert command == f"{model['command']['retrain']}{model['knee']}"
 
@@ -156,13 +157,7 @@ def test_the_slider_gives_the_best_within_the_budget_and_what_more_buys(page: Pa
     put(page, "budget-slider", "700", "input")
     limit = float(page.js("document.getElementById('budget-field').value").replace(",", ""))
     assert page.js(f"({shown})('now')") == str([n for start, n in budget["steps"] if start <= limit][-1])
-    assert page.js("[amount('20k'), amount('8M'), amount('64 KiB'), amount('64KB')]") == [
-        20e3,
-        8e6,
-        65536,
-        64e3,
-        15,
-    ]
+    assert page.js("[amount('20k'), amount('8M'), amount('64 KiB'), amount('64KB')]") == [20e3, 8e6, 65536, 64e3]
 
 
 def test_a_against_b_gives_the_paired_differences(page: Page, small: tuple[Path, Any]) -> None:
@@ -177,7 +172,7 @@ def test_a_against_b_gives_the_paired_differences(page: Page, small: tuple[Path,
         sorted(run.front().records, key=lambda r: model["pairs"]["trials"].index(r.number)),
         run.config.parsed_objectives,
     )
-    words = {"better": "yes", "worse": "no, B is", "tied": "not told apart", "unknown": "no interval can be given"}
+    words = {"better": "A", "worse": "B", "tied": "not told apart", "unknown": "no interval can be given"}
     for a, b in ((pairs.numbers[0], pairs.numbers[1]), (pairs.numbers[4], pairs.numbers[2])):
         page.js(f"change({{a: placeOf.get({a}), b: placeOf.get({b})}})")
         page.frame()
