@@ -41,7 +41,10 @@ def time_words(seconds: float) -> str:
 def threat_words(threat: Mapping[str, Any]) -> str:
     """What the adversary may do, and its name."""
     epsilon = ratio_text(threat["epsilon"])
-    reach = {"linf": f"every value by at most {epsilon} of its range", "l2": f"by at most {epsilon} in Euclidean length"}
+    reach = {
+        "linf": f"every value by at most {epsilon} of its range",
+        "l2": f"by at most {epsilon} in Euclidean length",
+    }
     words = reach.get(threat["norm"])
     return f"{words}; {threat_text(threat)}" if words else threat_text(threat)
 

@@ -56,11 +56,10 @@ class Pairs:
         i, j = self.numbers.index(a), self.numbers.index(b)
         found = []
         for m, one in enumerate(self.measures):
-            low, high = float(self.low[i, j, m]), float(self.high[i, j, m])
-            known = bool(np.isfinite(low) and np.isfinite(high))
-            ends_of = (low, high) if known else (None, None)
-            verdict = verdict_of(one, self.means[i, m] - self.means[j, m], *ends_of)
-            found.append(Difference(one, float(self.means[i, m]), float(self.means[j, m]), *ends_of, verdict))
+            known = bool(np.isfinite([self.low[i, j, m], self.high[i, j, m]]).all())
+            low, high = (float(end[i, j, m]) if known else None for end in (self.low, self.high))
+            of_a, of_b = float(self.means[i, m]), float(self.means[j, m])
+            found.append(Difference(one, of_a, of_b, low, high, verdict_of(one, of_a - of_b, low, high)))
         return tuple(found)
 
 
