@@ -62,7 +62,7 @@ def test_every_part_is_drawn(page: Page, small: tuple[Path, Any]) -> None:
     path, model = small
     page.open(path)
     assert page.js("document.querySelectorAll('#scatter .mark.front').length") == len(model["pairs"]["trials"])
-    parts = "#parallel canvas, #table tbody tr, #detail svg.drawing, #budget-body svg, #compare-body tbody tr"
+    parts = "#parallel canvas, #table tbody tr, #drawn svg.drawing, #budget-body svg, #compare-body tbody tr"
     for part in f"{parts}, #progress-body svg, #choices-body svg, #method-body li".split(", "):
         assert page.js(f"document.querySelectorAll({part!r}).length") > 0, part
     for failed in ("could not be drawn", "[object", "undefined", "NaN"):
