@@ -13,7 +13,7 @@ from nas.page.facts import baseline_of, choices_of, curves_of, networks_of, retr
 from nas.page.progress import progress_of
 from nas.page.questions import budgets_of, pairs_of
 from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_of
-from nas.pareto import Condition, Member, ParetoFront, Pick, pick
+from nas.pareto import Condition, Member, ParetoFront, Pick, meeting, pick
 from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, threat_text, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
 from nas.report.tables import genotype_text, warnings_of
@@ -44,7 +44,7 @@ class Asked:
 def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
     """All values of the page of `run`. Raises NasError where the run's study cannot be read."""
     objectives = asked.objectives or run.config.parsed_objectives
-    records = [r for r in run.records if not asked.conditions or _holds(r, asked.conditions)]
+    records = meeting(asked.conditions, run.records) if asked.conditions else list(run.records)
     front = run.front(objectives, records)
     sure = sure_front(run, front) if front.records else SureFront((), ())
     members = {member.record.number: member for member in sure.members}
@@ -89,10 +89,6 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
         "command": {"retrain": f"nas retrain {shlex.quote(str(run.folder))} --pick ",
                     "show": f"nas show {shlex.quote(str(run.folder))} "},
     }  # fmt: skip
-
-
-def _holds(record: TrialRecord, conditions: Sequence[Condition]) -> bool:
-    return record.evaluation is not None and all(one.violation(record) <= 0 for one in conditions)
 
 
 def _spent(records: Sequence[TrialRecord]) -> int:
