@@ -9,7 +9,7 @@ from nas.base.errors import ConfigError
 from nas.base.records import TrialRecord
 from nas.measures import Measure
 from nas.page.columns import all_rounded
-from nas.pareto import front_of, has_all, hypervolume
+from nas.pareto import has_all, hypervolume
 from nas.report.tables import number_text
 from nas.runs import Run
 
@@ -38,14 +38,19 @@ def hypervolumes(
     records: Sequence[TrialRecord], objectives: Sequence[Measure], reference: Sequence[float]
 ) -> tuple[list[float], list[int]]:
     """Hypervolume and size of the front of the first 1, 2, … trials; computed anew only where the front changes."""
-    members: list[TrialRecord] = []
+    matrix = np.full((len(records), len(objectives)), np.inf)
+    for place, record in enumerate(records):
+        if record.evaluation is not None:
+            matrix[place] = [one.loss_of(record) for one in objectives]
+    front: list[int] = []
     share, shares, sizes = 0.0, [], []
-    for record in records:
+    for place, record in enumerate(records):
         if record.is_feasible and record.reused_from is None and has_all(record, objectives):
-            front = list(front_of([*members, record], objectives).records)
-            if any(one is record for one in front):
-                members = front
-                share = hypervolume(members, objectives, reference)
+            row, found = matrix[place], matrix[front]
+            if not ((found <= row).all(1) & (found < row).any(1)).any():
+                beaten = (row <= found).all(1) & (row < found).any(1)
+                front = [*(one for one, is_beaten in zip(front, beaten, strict=True) if not is_beaten), place]
+                share = hypervolume([records[one] for one in front], objectives, reference)
         shares.append(share)
-        sizes.append(len(members))
+        sizes.append(len(front))
     return shares, sizes

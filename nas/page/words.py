@@ -19,7 +19,7 @@ def value_text(one: Measure, value: float | None) -> str:
     if value is None:
         return "not measured"
     if one.unit == "fraction":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
     if one.unit == "bytes":
         return bytes_text(value)
     return f"{value:,.0f}" if one.name in COSTS else number_text(value)
@@ -75,7 +75,7 @@ def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
         f"It optimised {joined(objectives)}{f', with {joined(limits)}' if limits else ''}"
         f"{f', and required {joined(config.constraints)}' if config.constraints else ''}.",
         f"The search space {space.name} has {space.size:,} possible networks, from {len(space.choices)} choices. "
-        f"{counted(trained, 'network')} of them {'was' if trained == 1 else 'were'} trained for "
+        f"{trained:,} of them {'was' if trained == 1 else 'were'} trained for "
         f"{counted(config.training.epochs, 'epoch')} each and attacked{f'; {told}' if told else ''}. "
         f"Training and scoring took {time_words(seconds)} in all, summed over the trials.",
     ]
@@ -112,7 +112,7 @@ def _with_interval(one: Measure, record: TrialRecord, members: Mapping[int, Memb
     interval = member.intervals.get(one.name) if member and not one.is_static else None
     if interval is None or interval.low == interval.high:
         return value_text(one, value)
-    low, high = value_text(one, interval.low).removesuffix(" %"), value_text(one, interval.high)
+    low, high = value_text(one, interval.low).removesuffix("\N{NO-BREAK SPACE}%"), value_text(one, interval.high)
     return f"{value_text(one, value)} (95 % interval {low} – {high})"
 
 

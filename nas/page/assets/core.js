@@ -31,7 +31,7 @@ const paragraphs = (texts) => texts.map((text) => h('p', {}, text));
 function fmt(column, value, short = false) {
   if (value === null || value === undefined || Number.isNaN(value)) return '–';
   if (column.kind === 'choice') return column.options[value] ?? '–';
-  if (column.unit === 'fraction') return `${(100 * value).toFixed(1)} %`;
+  if (column.unit === 'fraction') return `${(100 * value).toFixed(1)}\u00a0%`;
   if (column.unit === 'bytes') return bytes(value);
   if (column.name === 'seconds') return duration(value);
   if (column.is_cost) return short ? compact(value) : count(value);

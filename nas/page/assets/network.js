@@ -17,7 +17,7 @@ function startDetail() {
     }
     if (trials.seeds[i]) parts.push(h('p', { class: 'soft' }, seedsText(i)));
     if (tiesOf(i)) parts.push(tiesOf(i));
-    parts.push(h('div', { class: 'buttons' }, h('button', { type: 'button', click: () => change({ a: i }) }, 'Compare as A'), h('button', { type: 'button', click: () => change({ b: i }) }, 'Compare as B')));
+    parts.push(!pairs.place.has(trials.number[i]) ? h('p', { class: 'soft' }, 'Members of the front can be compared: they met the same attacks.') : h('div', { class: 'buttons' }, h('button', { type: 'button', click: () => change({ a: i }) }, 'Compare as A'), h('button', { type: 'button', click: () => change({ b: i }) }, 'Compare as B')));
     if (groupOf(i) !== 'failed') parts.push(h('h3', {}, 'Train it for long, then test it'), command(`${model.command.retrain}${number}`));
     if (trials.error[i]) parts.push(h('details', { open: true }, h('summary', {}, 'Error'), h('pre', {}, trials.error[i])));
     place.replaceChildren(...parts);

@@ -150,7 +150,7 @@ function startScatter() {
       from = null;
       if (moved) return;
       const i = nearest(...at(event), event.pointerType === 'mouse' ? 26 : 40);
-      if (i !== null) { if (event.shiftKey) change({ b: i }); else select(i); }
+      if (i !== null) { if (event.shiftKey && pairs.place.has(trials.number[i])) change({ b: i }); else select(i); }
       else if (state.ranges[state.x] || state.ranges[state.y]) { const { [state.x]: _, [state.y]: __, ...ranges } = state.ranges; change({ ranges, page: 0 }); }
     });
     svg.addEventListener('pointerleave', () => { hideHover(); if (state.hovered !== null) change({ hovered: null }); });
@@ -162,13 +162,12 @@ function startScatter() {
         select(shown[now < 0 ? 0 : (now + step + shown.length) % shown.length]);
         event.preventDefault();
       } else if (event.key === 'Escape') change({ ranges: {}, page: 0 });
-      else if (event.key.toLowerCase() === 'a' && state.selected !== null) change({ a: state.selected });
-      else if (event.key.toLowerCase() === 'b' && state.selected !== null) change({ b: state.selected });
+      else if ('abAB'.includes(event.key) && state.selected !== null && pairs.place.has(trials.number[state.selected])) change({ [event.key.toLowerCase()]: state.selected });
     });
   }
 
   function legend() {
-    const present = new Set(trials.group);
+    const present = new Set(trials.group.filter((_, i) => marks[i]));
     const sample = (group) => s('svg', { width: 14, height: 14, viewBox: '0 0 14 14', style: 'display:inline-block;width:14px' }, markOf(group, 7, 7));
     const parts = Object.keys(GROUPS).filter((group) => present.has(group)).map((group) => h('span', { class: 'key' }, sample(group), GROUPS[group]));
     if (uniform.length) parts.push(h('span', { class: 'key' }, s('svg', { width: 14, height: 14, viewBox: '-7 -7 14 14', style: 'display:inline-block;width:14px' }, s('path', { class: 'mark uniform', d: 'M0 -5L5 0L0 5L-5 0Z' })), 'all layers alike'));

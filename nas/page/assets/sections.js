@@ -7,7 +7,7 @@ function startSummary() {
   byId('found').replaceChildren(...paragraphs(model.found));
   const warned = model.warnings;
   byId('trust').replaceChildren(warned.length
-    ? h('div', { class: 'warn' }, h('p', {}, 'Before you trust these numbers:'), h('ul', {}, warned.map((text) => h('li', {}, text))))
+    ? h('div', { class: 'warn' }, h('p', {}, 'Before you trust these numbers:'), h('ul', {}, warned.map((text) => h('li', {}, `${text} `, ...carriers(text)))))
     : front.length ? h('p', { class: 'good' }, `Trust: ${[...new Set(front.map((i) => trials.texts[trials.trust[i]]))].join('; ')}.`) : '');
   const titles = { explore: 'Trials', budget: 'Within a budget', compare: 'A against B', progress: 'Progress', choices: 'Choices', baseline: 'Baseline', retrained: 'Retrained', method: 'Method' };
   byId('nav').replaceChildren(...Object.entries(titles).filter(([id]) => !byId(id).hidden).map(([id, text]) => h('a', { href: `#${id}`, click: (e) => { e.preventDefault(); byId(id).scrollIntoView(); } }, text)));
@@ -19,6 +19,13 @@ function startSummary() {
     for (const event of ['pointerdown', 'keydown', 'wheel']) addEventListener(event, () => { touched = Date.now(); }, { passive: true });
     setInterval(() => { if (document.visibilityState === 'visible' && Date.now() - touched > 5000) location.reload(); }, 1000 * model.refresh);
   }
+}
+
+// Members of the front that carry a warning, to be clicked.
+function carriers(text) {
+  const some = front.filter((i) => trials.warnings[i].some((t) => trials.texts[t] === text));
+  const shown = some.slice(0, 12).map((i) => h('button', { type: 'button', class: 'quiet', click: () => { select(i); byId('explore').scrollIntoView(); } }, String(trials.number[i])));
+  return [`(${some.length === front.length ? 'all members of the front' : `${some.length} of ${front.length} on the front`}: `, ...shown, some.length > 12 ? ' …)' : ')'];
 }
 
 function startProgress() {
