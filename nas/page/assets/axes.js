@@ -19,7 +19,7 @@ function scale(low, high, from, to, log = false) {
 function ticks(low, high, wanted = 5) {
   const raw = (high - low || 1) / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((n) => n * power).find((n) => n >= raw * 0.999);
+  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= raw * 0.999);
   const found = [];
   for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n += 1) found.push(Number((n * step).toPrecision(12)));
   return found;
@@ -58,7 +58,7 @@ function axesOf(x, y, box, label, text) {
     group.append(s('line', { class: 'grid', x1: x(tick), x2: x(tick), y1: box.top, y2: box.bottom }),
       s('text', { x: x(tick), y: box.bottom + 16, 'text-anchor': 'middle' }, text.x(tick)));
   }
-  for (const tick of y.ticks(Math.max(2, Math.floor((box.bottom - box.top) / 42)))) {
+  for (const tick of y.ticks(Math.max(3, Math.floor((box.bottom - box.top) / 55)))) {
     group.append(s('line', { class: 'grid', x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }),
       s('text', { x: box.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, text.y(tick)));
   }

@@ -55,7 +55,7 @@ function tiesOf(i) {
   const name = pairs.measures.find((m) => !columns.get(m).is_static);
   if (!name || !pairs.place.has(trials.number[i]) || pairs.trials.length < 2) return null;
   const tied = pairs.trials.filter((other) => other !== trials.number[i] && verdict(columns.get(name), difference(name, trials.number[i], other)) === 'tied');
-  if (!tied.length) return h('p', { class: 'soft' }, `Its ${columns.get(name).title} is told apart from that of every other member of the front.`);
+  if (!tied.length) return h('p', { class: 'soft' }, `Its ${columns.get(name).title} differs surely from that of every other member of the front.`);
   const shown = tied.slice(0, 12).map((other) => h('button', { type: 'button', class: 'quiet', click: () => select(placeOf.get(other)) }, String(other)));
   return h('p', { class: 'soft' }, `In ${columns.get(name).title} not told apart from ${tied.length} of the front: `, ...shown, tied.length > 12 ? ' …' : '');
 }

@@ -43,7 +43,7 @@ function startProgress() {
   const buttons = [choose('by trial', false), choose('by time', true)];
   const last = hypervolume.at(-1), half = hypervolume.findIndex((v) => v >= 0.99 * last);
   const said = last > 0 ? `The hypervolume, one number for how good the whole front is, reached ${Number(last.toPrecision(4))}; 99 % of that was reached after trial ${trial[half]} of ${trial.at(-1)}. ` : '';
-  place.replaceChildren(h('div', { class: 'buttons' }, buttons), chart, h('p', { class: 'soft' }, `${said}It is the ${words}. A line that still climbs at its end says: search on.`));
+  place.replaceChildren(h('div', { class: 'buttons' }, buttons), chart, h('p', { class: 'soft' }, `${said}It is the ${words}. A line that still rises at its end says: search on.`));
   draw(false);
 }
 
@@ -52,7 +52,7 @@ function startChoices() {
     const card = h('div', { class: 'card' }, h('h3', {}, found.title[0].toUpperCase() + found.title.slice(1)), paragraphs(found.sentences));
     if (found.choices.length) {
       const place = h('div');
-      card.append(place, h('p', { class: 'soft' }, `Share of the differences between networks that each choice explains; lines: 95 % intervals over networks. Compared under ${found.compared_under}.`));
+      card.append(place, h('p', { class: 'soft' }, `Share of the differences between networks that each choice explains; lines: 95\u00a0% intervals over networks. Compared under ${found.compared_under}.`));
       queueMicrotask(() => drawn(place, (width) => place.replaceChildren(bars(found.choices, width))));
     }
     return card;
