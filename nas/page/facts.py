@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.base.errors import NasError
-from nas.base.records import Evaluation, TrialRecord, TrialState, by_network, from_json, to_json
+from nas.base.records import Evaluation, TrialRecord, TrialState, from_json, to_json
 from nas.budgets import COSTS, block_costs
-from nas.measures import Measure, number_of
+from nas.measures import Measure
 from nas.page.columns import all_rounded, rounded
-from nas.report.baselines import baseline_words
+from nas.report.baselines import alike_text, baseline_words
 from nas.report.evaluations import protocol_text, trust_text, verdict_text, warnings_of
 from nas.report.study_tables import choice_sentences
-from nas.report.tables import genotype_text
 from nas.runs import Run
 from nas.runs.trial_files import CURVE, LOG, trial_folder
 from nas.studies import at_common_rung, versus
@@ -40,29 +39,13 @@ def choices_of(run: Run, objectives: Sequence[Measure]) -> list[dict[str, Any]]:
     return found
 
 
-def baseline_of(run: Run, baseline: Run, columns: Sequence[str]) -> dict[str, Any]:
-    """`versus`, in words, with the baseline's networks as points: means over their trainings in the same columns."""
+def baseline_of(run: Run, baseline: Run) -> dict[str, Any]:
+    """`versus` with a label for each network of the baseline, and in words. Both sides met the same attacks."""
     against = versus(run, baseline)
-    networks = by_network(record for record in against.baseline if record.is_feasible)
-    points = [
-        {"label": genotype_text({name.partition("_")[0]: v for name, v in same[0].genotype.values.items()}),
-         "trainings": len(same), "values": {name: _mean(name, same) for name in columns}}
-        for same in networks.values()
-    ]  # fmt: skip
-    steps = [
-        {**step, "baseline": {**step["baseline"], "label": genotype_text(
-            {name.partition("_")[0]: v for name, v in step["baseline"]["genotype"].items()})}}
-        for step in against.facts["steps"]
-    ]  # fmt: skip
-    return {"run": baseline.folder.name, "facts": {**against.facts, "steps": steps},
-            "words": baseline_words(against.facts), "points": points}  # fmt: skip
-
-
-def _mean(name: str, records: Sequence[TrialRecord]) -> float | None:
-    from nas.measures import measure
-
-    values = [value for record in records if (value := number_of(measure(name), record)) is not None]
-    return rounded(sum(values) / len(values)) if values else None
+    steps = [{**step, "baseline": {**step["baseline"], "label": alike_text(step["baseline"]["genotype"])}}
+             for step in against.facts["steps"]]  # fmt: skip
+    facts = {**against.facts, "steps": steps}
+    return {"run": baseline.folder.name, "facts": facts, "words": baseline_words(against.facts)}
 
 
 def networks_of(run: Run, records: Sequence[TrialRecord]) -> dict[str, Any]:

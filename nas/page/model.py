@@ -80,7 +80,7 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
         "pairs": pairs_of(run, front, [*needed, *([first.record.number] if first else [])]),
         "progress": progress,
         "choices": choices_of(run, objectives),
-        "baseline": _baseline(run, asked.baseline, columns),
+        "baseline": baseline_of(run, asked.baseline) if asked.baseline else None,
         "networks": networks_of(run, shown),
         "curves": curves_of(run, shown, set(members)),
         "retrained": retrained_of(run),
@@ -94,13 +94,6 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
 def _spent(records: Sequence[TrialRecord]) -> int:
     done = (TrialState.COMPLETE, TrialState.HALTED, TrialState.FAILED)
     return sum(record.state in done and record.reused_from is None for record in records)
-
-
-def _baseline(run: Run, baseline: Run | None, columns: Sequence[Column]) -> dict[str, Any] | None:
-    if baseline is None:
-        return None
-    measured = [c.name for c in columns if c.kind in ("objective", "cost")]
-    return baseline_of(run, baseline, measured)
 
 
 def _trials(

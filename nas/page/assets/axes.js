@@ -58,7 +58,7 @@ function axesOf(x, y, box, label, text) {
     group.append(s('line', { class: 'grid', x1: x(tick), x2: x(tick), y1: box.top, y2: box.bottom }),
       s('text', { x: x(tick), y: box.bottom + 16, 'text-anchor': 'middle' }, text.x(tick)));
   }
-  for (const tick of y.ticks(Math.max(3, Math.floor((box.bottom - box.top) / 55)))) {
+  for (const tick of y.ticks(Math.max(4, Math.floor((box.bottom - box.top) / 55)))) {
     group.append(s('line', { class: 'grid', x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }),
       s('text', { x: box.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, text.y(tick)));
   }

@@ -5,7 +5,6 @@ function startScatter() {
   const height = 500;
   let svg, x, y, box, marks = [], rings, stepLine, bars, brush, from = null, width = 0, missing = 0;
   const logged = (column) => column.is_cost;
-  const uniform = model.baseline ? model.baseline.points : [];
 
   function build(now) {
     width = now;
@@ -13,7 +12,7 @@ function startScatter() {
     box = { left: 64, right: width - 12, top: 30, bottom: height - 46 };
     const shown = trials.number.map((_, i) => i).filter(allowed);
     const ends = (name) => (state.bars ? shown.filter(isFront).flatMap((i) => [endOf(name, 'low', i), endOf(name, 'high', i)]) : []);
-    const of = (name) => [...shown.map((i) => valueOf(name, i)), ...ends(name), ...uniform.map((p) => p.values[name] ?? null)];
+    const of = (name) => [...shown.map((i) => valueOf(name, i)), ...ends(name)];
     x = scale(...extent(of(state.x), 0.04, logged(cx)), box.left, box.right, logged(cx));
     y = scale(...extent(of(state.y), 0.06, logged(cy)), box.bottom, box.top, logged(cy));
     svg = s('svg', { height, viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: 'application',
@@ -31,21 +30,14 @@ function startScatter() {
       layers[groupOf(i)].append(mark);
       return mark;
     });
-    const diamonds = s('g', {}, uniform.filter((p) => hasBoth(p)).map((p) => {
-      const mark = s('path', { class: 'mark uniform', d: 'M0 -5L5 0L0 5L-5 0Z', transform: `translate(${x(p.values[state.x])} ${y(p.values[state.y])})` });
-      mark.addEventListener('pointerenter', (e) => showHover(e.clientX, e.clientY, h('b', {}, 'all layers alike'), h('div', {}, p.label), h('div', {}, `${cy.title} ${fmt(cy, p.values[state.y])}, ${cx.title} ${fmt(cx, p.values[state.x])}`), h('div', { class: 'soft' }, `mean of ${p.trainings} trainings`)));
-      mark.addEventListener('pointerleave', hideHover);
-      return mark;
-    }));
     rings = s('g');
     brush = s('rect', { class: 'brush', visibility: 'hidden' });
-    svg.append(brush, layers.rejected, layers.failed, layers.halted, layers.infeasible, layers.dominated, diamonds, bars, stepLine, layers.front, rings);
+    svg.append(brush, layers.rejected, layers.failed, layers.halted, layers.infeasible, layers.dominated, bars, stepLine, layers.front, rings);
     place.replaceChildren(svg);
     listen();
     missing = shown.filter((i) => marks[i] === null).length;
     paint();
   }
-  const hasBoth = (p) => Number.isFinite(p.values[state.x]) && Number.isFinite(p.values[state.y]);
   const tickText = (c, v) => (c.unit === 'fraction' ? `${Number((100 * v).toPrecision(4))} %` : c.kind === 'choice' ? (Number.isInteger(v) ? c.options[v] ?? '' : '') : fmt(c, v, true));
 
   function markOf(group, px, py) {
@@ -170,7 +162,6 @@ function startScatter() {
     const present = new Set(trials.group.filter((_, i) => marks[i]));
     const sample = (group) => s('svg', { width: 14, height: 14, viewBox: '0 0 14 14', style: 'display:inline-block;width:14px' }, markOf(group, 7, 7));
     const parts = Object.keys(GROUPS).filter((group) => present.has(group)).map((group) => h('span', { class: 'key' }, sample(group), GROUPS[group]));
-    if (uniform.length) parts.push(h('span', { class: 'key' }, s('svg', { width: 14, height: 14, viewBox: '-7 -7 14 14', style: 'display:inline-block;width:14px' }, s('path', { class: 'mark uniform', d: 'M0 -5L5 0L0 5L-5 0Z' })), 'all layers alike'));
     const cx = columns.get(state.x), cy = columns.get(state.y);
     if (cx.direction && cy.direction && cx !== cy) parts.push(h('span', { class: 'key' }, 'line: best in these two alone'));
     if (state.bars && model.intervals[state.y]) parts.push(h('span', { class: 'key' }, 'bars: 95 % intervals'));

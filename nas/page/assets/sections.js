@@ -82,7 +82,12 @@ function startBaseline() {
   const head = h('tr', {}, h('th', {}, `${cost.title} ≤`), h('th', { class: 'left' }, 'all layers alike'), h('th', {}, score.title), h('th', {}, 'searched'), h('th', {}, score.title), h('th', {}, 'difference'), h('th', {}, '95 % interval'));
   const rows = facts.steps.map((step) => h('tr', {}, h('td', {}, fmt(cost, step.limit)), h('td', { class: 'left' }, step.baseline.label), h('td', {}, fmt(score, step.baseline.score)), h('td', {}, `trial ${step.searched.trial}`), h('td', {}, fmt(score, step.searched.score)),
     h('td', { class: step.low > 0 || step.high < 0 ? ((step.difference > 0) === (score.direction === 'maximize') ? 'plus' : 'minus') : '' }, signed(score, step.difference)), h('td', {}, between(score, step))));
-  place.replaceChildren(h('p', {}, `Best searched network against the best one with all layers alike (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
+  const chart = h('div'), xs = [...facts.steps.map((step) => step.limit), 1.15 * (facts.steps.at(-1)?.limit ?? 1)];
+  const lineOf = (label, tone, side, dashed) => ({ x: xs, y: [...facts.steps, facts.steps.at(-1)].map((step) => step[side].score), label, colour: `var(--${tone})`, stepped: true, dots: true, dashed });
+  const key = (tone, text) => h('span', { class: 'key' }, h('span', { class: 'swatch', style: `background:var(--${tone})` }), text);
+  if (facts.steps.length) queueMicrotask(() => lineChart(chart, [lineOf('all layers alike', 'uniform', 'baseline', true), lineOf('searched', 'front', 'searched', false)],
+    { label: { x: cost.title, y: `best ${score.title} within the budget` }, text: { x: (v) => fmt(cost, v, true), y: (v) => fmt(score, v) }, log: true }));
+  place.replaceChildren(h('p', {}, key('front', 'searched'), key('uniform', 'all layers alike (dashed)')), chart, h('p', {}, `Best searched network against the best one with all layers alike (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
 }
 
 function startRetrained() {

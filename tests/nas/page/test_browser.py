@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nas.page import run_page
+from nas.page import curves_page, run_page
 from nas.runs import open_run
 from tests.browser import CHROMIUM, Page, browser
 from tests.made_run import made_run
@@ -213,6 +213,19 @@ def test_a_thousand_trials_are_interactive_within_two_seconds(page: Page, tmp_pa
       return slowest;
     })()""")
     assert slowest < 400
+
+
+def test_the_page_of_curves_is_drawn_and_lets_networks_be_left_out(page: Page, tmp_path: Path) -> None:
+    rows = [{"network": name, "epoch": epoch, "robust_accuracy": 0.1 * epoch + 0.01 * seed}
+            for name in ("W = 1", HOSTILE) for seed in (0, 1) for epoch in (1, 2, 3)]  # fmt: skip
+    path = tmp_path / "curves.html"
+    path.write_text(curves_page(rows, [("robust_accuracy", "robust accuracy")], "made", HOSTILE), encoding="utf-8")
+    page.open(path)
+    assert page.js("document.querySelectorAll('#panels svg.lines path:not(.band)').length") == 2
+    page.js("document.querySelector('#legend input').click()")
+    page.frame()
+    assert page.js("document.querySelectorAll('#panels svg.lines path:not(.band)').length") == 1
+    assert page.js("typeof window.hacked") == "undefined"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
