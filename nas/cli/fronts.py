@@ -35,7 +35,6 @@ def front(
     ] = None,
 ) -> None:
     """Show the Pareto front of a run."""
-    from nas.page import Asked, run_page
     from nas.pareto import meeting, parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_png
@@ -66,6 +65,8 @@ def front(
     elif png:
         write(png, front_png(found, records, title, picked, members, said))
     if html:
+        from nas.page import Asked, run_page
+
         asked = Asked(chosen, tuple(conditions), chosen_one, open_run(baseline) if baseline else None)
         write(html, run_page(opened, asked).encode())
     if format is not Format.TABLE:

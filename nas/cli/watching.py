@@ -28,15 +28,16 @@ def report(
     if not watch:
         return write(path, run_page(open_run(run), Asked(baseline=other)).encode())
     err.print(f"writing {path} whenever a trial ends; Ctrl-C ends it", soft_wrap=True, highlight=False)
-    known = -1
+    known: tuple[int, int] | None = None
     while True:
         try:
             opened = open_run(run)
-            if len(opened.records) != known:
+            found = len(opened.records), _finished(run)
+            if found != known:
                 write(path, run_page(opened, Asked(baseline=other, refresh=refresh)).encode())
-                known = len(opened.records)
+                known = found
         except NasError:
-            if known >= 0 or not run.is_dir():  # a search that has just begun has no study yet
+            if known or not run.is_dir():  # a search that has just begun has no study yet
                 raise
         except KeyboardInterrupt:
             break
@@ -44,8 +45,13 @@ def report(
             time.sleep(EVERY)
         except KeyboardInterrupt:
             break
-    if known >= 0:
+    if known:
         write(path, run_page(open_run(run), Asked(baseline=other)).encode())
+
+
+def _finished(run: Path) -> int:
+    """Trainings from further seeds, and retrainings, that are over: the study does not count them."""
+    return len([*run.glob("trials/*/seed_*/evaluation.json"), *run.glob("retrained/*/evaluation.json")])
 
 
 EVERY = 10
