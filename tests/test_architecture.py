@@ -21,7 +21,8 @@ FLOORS: dict[str, int] = {
     "nas.report": 8,
     "nas.runs": 9,
     "nas.timing": 10, "nas.studies": 10, "nas.export": 10,
-    "nas.cli": 11, "nas.__main__": 12,
+    "nas.page": 11,
+    "nas.cli": 12, "nas.__main__": 13,
 }  # fmt: skip
 """Floor of every folder: it imports from lower ones and from itself."""
 

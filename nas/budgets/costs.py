@@ -37,15 +37,15 @@ def count_costs(spec: NetworkSpec, deployment: Deployment) -> Costs:
     per_channel = 4 if deployment.weight_bits == 32 else 8
     params = classifier + spec.num_classes
     macs = classifier
-    weight_bytes = _bytes(classifier, deployment.weight_bits) + per_channel * spec.num_classes
+    weight_bytes = size_in_bytes(classifier, deployment.weight_bits) + per_channel * spec.num_classes
     peak = outputs = 0
     for conv, inputs, outputs, held in walk(spec):
         params += conv.num_weights + 2 * conv.out_channels
         macs += conv.num_weights // conv.out_channels * outputs
-        weight_bytes += _bytes(conv.num_weights, deployment.weight_bits) + per_channel * conv.out_channels
+        weight_bytes += size_in_bytes(conv.num_weights, deployment.weight_bits) + per_channel * conv.out_channels
         peak = max(peak, inputs + outputs + held)
     peak = max(peak, outputs + features, features + spec.num_classes)  # pooling, then the classifier
-    return Costs(params, macs, weight_bytes, _bytes(peak, deployment.activation_bits))
+    return Costs(params, macs, weight_bytes, size_in_bytes(peak, deployment.activation_bits))
 
 
 def walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
@@ -59,5 +59,6 @@ def walk(spec: NetworkSpec) -> Iterator[tuple[ConvSpec, int, int, int]]:
             size, held = after, outputs if block.has_projection and index == 0 else held
 
 
-def _bytes(values: int, bits: int) -> int:
+def size_in_bytes(values: int, bits: int) -> int:
+    """Bytes of as many values of `bits` each, packed."""
     return ceil(values * bits / 8)

@@ -10,7 +10,7 @@ import typer
 
 from nas.base.errors import UsageError
 from nas.cli.options import Format, PlainFormat, RunPath, Where, app, err, out, picked_from, print_json, write
-from nas.cli.printing import front_summary, print_baseline, print_front, print_members
+from nas.cli.printing import print_baseline, print_front, print_members
 
 if TYPE_CHECKING:
     from nas.base.records import TrialRecord
@@ -37,7 +37,7 @@ def front(
     """Show the Pareto front of a run."""
     from nas.pareto import meeting, parse_condition
     from nas.pareto import pick as pick_rule
-    from nas.report.plots import front_html, front_png
+    from nas.report.plots import front_png
     from nas.report.rows import csv_text, front_row, member_row
     from nas.report.tables import tie_notes
     from nas.runs import open_run
@@ -65,12 +65,10 @@ def front(
     elif png:
         write(png, front_png(found, records, title, picked, members, said))
     if html:
-        facts = [
-            front_summary(opened, chosen, records),
-            *(f"only trials with {condition}" for condition in conditions),
-            *notes,
-        ]
-        write(html, front_html(found, records, title, facts, picked, members).encode())
+        from nas.page import Asked, run_page
+
+        asked = Asked(chosen, tuple(conditions), chosen_one, open_run(baseline) if baseline else None)
+        write(html, run_page(opened, asked).encode())
     if format is not Format.TABLE:
         for note in notes:
             err.print(note, soft_wrap=True, highlight=False)

@@ -19,16 +19,6 @@ if TYPE_CHECKING:
     from nas.studies.common_rung import Common
 
 
-WEIGHTS = {
-    "scratch": "",
-    "supernet": "scored with the weights of the supernet: measure the front again, with `nas sweep "
-    "CONFIG --set sweep.front_of=RUN` and search.evaluator scratch or fine_tuned, or `nas retrain --from inherited`; "
-    "their instability hardly ranks networks (docs/one-shot.md)",
-    "fine_tuned": "trained on from the weights of a supernet",
-}
-"""What the weights are that a front was scored with."""
-
-
 def front_summary(run: "Run", objectives: "tuple[Measure, ...]", records: "Sequence[TrialRecord]") -> str:
     """Size and hypervolume of the front, with its reference point."""
     from nas.pareto import hypervolume
@@ -56,7 +46,7 @@ def print_front(
 
     Without `notes`, what `front_notes` says of it.
     """
-    from nas.report.evaluations import protocols_of
+    from nas.report.evaluations import WEIGHTS, protocols_of
     from nas.report.tables import front_table, tie_notes, warnings_of
     from nas.runs.members import front_notes
 

@@ -58,8 +58,9 @@ def curves(
     format: Format = Format.TABLE,
 ) -> None:
     """Show the scores after every epoch: figures 2, 3 and 4 of Mousavi 2023."""
+    from nas.page import curves_page
     from nas.report.evaluations import protocol_text
-    from nas.report.study_plots import curves_html, curves_png
+    from nas.report.study_plots import curves_png
     from nas.report.study_tables import curve_table
     from nas.runs import open_run
     from nas.studies import curve_rows
@@ -73,7 +74,7 @@ def curves(
     if png:
         write(png, curves_png(rows, CURVES, title, note))
     if html:
-        write(html, curves_html(rows, CURVES, title, note).encode())
+        write(html, curves_page(rows, CURVES, title, note).encode())
     if format is Format.JSON:
         print_json(rows)
     elif format is Format.CSV:

@@ -1,10 +1,61 @@
-"""Verb to watch a run in the browser: dashboard."""
+"""Verbs to look at a run in the browser: report (a page), dashboard (a server)."""
 
+import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.options import RunPath, app, err
+from nas.base.errors import NasError
+from nas.cli.options import RunPath, app, err, write
+
+
+@app.command(epilog="Example: nas report runs/digits --baseline runs/digits_uniform --out digits.html")
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page [default: RUN/report.html].")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="SWEEP", help="Compare with the networks of `nas sweep CONFIG --uniform`.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Write it anew as the search goes on, until Ctrl-C.")] = False,
+) -> None:
+    """Write one page about a run: front, trials, budgets, comparisons. It opens from disk, without a network."""
+    from nas.page import Asked, run_page
+    from nas.runs import open_run
+
+    path, refresh = out or run / "report.html", EVERY if watch else None
+    other = open_run(baseline) if baseline else None
+    if not watch:
+        return write(path, run_page(open_run(run), Asked(baseline=other)).encode())
+    err.print(f"writing {path} whenever a trial ends; Ctrl-C ends it", soft_wrap=True, highlight=False)
+    known: tuple[int, int] | None = None
+    while True:
+        try:
+            opened = open_run(run)
+            found = len(opened.records), _finished(run)
+            if found != known:
+                write(path, run_page(opened, Asked(baseline=other, refresh=refresh)).encode())
+                known = found
+        except NasError:
+            if known or not run.is_dir():  # a search that has just begun has no study yet
+                raise
+        except KeyboardInterrupt:
+            break
+        try:
+            time.sleep(EVERY)
+        except KeyboardInterrupt:
+            break
+    if known:
+        write(path, run_page(open_run(run), Asked(baseline=other)).encode())
+
+
+def _finished(run: Path) -> int:
+    """Trainings from further seeds, and retrainings, that are over: the study does not count them."""
+    return len([*run.glob("trials/*/seed_*/evaluation.json"), *run.glob("retrained/*/evaluation.json")])
+
+
+EVERY = 10
+"""Seconds between looks at a search that goes on, and between the page's own."""
 
 
 @app.command(epilog="Example: nas dashboard runs/digits --port 8080")

@@ -17,7 +17,7 @@ def baseline_table(facts: Mapping[str, Any]) -> WholeTable:
     for step in facts["steps"]:
         alike, found = step["baseline"], step["searched"]
         table.add_row(
-            _count(step["limit"]), genotype_text(_kinds(alike["genotype"])), number_text(alike["score"]),
+            _count(step["limit"]), alike_text(alike["genotype"]), number_text(alike["score"]),
             str(found["trial"]), number_text(found["score"]), _difference(step),
         )  # fmt: skip
     return table
@@ -33,9 +33,9 @@ def baseline_words(facts: Mapping[str, Any]) -> list[str]:
     return [volumes, f"compared under {facts['compared_under']}", *facts["notes"]]
 
 
-def _kinds(genotype: Mapping[str, Any]) -> dict[str, Any]:
-    """One option for each kind of choice, as all of a kind are alike."""
-    return {name.partition("_")[0]: value for name, value in genotype.items()}
+def alike_text(genotype: Mapping[str, Any]) -> str:
+    """A genotype in short with one option for each kind of choice, as all of a kind are alike."""
+    return genotype_text({name.partition("_")[0]: value for name, value in genotype.items()})
 
 
 def _count(value: float) -> str:

@@ -17,6 +17,15 @@ from nas.report.whole_table import WholeTable
 if TYPE_CHECKING:
     from nas.evaluation.certified import CertifiedBound
 
+WEIGHTS = {
+    "scratch": "",
+    "supernet": "scored with the weights of the supernet: measure the front again, with `nas sweep "
+    "CONFIG --set sweep.front_of=RUN` and search.evaluator scratch or fine_tuned, or `nas retrain --from inherited`; "
+    "their instability hardly ranks networks (docs/one-shot.md)",
+    "fine_tuned": "trained on from the weights of a supernet",
+}
+"""What the weights are that a front was scored with."""
+
 
 def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
     """An attack with its settings, as its description has them; `brief` leaves out conventions and constants."""

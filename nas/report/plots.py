@@ -1,4 +1,4 @@
-"""Pictures: the front and a training curve as PNG (matplotlib), the front as one offline HTML page (plotly).
+"""Pictures: the front and a training curve as PNG.
 
 Every panel has one objective on its y-axis and the same cost on its x-axis. Grey points are trials that
 are dominated in all objectives together, coloured ones are the front; the line is the front of the two
@@ -7,7 +7,6 @@ in their 95 % intervals: a box, or a bar over an exact cost.
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,7 @@ import numpy as np
 from nas.base.records import TrialRecord, by_network
 from nas.budgets import COSTS
 from nas.pareto import Measure, Member, ParetoFront, has_all, is_non_dominated, losses, number_of
-from nas.report.evaluations import protocol_text, protocols_of
-from nas.report.names import column_name
-from nas.report.tables import columns_for, genotype_text, number_in, warnings_of
+from nas.report.evaluations import protocol_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,125 +189,6 @@ def training_curve_png(points: Sequence[Mapping[str, Any]], selected_epoch: int)
         axes.grid(alpha=0.25)
     figure.tight_layout()
     return png_of(figure)
-
-
-def front_html(
-    front: ParetoFront,
-    records: Sequence[TrialRecord],
-    title: str,
-    facts: Sequence[str],
-    picked: TrialRecord | None = None,
-    members: Sequence[Member] = (),
-) -> str:
-    """One self-contained page: interactive panels, parallel coordinates, the table, the protocol, the warnings."""
-    from plotly import graph_objects as go
-    from plotly.subplots import make_subplots
-
-    x_axis, panels = _axes(front.objectives)
-    shown = _shown(records, front)
-    numbers = {record.number for record in front.records}
-    figure = make_subplots(1, max(len(panels), 1), horizontal_spacing=0.07)
-    for index, objective in enumerate(panels, 1):
-        groups = (
-            ("dominated", [r for r in shown if r.number not in numbers], OTHER_COLOUR, 7),
-            ("front", list(front.records), FRONT_COLOUR, 10),
-            ("picked", [picked] if picked and has_all(picked, front.objectives) else [], PICK_COLOUR, 15),
-        )
-        for name, group, colour, size in groups:
-            open_circle = name == "picked"
-            sure = [m for m in members if m.record in group]
-            sure = sure if len(sure) == len(group) else []
-            figure.add_trace(
-                go.Scatter(
-                    x=_centres(x_axis, group, sure),
-                    y=_centres(objective, group, sure),
-                    error_x=_error_bars(x_axis, group, sure),
-                    error_y=_error_bars(objective, group, sure),
-                    mode="markers",
-                    name=name,
-                    legendgroup=name,
-                    showlegend=index == 1,
-                    marker={"color": colour, "size": size, "symbol": "circle-open" if open_circle else "circle",
-                            "line": {"width": 2 if open_circle else 0}},
-                    text=[_hover(r, front.objectives) for r in group],
-                    hoverinfo="text",
-                ),
-                1, index,
-            )  # fmt: skip
-        is_cost = x_axis.name in COSTS
-        figure.update_xaxes(title_text=x_axis.title, type="log" if is_cost else "linear", col=index)
-        if is_cost:
-            figure.update_xaxes(dtick="D2", tickformat=",", col=index)
-        figure.update_yaxes(title_text=f"{objective.title} ({_better(objective)})", col=index)
-    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.02}
-    figure.update_layout(template="plotly_white", height=440, margin={"t": 40, "l": 60, "r": 20}, legend=legend)
-    parts = [figure.to_html(full_html=False, include_plotlyjs=True)]
-    if len(front.records) > 1:
-        parts.append(_parallel(front).to_html(full_html=False, include_plotlyjs=False))
-    return _page(title, facts, parts, front)
-
-
-def _error_bars(metric: Measure, records: Sequence[TrialRecord], members: Sequence[Member]) -> dict[str, Any] | None:
-    """Plotly's error bars of the members' intervals, None where there are none."""
-    lengths = _interval_bars(metric, records, members) if members else None
-    if lengths is None:
-        return None
-    below, above = lengths.tolist()
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1, "width": 0}
-
-
-def _parallel(front: ParetoFront) -> Any:
-    from plotly import graph_objects as go
-
-    dimensions: list[dict[str, Any]] = [
-        {"label": o.title, "values": _known(o, front.records)} for o in front.objectives
-    ]
-    choices = dict.fromkeys(name for record in front.records for name in record.genotype.values)
-    for name in choices:
-        dimensions.append({"label": name, "values": [record.genotype.values[name] for record in front.records]})
-    first = _known(front.objectives[0], front.records)
-    line = {"color": first, "colorscale": "Viridis", "showscale": True}
-    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line))
-    return figure.update_layout(height=380, margin={"t": 60, "l": 60, "r": 60}, template="plotly_white")
-
-
-def _page(title: str, facts: Sequence[str], figures: Sequence[str], front: ParetoFront) -> str:
-    columns = columns_for(front)
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("trial", *map(column_name, columns), "genotype"))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in _cells(r, columns))}</tr>" for r in front.records
-    )
-    protocols = protocols_of(front.records)
-    stated = "".join(f"<li>{escape(fact)}</li>" for fact in (*facts, *protocols))
-    warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(front.records)) or "<li>none</li>"
-    style = (
-        "body{font-family:system-ui,sans-serif;margin:2rem auto;max-width:1300px;color:#222}"
-        "table{border-collapse:collapse;font-size:.85rem}td,th{padding:.3rem .6rem;text-align:right;"
-        "border-bottom:1px solid #ddd}td:last-child,th:last-child{text-align:left}"
-    )
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<style>{style}</style></head><body><h1>{escape(title)}</h1><ul>{stated}</ul>{''.join(figures)}"
-        f"<h2>Trials of the front</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<h2>Warnings</h2><ul>{warned}</ul></body></html>"
-    )
-
-
-def _cells(record: TrialRecord, columns: Sequence[str]) -> list[str]:
-    values = {name: number_in(name, record) for name in columns}
-    shown = [
-        "not measured" if value is None else f"{value:,.0f}" if name in COSTS else f"{value:.3f}"
-        for name, value in values.items()
-    ]
-    return [str(record.number), *shown, genotype_text(record.genotype.values)]
-
-
-def _hover(record: TrialRecord, objectives: Sequence[Measure]) -> str:
-    usual = ("robust_accuracy", "natural_accuracy", "instability", "lipschitz_bound_log10", "params", "macs")
-    names = tuple(dict.fromkeys((*usual, *(objective.name for objective in objectives))))
-    shown = zip(names, _cells(record, names)[1:], strict=False)
-    return "<br>".join([f"<b>trial {record.number}</b>", *(f"{column_name(name)} {value}" for name, value in shown),
-                        genotype_text(record.genotype.values)])  # fmt: skip
 
 
 def _axes(objectives: Sequence[Measure]) -> tuple[Measure, list[Measure]]:

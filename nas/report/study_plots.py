@@ -1,7 +1,6 @@
 """The study of a run as pictures: scores after every epoch, and how alike they rank networks."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nas.base.errors import UsageError
@@ -19,7 +18,7 @@ def curves_png(rows: Sequence[dict[str, Any]], panels: Sequence[tuple[str, str]]
     """PNG of `rows` (network, epoch, scores): mean over the seeds as a line, lowest to highest as a band."""
     figure = figure_of(4.3 * len(panels), 4.2)
     for axes, (name, heading) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for index, (network, spread) in enumerate(_spreads(rows, name)):
+        for index, (network, spread) in enumerate(spreads(rows, name)):
             colour = COLOURS[index % len(COLOURS)]
             axes.plot(spread.index, spread["mean"], color=colour, linewidth=1.6, label=network)
             axes.fill_between(spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, linewidth=0)
@@ -89,32 +88,7 @@ def _agreement_panel(axes: "Axes", rows: Sequence[dict[str, Any]]) -> None:
     axes.grid(alpha=0.25)
 
 
-def curves_html(rows: Sequence[dict[str, Any]], panels: Sequence[tuple[str, str]], title: str, note: str) -> str:
-    """The same as one page that is readable offline."""
-    from plotly import graph_objects as go
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(rows=1, cols=len(panels), subplot_titles=[heading for _, heading in panels])
-    for column, (name, _) in enumerate(panels, 1):
-        for index, (network, spread) in enumerate(_spreads(rows, name)):
-            bars = {"array": spread["max"] - spread["mean"], "arrayminus": spread["mean"] - spread["min"]}
-            figure.add_trace(
-                go.Scatter(
-                    x=spread.index, y=spread["mean"], error_y={**bars, "thickness": 0.7, "width": 0}, name=network,
-                    legendgroup=network, showlegend=column == 1, line={"color": COLOURS[index % len(COLOURS)]},
-                ), row=1, col=column,
-            )  # fmt: skip
-    figure.update_xaxes(title_text="epoch")
-    figure.update_layout(template="plotly_white", height=460)
-    plot = figure.to_html(full_html=False, include_plotlyjs=True)
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title></head>"
-        f"<body style='font-family:system-ui,sans-serif;margin:2rem'><h1>{escape(title)}</h1><p>{escape(note)}</p>"
-        f"{plot}</body></html>"
-    )
-
-
-def _spreads(rows: Sequence[dict[str, Any]], name: str) -> "list[tuple[str, pd.DataFrame]]":
+def spreads(rows: Sequence[dict[str, Any]], name: str) -> "list[tuple[str, pd.DataFrame]]":
     """Mean, least and greatest over the seeds by epoch, for each network in the order of `rows`."""
     import pandas as pd
 

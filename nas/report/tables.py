@@ -1,7 +1,6 @@
 """Rich tables for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
 from typing import Any
 
 from rich.columns import Columns
@@ -12,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.base.records import Interval, TrialRecord
-from nas.budgets import Deployment, count_costs
+from nas.budgets import Deployment, block_costs, count_costs
 from nas.pareto import MEASURES, ParetoFront, number_of
 from nas.report.names import column_name
 from nas.report.whole_table import WholeTable
 from nas.search.problem import Progress
 from search_spaces import NetworkSpec
-from search_spaces.spec import size_text
 
 
 def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), see: str = "") -> WholeTable:
@@ -118,21 +116,11 @@ def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
     table = WholeTable(kept=8, see="`nas show` into a file")
     for heading in ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
-    size = spec.input_shape[1:]
-    for block in spec.blocks:
-        params = macs = 0
-        for conv, _, after in block.layers(size):
-            size = after
-            params += conv.num_weights + 2 * conv.out_channels
-            macs += conv.num_weights * prod(size)
-        channels = (block.in_channels, block.hidden_channels, block.out_channels)
-        geometry = (size_text(block.kernel_size), size_text(block.stride))
-        residual = "projection" if block.has_projection else "yes" if block.has_residual else ""
-        last = (*geometry, residual, str(block.row))
-        table.add_row(block.kind, *map(str, channels), f"{size[0]}×{size[1]}", f"{params:,}", f"{macs:,}", *last)
-    features, classes = spec.blocks[-1].out_channels, spec.num_classes
-    weights = features * classes
-    table.add_row("linear", str(features), "", str(classes), "", f"{weights + classes:,}", f"{weights:,}")
+    for one in block_costs(spec, deployment):
+        size = f"{one.size[0]}×{one.size[1]}" if one.kernel else ""
+        channels = (str(one.in_channels), str(one.hidden_channels or ""), str(one.out_channels))
+        last = (one.kernel, one.stride, one.shortcut, one.row)
+        table.add_row(one.kind, *channels, size, f"{one.params:,}", f"{one.macs:,}", *last)
     costs = count_costs(spec, deployment)
     table.add_section()
     table.add_row("all", *[""] * 4, f"{costs.params:,}", f"{costs.macs:,}")

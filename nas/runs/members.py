@@ -91,18 +91,34 @@ def sure_front(run: Run, front: ParetoFront) -> SureFront:
     values = [_values(record, own, objectives) for record, own in zip(records, found, strict=True)]
     notes = [*_ladder_notes(records), *_seed_notes(run, records, found), *_derived_notes(objectives), *tie_notes(front)]
     try:
-        images = [_images(run, record, own) for record, own in zip(records, found, strict=True)]
+        trials = _by_image(run, records, found, objectives)
     except CheckpointError as error:
         notes.append(
             f"no scores image by image ({error}): only Wilson's 95 % intervals of the accuracies of the search's own "
             "trainings, no ranks and no probabilities; trials made before evaluation.seeds existed have none"
         )
         return SureFront(members_by_wilson(records, values, objectives), tuple(notes))
-    trials = [
-        Trainings(own, tuple(_column(scores, o) for o in objectives))
-        for own, scores in zip(values, images, strict=True)
-    ]
     return SureFront(members_of(records, trials, objectives), tuple(notes))
+
+
+def trainings_by_image(run: Run, records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> list[Trainings]:
+    """All trainings of each evaluated trial, with their scores image by image.
+
+    Raises CheckpointError where such scores are missing (trials of an old version have none).
+    """
+    found = [_with_all(trainings_of(run, record), record, objectives) for record in records]
+    return _by_image(run, records, found, objectives)
+
+
+def _by_image(
+    run: Run, records: Sequence[TrialRecord], found: Sequence[dict[int, Evaluation]], objectives: Sequence[Measure]
+) -> list[Trainings]:
+    trials = []
+    for record, own in zip(records, found, strict=True):
+        images = _images(run, record, own)
+        columns = tuple(_column(images, objective) for objective in objectives)
+        trials.append(Trainings(_values(record, own, objectives), columns))
+    return trials
 
 
 def _with_all(

@@ -101,10 +101,13 @@ def test_front_writes_a_picture_and_an_offline_page(here: Path, tmp_path: Path, 
     assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     page = html.read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)\s*=", page), "the page loads something"
-    assert "Pareto front of tiny" in page
-    assert "only 40 images: the intervals are wide" in page
-    for row in json.loads(ended.out):
-        assert f"<tr><td>{row['number']}</td>" in page
+    shown = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[0])
+    assert any("only 40 images: the intervals are wide" in text for text in shown["warnings"])
+    rows = json.loads(ended.out)
+    trials = shown["trials"]
+    front = {n for n, group in zip(trials["number"], trials["group"], strict=True) if group == "front"}
+    assert front == {row["number"] for row in rows}
+    assert f"picked: trial {shown['picked']['trial']} (" in ended.err
 
 
 def test_pictures_of_an_empty_front_are_written_too(here: Path, tmp_path: Path, capsys: Capture) -> None:

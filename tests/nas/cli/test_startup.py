@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-SLOW = ("torch", "torchvision", "optuna", "scipy", "sklearn", "sqlalchemy", "matplotlib", "plotly")
+SLOW = ("torch", "torchvision", "optuna", "scipy", "sklearn", "sqlalchemy", "matplotlib")
 """Seconds each; absent in the process below, where an import of one is an error."""
 SCRIPT = f"""
 import sys

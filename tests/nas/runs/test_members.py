@@ -154,7 +154,7 @@ def test_pictures_with_bars_and_with_boxes(seeded: Run, capsys: Capture, tmp_pat
     )
     assert sure.read_bytes().startswith(b"\x89PNG")
     assert sure.read_bytes() != plain.read_bytes()
-    assert '"arrayminus"' in page.read_text()
+    assert '"low":[' in page.read_text()
 
 
 def test_an_empty_front_has_no_intervals(seeded: Run, capsys: Capture, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_curves_as_a_picture_and_an_offline_page(swept: Path, tmp_path: Path, ca
     page = html.read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)\s*=", page), "the page loads something"
     for text in ("swept: scores after every epoch", "W = 0.5, E = 4", "40 validation images", *(t for _, t in CURVES)):
-        assert text.replace("/", "\\u002f") in page
+        assert text in page
 
 
 def test_insights_as_a_table_and_as_json(swept: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
