@@ -84,7 +84,7 @@ def test_front_of_a_subset_and_with_conditions(here: Path, capsys: Capture) -> N
     found = json.loads(nas(capsys, "front", RUN, "--where", f"params<={limit}", "--format", "json").out)
     assert [row["params"] for row in found] == [limit]
     shown = json.loads(nas(capsys, "show", RUN, "best:params", "--where", f"params<={limit}", "--format", "json").out)
-    assert shown["number"] in {row["trial"] for row in found}
+    assert shown["number"] in {row["number"] for row in found}
     for verb in (["show", RUN, "knee"], ["retrain", RUN]):
         beyond = nas(capsys, *verb, "--where", "params<=1")
         assert (beyond.code, "the front is empty" in beyond.message) == (2, True)

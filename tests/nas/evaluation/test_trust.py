@@ -219,7 +219,7 @@ def sound() -> Scored:
 def test_a_planted_defect_is_caught_by_name(name: str) -> None:
     defect = DEFECTS[name]
     if defect.caught_by in SHALLOW:  # without further attacks, which the deep checks make
-        found = judged(defect.network(), defect.settings, "attack", count=64)
+        found = judged(defect.network(), defect.settings, "attack", count=24)
     else:
         found = judged(defect.network(), defect.settings)
     assert defect.caught_by in failed(found)
