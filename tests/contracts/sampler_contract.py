@@ -26,6 +26,8 @@ class SamplerContract:
     sampler: str
     others: Mapping[str, Any] = {}
     """Further settings of the search."""
+    many = 16
+    """Trials of the longest search."""
 
     def settings(self, trials: int = 12, **others: Any) -> SearchSettings:
         return settings(trials, sampler=self.sampler, **{**self.others, **others})
@@ -43,10 +45,10 @@ class SamplerContract:
 
     def test_goes_on_with_rejected_and_failed_trials_told(self, tmp_path: Path) -> None:
         problem, evaluate = toy_problem(toy_space(5), params=1300), ToyEvaluate(fails=frozenset({0, 6, 7}))
-        result = search(tmp_path / "j", problem, self.settings(16), evaluate)
+        result = search(tmp_path / "j", problem, self.settings(self.many), evaluate)
         states = [record.state for record in result.records]
         assert {TrialState.REJECTED, TrialState.FAILED, TrialState.COMPLETE} == set(states)
-        assert len(result.trained) == 16
+        assert len(result.trained) == self.many
 
     def test_works_where_every_trial_violates_a_constraint(self, tmp_path: Path) -> None:
         problem = toy_problem(constraints=["robust_accuracy >= 0.99"])

@@ -25,7 +25,7 @@ class TestNsga3(SamplerContract):
 
 
 class TestGp(SamplerContract):
-    sampler = "gp"
+    sampler, many = "gp", 11  # each proposal fits Gaussian processes anew
 
 
 class TestPymooNsga2(SamplerContract):
