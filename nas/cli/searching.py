@@ -1,15 +1,12 @@
 """Verbs around a search: check, search, bench."""
 
-import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.status import Status
 
-from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
 from nas.cli.printing import print_front, print_safety
@@ -108,29 +105,21 @@ def _begun(config: Path, overrides: list[str] | None, run: str, suffix: str = ""
 
     The workers' server begins with its own.
     """
-    from nas.runs.config import NAME_PATTERN, load_config
+    from nas.runs.asked import run_folder
+    from nas.runs.config import load_config
 
     loaded = load_config(config, overrides or ())
-    if run and not re.fullmatch(NAME_PATTERN, run):
-        raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
+    folder = run_folder(loaded, run, suffix)
     start_server("nas.runs.trial")  # imports beside ours, on another core
-    return loaded, Path("runs") / (run or loaded.name + suffix)
+    return loaded, folder
 
 
 def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> str:
     """Why `verb` has ended in the run folder."""
-    from nas.report.live import Epochs, live_progress
-    from nas.runs.trial_files import epochs_trained
+    from nas.timing.watched import watched_work
 
-    # A trial on another machine of a cluster brings its files when it ends: nothing is known of its epochs.
-    epochs: Epochs = (
-        (lambda *_: None) if loaded.search.executor == "ray" else partial(epochs_trained, folder / "trials")
-    )
-    with (
-        says_what_is_kept(folder),
-        live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet),
-    ):
-        return verb(loaded, folder, report, report_supernet, warn)
+    with says_what_is_kept(folder):
+        return watched_work(verb, loaded, folder, err, warn)
 
 
 @app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")
