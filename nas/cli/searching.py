@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.status import Status
 
+from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
 from nas.cli.printing import print_front, print_safety
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
 def check(
-    config: ConfigPath,
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="YAML file of the run.")] = None,
     overrides: Overrides = None,
     time: Annotated[bool, typer.Option(help="Measure on a few networks how long the search will take.")] = True,
+    explain: Annotated[
+        str, typer.Option(metavar="FIELD", help="Instead, say what a field means, such as training.attack.steps.")
+    ] = "",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Validate a config and say what its search would cover and how long it would take."""
+    if explain:
+        return _explain(explain, config, overrides, format)
+    if config is None:
+        raise UsageError("check needs a CONFIG, the YAML file of a run; or --explain FIELD")
     from nas.runs.config import load_config
 
     loaded = load_config(config, overrides or ())  # first: what is wrong with it is said at once
@@ -42,6 +50,18 @@ def check(
     print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
     for text in data.warnings:
         warn(text)
+
+
+def _explain(field: str, config: Path | None, overrides: list[str] | None, format: PlainFormat) -> None:
+    """Prints what a field of any config means; with `config`, its plugins' choices are among those shown."""
+    from nas.runs.config import load_config
+    from nas.runs.reference_text import explained, explanation
+
+    if config is not None:
+        load_config(config, overrides or ())
+    if format is PlainFormat.JSON:
+        return print_json(explained(field))
+    out.print(explanation(field, min(out.width, 100)), end="", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: nas search configs/digits.yaml --set search.trials=64 --run long")
