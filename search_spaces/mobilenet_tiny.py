@@ -24,9 +24,13 @@ class Row:
     """
 
     channels: int
+    """Output channels at width 1."""
     layers: int = 1
+    """Number of bottlenecks."""
     stride: int = 1
+    """Stride of the first of them, 1 or 2."""
     expand_ratio: float | None = None
+    """Fixed expand ratio, 1 to 64; null: it is searched."""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.layers < 1 or self.stride not in (1, 2):
@@ -61,14 +65,23 @@ class MobileNetTiny:
 
     name: Literal["mobilenet_tiny"] = "mobilenet_tiny"
     blocks: tuple[Row, ...] = ROWS
+    """Rows of inverted bottlenecks, each with a width multiplier and an expand ratio; one or more."""
     stem_channels: int = 32
+    """Channels of the first convolution at width 1."""
     stem_stride: int = 1
+    """Its stride, 1 or 2."""
     head_channels: int = 1280
+    """Channels of the last convolution, before the pooling, at width 1."""
     scale_head: bool = False
+    """Whether the head has a width multiplier of its own (or the tied one), which may make it smaller."""
     width_multipliers: tuple[float, ...] = (0.25, 0.35, 0.5, 0.75, 1.0)
+    """Options of every width multiplier, ascending, above 0 and at most 4."""
     expand_ratios: tuple[float, ...] = (1, 2, 3, 4, 6)
+    """Options of every expand ratio, ascending, 1 to 64."""
     tie: Literal["none", "width", "expand", "both"] = "none"
+    """What is one choice for all rows: nothing, the width multiplier, the expand ratio, or each of the two."""
     divisor: int = 8
+    """Channels are rounded to multiples of this."""
 
     def __post_init__(self) -> None:
         if not self.blocks:

@@ -24,7 +24,9 @@ class BlockRow:
     """One layer of `channels` outputs at width 1. One with stride 2 cannot be skipped."""
 
     channels: int
+    """Output channels at width 1."""
     stride: int = 1
+    """1 or 2."""
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.stride not in (1, 2):
@@ -48,13 +50,21 @@ class TinyBlocks:
 
     name: Literal["tiny_blocks"] = "tiny_blocks"
     layers: tuple[BlockRow, ...] = LAYERS
+    """Layers, each with a kind of block and a width multiplier; one or more, of channels that do not fall."""
     kinds: tuple[Kind, ...] = KINDS
+    """Options of every kind of block; one or more beside skip."""
     width_multipliers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+    """Options of every width multiplier, ascending, above 0 and at most 4."""
     expand_ratio: float = 4
+    """Of the inverted bottlenecks, 1 to 64."""
     stem_channels: int = 24
+    """Channels of the first convolution."""
     stem_stride: int = 1
+    """Its stride, 1 or 2."""
     head_channels: int = 192
+    """Channels of the last convolution, before the pooling."""
     divisor: int = 8
+    """Channels are rounded to multiples of this."""
 
     def __post_init__(self) -> None:
         if not self.layers or any(a.channels > b.channels for a, b in zip(self.layers, self.layers[1:], strict=False)):

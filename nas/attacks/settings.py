@@ -198,6 +198,7 @@ class AutoAttack(Settings):
 
     name: Literal["autoattack"] = "autoattack"
     version: Literal["standard"] = "standard"
+    """Published variant of AutoAttack."""
     steps: int = Field(100, ge=1, le=10_000)
     """Steps of APGD and FAB; 100 in the standard version."""
     queries: int = Field(5000, ge=1, le=1_000_000)

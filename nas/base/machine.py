@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,18 @@ def claim_threads(threads: int) -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that glibc allows
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Torch has as many threads afterwards as before: what is within it may claim them."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def claim_memory(device: str, workers: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.base.errors import UsageError
-from nas.cli.options import Format, PlainFormat, RunPath, Where, app, err, out, picked_from, print_json, write
+from nas.cli.options import Format, PlainFormat, RunPath, Where, app, err, out, print_json, write
 from nas.cli.printing import print_baseline, print_front, print_members
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def show(
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run
+    from nas.runs.asked import picked_from
     from nas.runs.members import trainings_of
 
     opened = open_run(run)

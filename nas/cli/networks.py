@@ -1,7 +1,6 @@
 """Verbs about one network: retrain, evaluate, audit."""
 
 import dataclasses
-import re
 import sys
 from contextlib import redirect_stdout
 from enum import StrEnum
@@ -23,7 +22,6 @@ from nas.cli.options import (
     app,
     err,
     out,
-    picked_from,
     print_json,
     write,
 )
@@ -53,41 +51,16 @@ def retrain(
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
     from nas.base.records import to_json
-    from nas.data.datasets import SearchData, at_root
     from nas.report.evaluations import evaluation_view
-    from nas.report.live import attack_lines, retraining_progress
-    from nas.report.tables import retraining_text
-    from nas.runs import Run, open_run
-    from nas.runs.config import NAME_PATTERN, load_config
-    from nas.runs.retrain import retrain as run_retrain
-    from nas.timing.estimate import retraining_time
+    from nas.runs.asked import picked_from, to_be_retrained
+    from nas.timing.watched import watched_retraining
 
-    if name and not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(f"--name {name}: a plain name (letters, digits, . _ -), not a path")
-    opened = open_run(run)
-    if overrides:
-        beyond = [text for text in overrides if not text.startswith(("retrain.", "device="))]
-        if beyond:
-            raise UsageError(f"retrain can override retrain.* and device only, got {beyond[0]}")
-        opened = Run(run, load_config(run / "config.yaml", overrides))
-    opened = Run(run, opened.config.model_copy(update={"data": at_root(opened.config.data, data)}))
+    opened = to_be_retrained(run, overrides or (), data, name)
     picked = picked_from(opened, pick, where, over_budget=True)
-    err.print(f"retraining trial {picked.record.number} ({picked.reason})", soft_wrap=True)
-    for warning in picked.record.evaluation.warnings if picked.record.evaluation else ():
-        err.print(f"[yellow]warning of trial {picked.record.number}: {warning}[/yellow]", soft_wrap=True)
-
-    def foresee(data: SearchData, epochs: int) -> None:
-        record = picked.record
-        # What was trained briefly is less robust than it will be; its natural accuracy is an upper bound of that.
-        standing = record.evaluation.natural_accuracy if record.evaluation else 1.0
-        found = retraining_time(opened.config, data, opened.space.spec(record.genotype), epochs, standing)
-        err.print(retraining_text(found), soft_wrap=True, highlight=False)
-
-    with says_what_is_kept(run), retraining_progress(err) as report:
-        folder, evaluation = run_retrain(
-            opened, picked, report, inherited=start is InitialWeights.INHERITED, name=name, foresee=foresee,
-            report_attack=attack_lines(err),
-        )  # fmt: skip
+    with says_what_is_kept(run):
+        folder, evaluation = watched_retraining(
+            opened, picked, err, inherited=start is InitialWeights.INHERITED, name=name
+        )
     if format is PlainFormat.JSON:
         return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
                             "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip

@@ -4,15 +4,11 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nas.cli.streams import Console
-
-if TYPE_CHECKING:
-    from nas.pareto import Pick
-    from nas.runs import Run
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -66,14 +62,6 @@ Where = Annotated[
     list[str] | None, typer.Option("--where", help="Only trials with this, such as params<=100k; repeatable.")
 ]
 RunName = Annotated[str, typer.Option("--run", metavar="NAME", help="Folder name under runs/ instead of the config's.")]
-
-
-def picked_from(run: "Run", rule: str, where: "list[str] | None", *, over_budget: bool = False) -> "Pick":
-    """Trial that `rule` picks of the front of `run`'s trials that hold the conditions `where` (nas.pareto.pick)."""
-    from nas.pareto import meeting, parse_condition, pick
-
-    within = meeting([parse_condition(text) for text in where or ()], run.records)
-    return pick(rule, run.front(records=within), run.records, over_budget=over_budget)
 
 
 def print_json(data: Any) -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from nas.base.errors import ConfigError
 from nas.cli.options import out
 
 if TYPE_CHECKING:
@@ -19,22 +18,6 @@ if TYPE_CHECKING:
     from nas.studies.common_rung import Common
 
 
-def front_summary(run: "Run", objectives: "tuple[Measure, ...]", records: "Sequence[TrialRecord]") -> str:
-    """Size and hypervolume of the front, with its reference point."""
-    from nas.pareto import hypervolume
-    from nas.report.tables import number_text
-
-    found = run.front(objectives, records)
-    size = f"{len(found.records)} of {len(run.records)} trials"
-    try:
-        reference = run.reference_point(objectives)
-    except ConfigError as error:
-        return f"{size}; no hypervolume: {error}"
-    point = ", ".join(f"{o.name} {number_text(v)}" for o, v in zip(objectives, reference, strict=True))
-    share = hypervolume(found.records, objectives, reference)
-    return f"{size}; hypervolume {share:.4f} of the box between the ideal and the reference point ({point})"
-
-
 def print_front(
     run: "Run",
     objectives: "tuple[Measure, ...]",
@@ -46,8 +29,8 @@ def print_front(
 
     Without `notes`, what `front_notes` says of it.
     """
-    from nas.report.evaluations import WEIGHTS, protocols_of
-    from nas.report.tables import front_table, tie_notes, warnings_of
+    from nas.report.tables import front_table, warnings_of
+    from nas.runs.front_words import front_lines
     from nas.runs.members import front_notes
 
     objectives = objectives or run.config.parsed_objectives
@@ -68,15 +51,10 @@ def print_front(
     budgeted = [name for name, limit in run.config.budget.model_dump().items() if limit is not None]
     see = f"`nas front {run.folder} --format csv`"
     out.print(front_table(found, f"Pareto front of {run.folder.name}", budgeted, see))
-    for index, text in enumerate(warnings_of(found.records), 1):
-        out.print(f"[yellow]\\[{index}] {text}[/yellow]", soft_wrap=True)
-    for text in tie_notes(found):
-        out.print(f"[yellow]warning: {text}[/yellow]", soft_wrap=True)
-    for text in [*protocols_of(found.records), WEIGHTS[run.config.search.evaluator]]:
-        if text:
-            out.print(text, style="dim", soft_wrap=True)
-    out.print(front_summary(run, objectives, records), style="dim", soft_wrap=True)
-    for text in notes:
+    warned, said = front_lines(run, found, records, notes)
+    for text in warned:
+        out.print(f"[yellow]{text}[/yellow]", soft_wrap=True)
+    for text in said:
         out.print(text, style="dim", soft_wrap=True)
 
 
@@ -100,10 +78,10 @@ def print_common(common: "Common", console: "Console") -> None:
 
 def print_safety(verdicts: "Iterable[Verdict]", console: "Console") -> None:
     """Prints on `console` what is said of halting at each rung; what is said of several only once."""
-    for verdict, words in dict.fromkeys((one.verdict, one.words) for one in verdicts):
-        warns = verdict in ("unsafe", "not shown to be safe")
-        text = f"[yellow]warning: {words}[/yellow]" if warns else f"note: {words}"
-        console.print(text, soft_wrap=True, highlight=False)
+    from nas.studies.agreement import verdict_lines
+
+    for text, warns in verdict_lines(verdicts):
+        console.print(f"[yellow]{text}[/yellow]" if warns else text, soft_wrap=True, highlight=False)
 
 
 def print_members(
@@ -112,6 +90,7 @@ def print_members(
     """Prints the members of a front with their intervals, ranks and ties, and what these mean."""
     from nas.report.evaluations import protocol_text
     from nas.report.intervals import intervals_table
+    from nas.runs.front_words import front_summary
 
     out.print(intervals_table(front.members, objectives, f"Pareto front of {run.folder.name}"))
     for note in front.notes:

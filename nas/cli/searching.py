@@ -1,8 +1,6 @@
 """Verbs around a search: check, search, bench."""
 
-import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +19,19 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: nas check configs/digits.yaml --set budget.params=50000")
 def check(
-    config: ConfigPath,
+    config: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="YAML file of the run.")] = None,
     overrides: Overrides = None,
     time: Annotated[bool, typer.Option(help="Measure on a few networks how long the search will take.")] = True,
+    explain: Annotated[
+        str, typer.Option(metavar="FIELD", help="Instead, say what a field means, such as training.attack.steps.")
+    ] = "",
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Validate a config and say what its search would cover and how long it would take."""
+    if explain:
+        return _explain(explain, config, overrides, format)
+    if config is None:
+        raise UsageError("check needs a CONFIG, the YAML file of a run; or --explain FIELD")
     from nas.runs.config import load_config
 
     loaded = load_config(config, overrides or ())  # first: what is wrong with it is said at once
@@ -45,6 +50,18 @@ def check(
     print_json(facts) if format is PlainFormat.JSON else out.print(coverage_table(facts))
     for text in data.warnings:
         warn(text)
+
+
+def _explain(field: str, config: Path | None, overrides: list[str] | None, format: PlainFormat) -> None:
+    """Prints what a field of any config means; with `config`, its plugins' choices are among those shown."""
+    from nas.runs.config import load_config
+    from nas.runs.reference_text import explained, explanation
+
+    if config is not None:
+        load_config(config, overrides or ())
+    if format is PlainFormat.JSON:
+        return print_json(explained(field))
+    out.print(explanation(field, min(out.width, 100)), end="", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: nas search configs/digits.yaml --set search.trials=64 --run long")
@@ -108,29 +125,21 @@ def _begun(config: Path, overrides: list[str] | None, run: str, suffix: str = ""
 
     The workers' server begins with its own.
     """
-    from nas.runs.config import NAME_PATTERN, load_config
+    from nas.runs.asked import run_folder
+    from nas.runs.config import load_config
 
     loaded = load_config(config, overrides or ())
-    if run and not re.fullmatch(NAME_PATTERN, run):
-        raise UsageError(f"--run {run}: a run has a plain name (letters, digits, . _ -), not a path")
+    folder = run_folder(loaded, run, suffix)
     start_server("nas.runs.trial")  # imports beside ours, on another core
-    return loaded, Path("runs") / (run or loaded.name + suffix)
+    return loaded, folder
 
 
 def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> str:
     """Why `verb` has ended in the run folder."""
-    from nas.report.live import Epochs, live_progress
-    from nas.runs.trial_files import epochs_trained
+    from nas.timing.watched import watched_work
 
-    # A trial on another machine of a cluster brings its files when it ends: nothing is known of its epochs.
-    epochs: Epochs = (
-        (lambda *_: None) if loaded.search.executor == "ray" else partial(epochs_trained, folder / "trials")
-    )
-    with (
-        says_what_is_kept(folder),
-        live_progress(err, folder.name, epochs, loaded.training.epochs) as (report, report_supernet),
-    ):
-        return verb(loaded, folder, report, report_supernet, warn)
+    with says_what_is_kept(folder):
+        return watched_work(verb, loaded, folder, err, warn)
 
 
 @app.command(epilog="Example: nas bench --network mousavi_w0.35_e6 --rounds 5 --format json")

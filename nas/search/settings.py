@@ -108,7 +108,7 @@ class SearchSettings(Settings):
     max_failures: int = Field(5, ge=1)
     """Failures in a row that stop the search."""
     halting: Halting = Halting()
-    """Who is trained to the end."""
+    """Early end of the training of candidates that are behind."""
     evaluator: Literal["scratch", "supernet", "fine_tuned"] = "scratch"
     """What a candidate's weights are when it is scored: trained from random ones; its part of a supernet that is
     trained once for all (docs/one-shot.md), as it is; that part, trained on with the settings of `training`."""

@@ -158,6 +158,15 @@ def run_agreement(
     return found
 
 
+def verdict_lines(verdicts: Iterable[Verdict]) -> list[tuple[str, bool]]:
+    """What is said of halting at each rung, and whether it is a warning; what is said of several only once."""
+    found = []
+    for verdict, words in dict.fromkeys((one.verdict, one.words) for one in verdicts):
+        warns = verdict in ("unsafe", "not shown to be safe")
+        found.append((f"{'warning' if warns else 'note'}: {words}", warns))
+    return found
+
+
 def safety(
     records: Sequence[TrialRecord], halting: Halting, objectives: Sequence[Measure], folder: Path
 ) -> tuple[Verdict, ...]:

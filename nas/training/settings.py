@@ -38,10 +38,10 @@ class InnerAttack(Settings):
     """Where the steps begin. normal: 0.001 · N(0, 1) around the image (Zhang 2019). uniform: in the ball (Madry 2018).
     noise: uniform in the ball of 2 epsilon, and no step is projected (N-FGSM, de Jorge 2022). carried: what the latest
     epoch ended at, kept for every image in int8 (ATTA, Zheng 2020; FGSM-PGI, Jia 2022). universal: one perturbation a
-    class, which every step moves (FGSM-UAP). None: carried with fewer than 3 steps, else the method's own, normal for
+    class, which every step moves (FGSM-UAP). null: carried with fewer than 3 steps, else the method's own, normal for
     trades and uniform for madry."""
     loss: AscentName | None = None
-    """What the steps ascend: the divergence from the clean predictions, or the cross-entropy of the labels. None: the
+    """What the steps ascend: the divergence from the clean predictions, or the cross-entropy of the labels. null: the
     method's own, kl for trades and cross_entropy for madry."""
     reset_epochs: int = Field(10, ge=1)
     """Carried perturbations are drawn anew, uniformly in the ball, every so many epochs."""
@@ -76,7 +76,7 @@ class Training(Settings):
     """Adversarial training from scratch with SGD."""
 
     method: str = "trades"
-    """TRADES (Zhang 2019), PGD adversarial training (Madry 2018), or plain cross-entropy: a name of METHODS."""
+    """trades (Zhang 2019), madry (PGD adversarial training, Madry 2018), natural (cross-entropy), or a plugin's own."""
     beta: float = Field(6.0, ge=0, le=100)
     """Weight of the robust term of TRADES, and of what a teacher says of adversarial images; otherwise ignored."""
     consistency: float = Field(0.0, ge=0, le=1000)

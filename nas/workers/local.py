@@ -121,7 +121,10 @@ class Processes:
         except FutureTimeout:
             return Outcome(None, seconds, f"stopped after search.trial_timeout = {self._timeout:g} s")
         except BrokenProcessPool as error:
-            raise SearchStopped(f"worker processes cannot start ({error}); out of memory?") from error
+            raise SearchStopped(
+                f"worker processes cannot start ({error}); out of memory, or a script that searches without "
+                'if __name__ == "__main__": (workers import it)?'
+            ) from error
         except ProcessExpired as error:
             reason = f"exit code {error.exitcode}" if error.exitcode >= 0 else _signal_name(-error.exitcode)
             return Outcome(None, seconds, f"its worker process died ({reason}); out of memory?", cause="environment")

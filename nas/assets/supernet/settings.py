@@ -14,7 +14,7 @@ class SupernetTraining(Training):
     subnets: int = Field(2, ge=0, le=64)
     """Random subnets in every step, beside the largest and the smallest (the sandwich rule, Yu 2019)."""
     attacked: Literal["subnet", "largest"] = "subnet"
-    """Whom the adversarial images of a step are made against: each subnet its own, or the largest those of all."""
+    """Network that a step's adversarial images are made against: each subnet for itself, or the largest for all."""
     distillation: bool = True
     """Whether the others learn from what the largest says of the clean images, in place of the labels."""
     progressive: float = Field(0.5, ge=0, le=1)
