@@ -130,7 +130,6 @@ def show(
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run
-    from nas.runs.asked import picked_from
     from nas.runs.members import trainings_of
 
     opened = open_run(run)
@@ -178,6 +177,8 @@ def show(
 
 def _record(run: "Run", pick: str, where: list[str] | None) -> "TrialRecord":
     """Trial of that number, trained or not, or the one that the rule `pick` picks; says why on stderr."""
+    from nas.runs.asked import picked_from
+
     numbered = [record for record in run.records if str(record.number) == pick]
     if numbered:
         return numbered[0]

@@ -127,7 +127,7 @@ def test_every_verb_shows_a_measure_that_a_config_brings(place: Path, capsys: Ca
     first, second = json.loads(nas(capsys, *both, "--format", "json").out)
     assert second["margin"] - first["margin"] == pytest.approx(second["margin_difference"])
     assert "margin" in nas(capsys, *both, "--format", "csv").out.splitlines()[0]
-    assert "logit margin" in nas(capsys, "insights", "runs/swept").out
+    assert "logit margin" in nas(capsys, "study", "insights", "runs/swept").out
 
 
 def test_the_example_of_the_readme_does_what_it_says(place: Path, capsys: Capture) -> None:
