@@ -315,7 +315,7 @@ def test_a_limit_on_the_size_of_files_is_named(here: Path, capsys: Capture, monk
 @pytest.mark.parametrize("ended", [KeyboardInterrupt, Terminated])
 @pytest.mark.parametrize(
     ("verb", "work"),
-    [(("retrain", RUN), "nas.runs.retrain.retrain"), (("search", "tiny.yaml"), "nas.runs.work.search")],
+    [(("retrain", RUN), "nas.timing.watched.retrain"), (("search", "tiny.yaml"), "nas.runs.work.search")],
 )
 def test_a_verb_that_a_signal_ends_says_what_is_kept(
     here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], work: str,
