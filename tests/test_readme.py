@@ -39,25 +39,37 @@ each_command = pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
 
 
 def _verbs() -> dict[str, object]:
-    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    """Commands by name, those of a group as `study table`."""
+    found: dict[str, object] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        parts = getattr(command, "commands", None)
+        found |= {name: command} if parts is None else {f"{name} {part}": one for part, one in parts.items()}
+    return found
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """Name of the verb of a command line, and its arguments."""
+    end = 3 if words[1] == "study" else 2
+    return " ".join(words[1:end]), words[end:]
 
 
 def test_the_readme_shows_every_verb() -> None:
     assert README.exists(), "README.md is missing"
-    assert {words[1] for words in NAS_COMMANDS} == _verbs().keys()
+    assert {_split(words)[0] for words in NAS_COMMANDS} == _verbs().keys()
 
 
 @each_command
 def test_a_command_parses(words: list[str]) -> None:
-    verb = _verbs()[words[1]]
-    context = verb.make_context(words[1], words[2:], resilient_parsing=False)  # type: ignore[attr-defined]
+    name, arguments = _split(words)
+    context = _verbs()[name].make_context(name, arguments, resilient_parsing=False)  # type: ignore[attr-defined]
     assert context.params
 
 
 @each_command
 def test_its_configs_and_overrides_load(words: list[str]) -> None:
     configs = [word for word in words if word.endswith(".yaml")]
-    needed = words[1] in ("check", "search", "sweep", "replay") or "--config" in words
+    takes_one = {"check", "search", "sweep", "study sweep", "study replay"}
+    needed = _split(words)[0] in takes_one or "--config" in words
     assert bool(configs) == (needed and "--explain" not in words)
     overrides = [value for option, value in pairwise(words) if option == "--set"]
     for config in configs:

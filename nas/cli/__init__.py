@@ -11,14 +11,15 @@ from collections.abc import Sequence
 
 import typer
 
-from nas.cli import searching, fronts, studies, one_shot, replaying, networks, exporting, watching  # isort: skip  # each registers its verbs, in this order
+from nas.cli import searching, fronts, watching, one_shot, retraining, evaluating, exporting, studies, replaying  # isort: skip  # each registers its verbs, in this order
 from nas.base.errors import NasError
 from nas.cli.ending import end_in_order
 from nas.cli.options import app, err
 from nas.cli.streams import accept_any_character, nobody_reads
 
 __all__ = [
-    "app", "exporting", "fronts", "main", "networks", "one_shot", "replaying", "searching", "studies", "watching",
+    "app", "evaluating", "exporting", "fronts", "main", "one_shot", "replaying", "retraining", "searching", "studies",
+    "watching",
 ]  # fmt: skip
 
 
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # a mistake of ours: show where
             raise
-        _fail(f"{error.format_message()} (see --help)", 2)
+        if said := error.format_message():
+            _fail(f"{said} (see --help)", 2)
+        sys.exit(2)  # no argument at all: the help is printed
     finally:
         if arguments is None:  # a signal while the interpreter ends would kill it in place of the exit code
             signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,6 +11,7 @@ import typer
 from nas.base.errors import UsageError
 from nas.cli.options import Format, PlainFormat, RunPath, Where, app, err, out, print_json, write
 from nas.cli.printing import print_baseline, print_front, print_members
+from nas.cli.questions import print_two, print_what_if
 
 if TYPE_CHECKING:
     from nas.base.records import TrialRecord
@@ -33,8 +34,11 @@ def front(
     baseline: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Compare with the networks of `nas sweep CONFIG --uniform`.")
     ] = None,
+    cost: Annotated[
+        str, typer.Option("--what-if", metavar="COST", help="Instead: what does more of params, macs, … buy?")
+    ] = "",
 ) -> None:
-    """Show the Pareto front of a run."""
+    """Show the Pareto front of a run, or with --what-if the best member within every budget."""
     from nas.pareto import meeting, parse_condition
     from nas.pareto import pick as pick_rule
     from nas.report.plots import front_png
@@ -45,12 +49,16 @@ def front(
 
     if baseline and (format is Format.CSV or (png and intervals)):
         raise UsageError("--baseline is shown as a table or as JSON, and drawn without --intervals: leave one out")
+    if cost and (baseline or intervals or png or html or pick):
+        raise UsageError("--what-if is an answer of its own: leave out --baseline, --intervals, --png, --html, --pick")
     opened = open_run(run)
     against = _against(opened, baseline) if baseline else None
     conditions = [parse_condition(text) for text in where or ()]
     chosen = _objectives(opened, objectives)
     records = meeting(conditions, opened.records)
     found = opened.front(chosen, records)
+    if cost:
+        return print_what_if(opened, found, cost, format)
     chosen_one = pick_rule(pick, found) if pick else None
     picked = chosen_one.record if chosen_one else None
     if chosen_one and format is not Format.TABLE:
@@ -110,26 +118,27 @@ def _at_common(
 def show(
     run: RunPath,
     pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, weights:METRIC=W,…")],
+    other: Annotated[str, typer.Argument(metavar="[B]", help="Another PICK: is the first really better?")] = "",
     where: Where = None,
     lipschitz: Annotated[bool, typer.Option(help="Add the factors of the certified Lipschitz constant.")] = False,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
-    """Show one candidate: its blocks, costs, scores with intervals, warnings."""
+    """Show one candidate (blocks, costs, scores, warnings), or two: paired differences with 95 % intervals."""
     from nas.base.records import to_json
-    from nas.pareto import MEASURES, derived_of
+    from nas.pareto import MEASURES, derived_of, meeting, parse_condition
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
     from nas.report.tables import block_table, bytes_text, genotype_text, number_text
     from nas.runs import open_run
-    from nas.runs.asked import picked_from
     from nas.runs.members import trainings_of
 
     opened = open_run(run)
-    numbered = [record for record in opened.records if str(record.number) == pick]
-    found = None if numbered else picked_from(opened, pick, where)
-    record = found.record if found else numbered[0]
-    if found:
-        err.print(f"trial {record.number}: {found.reason}", soft_wrap=True)
+    record = _record(opened, pick, where)
+    if other:
+        if lipschitz:
+            raise UsageError("--lipschitz shows the factors of one network: leave out the second PICK")
+        front = opened.front(records=meeting([parse_condition(text) for text in where or ()], opened.records))
+        return print_two(opened, front, record, _record(opened, other, where), format)
     bound = _certified(opened, record) if lipschitz else None
     trainings = trainings_of(opened, record) if record.evaluation else {}
     derived = derived_of(record)
@@ -164,6 +173,18 @@ def show(
         out.print(f"[yellow]{BROKEN.get(name) or f'beyond {name} by {100 * value:.1f} %'}[/yellow]")
     if record.error:
         out.print(record.error.strip(), markup=False, style="red")
+
+
+def _record(run: "Run", pick: str, where: list[str] | None) -> "TrialRecord":
+    """Trial of that number, trained or not, or the one that the rule `pick` picks; says why on stderr."""
+    from nas.runs.asked import picked_from
+
+    numbered = [record for record in run.records if str(record.number) == pick]
+    if numbered:
+        return numbered[0]
+    found = picked_from(run, pick, where)
+    err.print(f"trial {found.record.number}: {found.reason}", soft_wrap=True)
+    return found.record
 
 
 def _certified(run: "Run", record: "TrialRecord") -> "CertifiedBound":

@@ -1,4 +1,4 @@
-"""Verbs about supernets and what was made of them: transfer, compare."""
+"""`nas study transfer`, about supernets, and verb `compare`, about what was made of them."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from nas.base.errors import UsageError
-from nas.cli.options import Format, RunPath, app, err, out, print_json, write
+from nas.cli.options import Format, RunPath, app, err, out, print_json, study, write
 from nas.cli.printing import print_common
 
 
-@app.command(epilog="Example: nas transfer runs/one_shot_digits --subnets 5 --png transfer.png")
+@study.command(epilog="Example: nas study transfer runs/one_shot_digits --subnets 5 --png transfer.png")
 def transfer(
     run: RunPath,
     subnets: Annotated[int, typer.Option(min=1, max=20, help="Members of the front, evenly spread over it.")] = 4,

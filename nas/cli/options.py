@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.cli.moved import Verbs
 from nas.cli.streams import Console
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    cls=Verbs, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Search for tiny networks that withstand adversarial perturbations.",
 )  # fmt: skip
+study = typer.Typer(no_args_is_help=True, help="Questions asked of many trained networks.")
+app.add_typer(study, name="study")
 
 
 class _Console(Console):

@@ -1,4 +1,4 @@
-"""The verb that compares ways to search on a table of finished trainings: replay."""
+"""`nas study replay`: ways to search, compared on a table of finished trainings."""
 
 import sys
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import Overrides, app, err, out, print_json, write
+from nas.cli.options import Overrides, err, out, print_json, study, write
 from nas.workers.fork_server import start_server
 
 
@@ -20,12 +20,12 @@ class ReplayFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
-@app.command(
-    epilog="Example: nas replay runs/reference/digits_bench.csv configs/digits_bench.yaml "
+@study.command(
+    epilog="Example: nas study replay runs/reference/digits_bench.csv configs/digits_bench.yaml "
     "--vary 'search.sampler=[nsga2, random, tpe]' --vary 'search.halting.epochs=[[], [3]]'"
 )
 def replay(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV of `nas curves` on a sweep over the space.")],
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV of `nas study curves` on a sweep of the space.")],
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the search, with the table's space.")],
     overrides: Overrides = None,
     vary: Annotated[

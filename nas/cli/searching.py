@@ -1,4 +1,4 @@
-"""Verbs around a search: check, search, bench."""
+"""Verbs around a search: check, search, sweep, bench."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.status import Status
 
 from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
-from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, warn
+from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, study, warn
 from nas.cli.printing import print_front, print_safety
 from nas.workers.fork_server import start_server
 
@@ -93,6 +93,7 @@ def search(
     print_safety([verdict for verdict in verdicts if verdict.verdict != "safe"], err)
 
 
+@study.command(epilog="Example: nas study sweep configs/digits_bench.yaml")
 @app.command(epilog="Example: nas sweep configs/paper/mousavi_digits.yaml")
 def sweep(
     config: ConfigPath,
@@ -113,7 +114,7 @@ def sweep(
     if format is PlainFormat.JSON:
         print_json([front_row(record) for record in open_run(folder).records])
     else:
-        out.print(f"{reason}; look closer with [bold]nas table {folder}[/bold], curves, insights", soft_wrap=True)
+        out.print(f"{reason}; look closer with [bold]nas study table {folder}[/bold], curves, insights", soft_wrap=True)
 
 
 UNIFORM = ("sweep.uniform=true", "sweep.genotypes=[]", "sweep.sample=0", "sweep.front_of=null")

@@ -1,4 +1,4 @@
-"""Verbs that study the trials of a run: table, curves, insights, agreement."""
+"""`nas study table`, `curves`, `insights`, `agreement`: questions asked of the trials of a run."""
 
 import sys
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.base.errors import UsageError
-from nas.cli.options import Format, PlainFormat, RunPath, app, err, out, print_json, write
+from nas.cli.options import Format, PlainFormat, RunPath, err, out, print_json, study, write
 from nas.cli.printing import print_common, print_safety
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TableFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
-@app.command(epilog="Example: nas table runs/mousavi_digits --format markdown")
+@study.command(epilog="Example: nas study table runs/mousavi_digits --format markdown")
 def table(run: RunPath, format: TableFormat = TableFormat.TABLE) -> None:
     """Show the networks of a run with the columns of Mousavi 2023, beside its printed values."""
     from nas.report.study_tables import paper_markdown, paper_table
@@ -50,7 +50,7 @@ def table(run: RunPath, format: TableFormat = TableFormat.TABLE) -> None:
         out.print(paper_table(rows, PAPER["source"]))
 
 
-@app.command(epilog="Example: nas curves runs/mousavi_digits --png curves.png")
+@study.command(epilog="Example: nas study curves runs/mousavi_digits --png curves.png")
 def curves(
     run: RunPath,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
@@ -88,7 +88,7 @@ def curves(
             err.print("draw them with --png FILE or --html FILE")
 
 
-@app.command(epilog="Example: nas insights runs/mousavi_digits --format json")
+@study.command(epilog="Example: nas study insights runs/mousavi_digits --format json")
 def insights(
     run: RunPath,
     png: Annotated[Path | None, typer.Option(help="Draw what the front is made of.")] = None,
@@ -124,7 +124,7 @@ def insights(
     out.print(composition_table(found["composition"]))
 
 
-@app.command(epilog="Example: nas agreement runs/digits_halted --png agreement.png")
+@study.command(epilog="Example: nas study agreement runs/digits_halted --png agreement.png")
 def agreement(
     run: RunPath,
     other: Annotated[
@@ -164,20 +164,20 @@ def agreement(
 def _agreement(run: "Run", other: "Run | None") -> "tuple[list[Agreement], tuple[Verdict, ...]]":
     """All that can be compared in `run` and with `other`, and whether halting is safe there."""
     from nas.search.finished import read_predictions
-    from nas.studies import agreement as study
+    from nas.studies import agreement as ranks
     from nas.studies import check_same_images
 
     objectives, halting, folder = run.config.parsed_objectives, run.config.search.halting, run.trials_folder
-    samples, metrics = study.samples_of(run.records, halting.spared), study.measured(objectives)
-    found = study.rung_agreement(samples, folder, metrics)
-    found += study.prediction_agreement(samples, folder, read_predictions(run.study), objectives)
+    samples, metrics = ranks.samples_of(run.records, halting.spared), ranks.measured(objectives)
+    found = ranks.rung_agreement(samples, folder, metrics)
+    found += ranks.prediction_agreement(samples, folder, read_predictions(run.study), objectives)
     if other is not None:
         check_same_images({str(run.folder): run.folder, str(other.folder): other.folder})
-        others = study.samples_of(other.records, other.config.search.halting.spared)
-        found += study.run_agreement(samples, folder, others, other.trials_folder, metrics)
+        others = ranks.samples_of(other.records, other.config.search.halting.spared)
+        found += ranks.run_agreement(samples, folder, others, other.trials_folder, metrics)
     if not found:
         raise UsageError(
             f"{run.folder} has no ranks to compare: no stages of epochs (search.halting.epochs, or "
             f"training.track_every_epoch=true), no predictions (search.prescreen.proposals); or compare it --with RUN"
         )
-    return found, study.safety(run.records, halting, objectives, folder)
+    return found, ranks.safety(run.records, halting, objectives, folder)

@@ -1,4 +1,4 @@
-"""Verbs to look at a run in the browser: report (a page), dashboard (a server)."""
+"""Verb `report`: a run in the browser, as a page or in optuna-dashboard."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nas.base.errors import NasError
+from nas.base.errors import NasError, UsageError
 from nas.cli.options import RunPath, app, err, write
 
 
@@ -18,8 +18,21 @@ def report(
         Path | None, typer.Option(metavar="SWEEP", help="Compare with the networks of `nas sweep CONFIG --uniform`.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Write it anew as the search goes on, until Ctrl-C.")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Instead: serve the study in optuna-dashboard, read only, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of --dashboard on 127.0.0.1 [default: 8080]; 0: any free one."),
+    ] = None,
 ) -> None:
     """Write one page about a run: front, trials, budgets, comparisons. It opens from disk, without a network."""
+    if dashboard:
+        if out or baseline or watch:
+            raise UsageError("--dashboard writes no page: leave out --out, --baseline and --watch")
+        return _dashboard(run, 8080 if port is None else port)
+    if port is not None:
+        raise UsageError(f"--port {port} is for --dashboard: a page needs no server")
     from nas.page import Asked, run_page
     from nas.runs import open_run
 
@@ -58,12 +71,8 @@ EVERY = 10
 """Seconds between looks at a search that goes on, and between the page's own."""
 
 
-@app.command(epilog="Example: nas dashboard runs/digits --port 8080")
-def dashboard(
-    run: RunPath,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8080,
-) -> None:
-    """Show the study of a run in optuna-dashboard, read only, on this machine only."""
+def _dashboard(run: Path, port: int) -> None:
+    """Shows the study of a run in optuna-dashboard, read only, on this machine only."""
     from nas.runs import open_run
     from nas.search.dashboard import serve_dashboard
 

@@ -109,7 +109,7 @@ def missing_folder(root: Path, part: str) -> str:
         hint = ""
     return (
         f"no folder {(root / part).resolve()}: an image folder has {root}/train/<class>/ and {root}/test/<class>/; "
-        f"set data.root to the right place (evaluate, audit and retrain: --data ROOT){hint}"
+        f"set data.root to the right place (evaluate and retrain: --data ROOT){hint}"
     )
 
 

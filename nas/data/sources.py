@@ -48,8 +48,8 @@ def _torchvision(settings: Cifar10 | Svhn, part: Part) -> Raw:
 def _absent(settings: Cifar10 | Svhn, reason: str) -> str:
     wanted = "cannot be downloaded to" if settings.download else "not found in"
     return (
-        f"data set {settings.name} {wanted} {settings.root.resolve()} ({reason}); point data.root to it (evaluate, "
-        f"audit and retrain: --data ROOT), or set data.download: true (--set data.download=true) on a machine that "
+        f"data set {settings.name} {wanted} {settings.root.resolve()} ({reason}); point data.root to it (evaluate "
+        f"and retrain: --data ROOT), or set data.download: true (--set data.download=true) on a machine that "
         f"reaches its server"
     )
 

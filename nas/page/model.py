@@ -52,8 +52,6 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
     columns = columns_of(run, shown, objectives)
     knee = pick("knee", front) if front.records else None
     first = asked.picked or knee
-    budgets = budgets_of(front)
-    needed = [number for budget in budgets for _, number in budget["steps"]]
     progress = progress_of(run, records, objectives)
     share = progress["hypervolume"][-1] if progress["hypervolume"] else None
     conditions = [f"Only trials with {condition} are shown." for condition in asked.conditions]
@@ -76,8 +74,8 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
         "intervals": intervals_of(shown, members),
         "picked": {"trial": first.record.number, "reason": first.reason} if first else None,
         "knee": knee.record.number if knee else None,
-        "budgets": budgets,
-        "pairs": pairs_of(run, front, [*needed, *([first.record.number] if first else [])]),
+        "budgets": budgets_of(front),
+        "pairs": pairs_of(run, front, [first.record.number] if first else ()),
         "progress": progress,
         "choices": choices_of(run, objectives),
         "baseline": baseline_of(run, asked.baseline) if asked.baseline else None,

@@ -23,7 +23,7 @@ def intervals_table(members: Sequence[Member], objectives: Sequence[Measure], ti
     table.add_column("seeds", justify="right")
     for objective in objectives:
         arrow = "↓" if objective.direction == "minimize" else "↑"
-        table.add_column(f"{column_name(objective.name)} {arrow}", justify="right", no_wrap=True)
+        table.add_column(f"{column_name(objective.name)} {arrow}", justify="right")
     table.add_column(f"rank by {column_name(objectives[0].name)}", justify="right")
     table.add_column("dominated", justify="right", no_wrap=True)
     for member in members:

@@ -90,7 +90,7 @@ def choice_sentences(found: Mapping[str, Any], title: str) -> list[str]:
 
 
 def insight_tables(found: Mapping[str, Any]) -> RenderableType:
-    """Answers of `nas insights` in three tables."""
+    """Answers of `nas study insights` in three tables."""
     parts: list[RenderableType] = [
         Text(f"{found['trials']} trials of {found['networks']} networks; intervals: 95 % bootstrap over networks"),
         *(Text(f"warning: {text}", style="yellow") for text in found["warnings"]),
@@ -108,7 +108,7 @@ COMPARED = {
 
 
 def agreement_tables(rows: Sequence[Mapping[str, Any]], resamples: int) -> RenderableType:
-    """Answers of `nas agreement`: a table for each comparison, then what must be said of it."""
+    """Answers of `nas study agreement`: a table for each comparison, then what must be said of it."""
     parts: list[RenderableType] = [
         Text(f"Kendall's τ-b; in grey: 95 % bootstrap over networks, {resamples:,} resamples; bold: not 0")
     ]

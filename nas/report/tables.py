@@ -1,6 +1,7 @@
 """Rich tables for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from rich.columns import Columns
@@ -269,13 +270,14 @@ def bench_table(found: Mapping[str, Any]) -> RenderableType:
 
 def progress_view(progress: Progress, name: str, elapsed: float, workers: Sequence[str] = ()) -> Panel:
     """Live view of a running search: how far it is, and what each of the `workers` does."""
-    left = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
+    eta = "–" if progress.seconds_left is None else duration_text(progress.seconds_left)
     facts = [
         f"done [bold]{_spent(progress)}[/bold] / {progress.target}",
         f"running {progress.running}",
+        f"left {max(0, ceil(progress.target - progress.spent - progress.running))}",
         f"[red]failed {progress.failed}[/red]" if progress.failed else "failed 0",
         f"elapsed {duration_text(elapsed)}",
-        f"left {left}",
+        f"ETA {eta}",
     ]
     found = [f"front {progress.front_size}"]
     title = f"search {name}: more seeds for the front"

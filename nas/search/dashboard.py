@@ -24,7 +24,7 @@ def serve_dashboard(place: Place, port: int, ready: Callable[[str], None]) -> No
         from optuna_dashboard import wsgi
     except ImportError:
         raise UsageError(
-            "nas dashboard needs optuna-dashboard, which is not installed; `pip install '.[dashboard]'`"
+            "nas report --dashboard needs optuna-dashboard, which is not installed; `pip install '.[dashboard]'`"
         ) from None
     application = read_only(wsgi(open_storage(place)))
     try:
@@ -47,7 +47,7 @@ def read_only(application: Application) -> Application:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             return application(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
-        return [b'{"reason": "nas dashboard only reads; the search alone writes the study"}']
+        return [b'{"reason": "this dashboard only reads; the search alone writes the study"}']
 
     return guarded
 

@@ -1,11 +1,11 @@
 """Every knob of a search."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from nas.base.settings import Settings
+from nas.base.settings import Settings, amount, nearest
 from search_spaces.mobilenet_tiny import PRESETS
 
 
@@ -119,12 +119,22 @@ class SearchSettings(Settings):
     reject_untrusted: bool = False
     """Treat a candidate whose robust accuracy fails a check of trust as one that violates a constraint."""
     reference_point: dict[str, float] = Field({})
-    """Worst value of metrics for the hypervolume, where the default is not wanted."""
+    """Worst value of metrics for the hypervolume, where the default is not wanted; of costs as in a budget: 60k."""
 
     @property
     def proposals(self) -> int:
         """Proposals for each candidate that is trained."""
         return self.prescreen.proposals or (1 if self.sampler == "gp" else 32)
+
+    @field_validator("reference_point", mode="before")
+    @classmethod
+    def _with_units(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: nearest(amount(worst, in_bytes=str(name).endswith("_bytes"))) if isinstance(worst, str) else worst
+            for name, worst in value.items()
+        }
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -1,7 +1,7 @@
 """Is A really better than B: differences between trials that were scored on the same images, with their intervals."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from nas.base.errors import CheckpointError
 from nas.base.records import TrialRecord
-from nas.measures import Measure
+from nas.measures import MEASURES, Measure
+from nas.pareto import ParetoFront, has_all
 from nas.pareto.front import Array
 from nas.pareto.uncertainty import degrees_of_freedom, resample
 from nas.runs import Run
 from nas.runs.members import trainings_by_image
+from nas.studies.within import front_steps
+
+COMPARED = 250
+"""Members of a front, at most, between which all paired differences are taken (1 MB of a page at three scores)."""
 
 Verdict = Literal["better", "worse", "tied", "exact", "unknown"]
 """Of the first of two trials. `tied`: the 95 % interval of their difference holds 0; `exact`: a number that no training
@@ -96,6 +101,29 @@ def paired(run: Run, records: Sequence[TrialRecord], measures: Sequence[Measure]
     by_image = np.array([[images is not None for images in trial.images] for trial in trials])
     low, high = _ends(draws, by_image)
     return Pairs(numbers, tuple(measures), np.array([trial.mean for trial in trials]), low, high, tuple(notes))
+
+
+def front_pairs(run: Run, front: ParetoFront, kept: Collection[int] = ()) -> Pairs:
+    """Differences between the members of `front`, in its order: what page and terminal show of two of its members.
+
+    Of more than COMPARED members, those that are best within some budget and those numbered in `kept` come first.
+    """
+    first = {*kept, *(step.record.number for one in front_steps(front) for step in one.steps)}
+    chosen = sorted(front.records, key=lambda record: record.number not in first)[:COMPARED]
+    numbers = {record.number for record in chosen}
+    members = [record for record in front.records if record.number in numbers]
+    found = paired(run, members, measures_compared(front.records, front.objectives))
+    if len(members) == len(front.records):
+        return found
+    note = f"{len(members)} of the {len(front.records)} members of the front can be compared here"
+    return replace(found, notes=(*found.notes, note))
+
+
+def measures_compared(records: Sequence[TrialRecord], objectives: Sequence[Measure]) -> tuple[Measure, ...]:
+    """The objectives and, where all have it, natural accuracy."""
+    natural = MEASURES["natural_accuracy"]
+    more = (natural,) if natural not in objectives and all(has_all(record, (natural,)) for record in records) else ()
+    return (*objectives, *more)
 
 
 def _ends(draws: Array, by_image: NDArray[np.bool_]) -> tuple[Array, Array]:

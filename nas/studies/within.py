@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.base.records import TrialRecord
-from nas.measures import Measure, number_of
-from nas.pareto import is_non_dominated, losses
+from nas.budgets import COSTS
+from nas.measures import MEASURES, Measure, number_of
+from nas.pareto import ParetoFront, is_non_dominated, losses
 
 MORE = 1.2
 """The larger budget that a smaller one is compared with, as a multiple of it."""
@@ -48,3 +49,23 @@ def best_within(
 def best_at(steps: Sequence[BudgetStep], budget: float) -> TrialRecord | None:
     """The best network within `budget`; None where every one costs more."""
     return next((step.record for step in reversed(steps) if step.limit <= budget), None)
+
+
+@dataclass(frozen=True)
+class CostSteps:
+    """The best `score` within every budget of `cost`."""
+
+    cost: Measure
+    score: Measure
+    steps: tuple[BudgetStep, ...]
+
+
+def front_steps(front: ParetoFront) -> tuple[CostSteps, ...]:
+    """The best members of `front` within every cost, in each objective that is no cost."""
+    costs, scores = [MEASURES[name] for name in COSTS], [one for one in front.objectives if one.name not in COSTS]
+    return tuple(
+        CostSteps(cost, score, best_within(front.records, cost, score, front.objectives))
+        for cost in costs
+        for score in scores
+        if front.records
+    )

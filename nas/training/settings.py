@@ -117,7 +117,7 @@ class Training(Settings):
     running averages of training."""
 
     track_every_epoch: bool = False
-    """Score the network on the validation images after every epoch, for `nas curves`."""
+    """Score the network on the validation images after every epoch, for `nas study curves`."""
     cuda_graphs: bool = True
     """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
 

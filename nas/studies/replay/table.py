@@ -68,7 +68,7 @@ class BenchTable:
 
 
 def read_table(path: Path, space: SearchSpace) -> BenchTable:
-    """Table at `path`, the CSV that `nas curves --format csv` prints of a sweep over all of `space`.
+    """Table at `path`, the CSV that `nas study curves --format csv` prints of a sweep over all of `space`.
 
     Columns: the choices of `space`, seed, epoch (from 1, the same number for every training), seconds, metrics. A
     metric whose column is empty was not measured; other columns are left alone. Raises UsageError where it is not such
@@ -79,7 +79,9 @@ def read_table(path: Path, space: SearchSpace) -> BenchTable:
     try:
         rows = pd.read_csv(path)
     except FileNotFoundError:
-        raise UsageError(f"no table at {path}; `nas curves RUN --format csv` prints one of a sweep's run") from None
+        raise UsageError(
+            f"no table at {path}; `nas study curves RUN --format csv` prints one of a sweep's run"
+        ) from None
     except (ValueError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a CSV file ({error})") from None
     names = [choice.name for choice in space.choices]

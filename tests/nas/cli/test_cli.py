@@ -12,6 +12,7 @@ import pytest
 
 from nas.cli import app
 from nas.cli.ending import Terminated
+from nas.cli.options import study
 from tests.tiny_run import Ended, nas
 
 RUN = "runs/tiny"
@@ -21,12 +22,36 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_help_of_every_verb_has_an_example(capsys: Capture) -> None:
-    verbs = [command.callback.__name__ for command in app.registered_commands]
-    assert {"check", "search", "front", "show", "retrain", "evaluate"} <= set(verbs)
-    for verb in verbs:
-        ended = nas(capsys, verb, "--help")
+    verbs = {command.callback.__name__ for command in app.registered_commands}
+    studies = {command.callback.__name__ for command in study.registered_commands}
+    assert verbs == {"check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench",
+                     "sweep"}  # fmt: skip
+    assert studies == {"table", "curves", "insights", "agreement", "transfer", "replay", "sweep"}
+    for verb in (*verbs, *(f"study {name}" for name in studies)):
+        ended = nas(capsys, *verb.split(), "--help")
         assert ended.code == 0
         assert f"Example: nas {verb} " in ended.out
+
+
+def test_the_help_lists_the_verbs_in_the_order_of_a_days_work(capsys: Capture) -> None:
+    listed = re.findall(r"^│ ([a-z]+) ", nas(capsys, "--help").out, re.MULTILINE)
+    assert listed == ["check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench",
+                      "sweep", "study"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("audit", "nas evaluate --audit"), ("dashboard", "nas report RUN --dashboard"), ("table", "nas study table"),
+        ("curves", "nas study curves"), ("insights", "nas study insights"), ("agreement", "nas study agreement"),
+        ("transfer", "nas study transfer"), ("replay", "nas study replay"),
+    ],
+)  # fmt: skip
+def test_an_old_name_of_a_verb_says_the_new_one(capsys: Capture, old: str, new: str) -> None:
+    for arguments in ([], [RUN, "--format", "json"], ["--help"]):
+        ended = nas(capsys, old, *arguments)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.message == f"error nas {old} is now {new}\n"
 
 
 def test_check_says_what_the_search_would_cover(here: Path, capsys: Capture) -> None:
@@ -213,6 +238,13 @@ def _refused(ended: Ended, code: int, *named: str) -> None:
         (["show", RUN, "99"], 2, "no trial 99"),
         (["show", "tiny.yaml", "0"], 2, "tiny.yaml"),
         (["retrain", RUN, "--set", "training.epochs=3"], 2, "training.epochs"),
+        (["evaluate", "net", "--audit", "--steps", "3"], 2, "--steps: --audit makes the whole ladder of attacks"),
+        (["evaluate", "net", "--images", "10"], 2, "--images: it is for --audit"),
+        (["evaluate", "net", "--autoattack"], 2, "AutoAttack alone is --attack autoattack"),
+        (["evaluate", "net", "--set", "seed=1"], 2, "--set: it is for --audit"),
+        (["evaluate", "net:build"], 2, "module:function is judged with --audit"),
+        (["report", RUN, "--port", "80"], 2, "--port 80 is for --dashboard"),
+        (["report", RUN, "--dashboard", "--watch"], 2, "leave out --out, --baseline and --watch"),
         (["retrain", RUN, "--set", "retrain.epoch=3"], 2, "did you mean epochs?"),
         (["retrain", RUN, "--pick", "best:"], 2, "best:"),
         (["evaluate", "runs/none"], 1, "nas retrain RUN"),
@@ -283,7 +315,7 @@ def test_a_limit_on_the_size_of_files_is_named(here: Path, capsys: Capture, monk
 @pytest.mark.parametrize("ended", [KeyboardInterrupt, Terminated])
 @pytest.mark.parametrize(
     ("verb", "work"),
-    [(("retrain", RUN), "nas.runs.retrain.retrain"), (("search", "tiny.yaml"), "nas.runs.work.search")],
+    [(("retrain", RUN), "nas.timing.watched.retrain"), (("search", "tiny.yaml"), "nas.runs.work.search")],
 )
 def test_a_verb_that_a_signal_ends_says_what_is_kept(
     here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...], work: str,

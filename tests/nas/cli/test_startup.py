@@ -26,7 +26,7 @@ def test_runs_are_read_and_configs_checked_without_the_slow_packages(
 ) -> None:
     lines = (
         "front runs/tiny", "front runs/tiny --format json", "front runs/tiny --where params<=1M", "show runs/tiny 0",
-        "show runs/tiny best:robust_accuracy --format json", "insights runs/tiny --format json",
+        "show runs/tiny best:robust_accuracy --format json", "study insights runs/tiny --format json",
     )  # fmt: skip
     lines = (*lines, "check --explain training.attack.steps")
     wrong = ("check tiny.yaml --set training.epoch=3", "search tiny.yaml --set training.epoch=3")

@@ -1,5 +1,6 @@
 """The live panel of a search, as it stands on a screen."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -36,8 +37,9 @@ def test_the_panel_shows_all_it_knows_at_every_width(width: int) -> None:
         printed.print(end="")  # refreshes
         lines = shown(printed)
     text = "\n".join(lines)
-    for words in ("done 7 / 24", "running 2", "failed 1", "elapsed 0:0", "left 1:06:", "front 5", "hypervolume 0.5123",
-                  "best robust 0.612", "reused 2", "trial 7 epoch 12/30", "trial 8 scoring"):  # fmt: skip
+    for words in ("done 7 / 24", "running 2", "left 15", "failed 1", "elapsed 0:0", "ETA 1:06:", "front 5",
+                  "hypervolume 0.5123", "best robust 0.612", "reused 2", "trial 7 epoch 12/30",
+                  "trial 8 scoring"):  # fmt: skip
         assert words in text
     assert "rejected" not in text, "what is 0 is left out"
     assert "━" in lines[1], "the bar has a line of its own"
@@ -45,6 +47,24 @@ def test_the_panel_shows_all_it_knows_at_every_width(width: int) -> None:
     panel = [line for line in lines if line]
     assert {len(line) for line in panel} == {width}
     assert all(line[0] + line[-1] in ("╭╮", "││", "╰╯") for line in panel), "no row is cropped"
+
+
+@pytest.mark.parametrize("workers", [1, 7, 16])
+def test_the_epoch_of_every_worker_is_shown_at_80_columns(workers: int) -> None:
+    in_work = tuple((100 + n, n % 3) for n in range(workers))
+    progress = replace(PROGRESS, running=workers, in_work=in_work, target=1000, spent=123.5)
+    printed = console(80)
+    with live_progress(printed, "tiny", lambda number, _: number - 90, 30) as (report, _):
+        report(progress)
+        printed.print(end="")
+        lines = shown(printed)
+    text = "\n".join(lines)
+    for number, repeat in in_work:
+        assert f"trial {number}{f' seed {repeat}' if repeat else ''} epoch {number - 90}/30" in text
+    for words in ("done 123.5 / 1000", f"running {workers}", f"left {877 - workers}", "elapsed 0:0", "ETA 1:06:"):
+        assert words in text
+    panel = [line for line in lines if line]
+    assert all(len(line) == 80 and line[0] + line[-1] in ("╭╮", "││", "╰╯") for line in panel), "a row is cropped"
 
 
 def test_the_panel_moves_while_nothing_is_reported() -> None:
@@ -55,7 +75,7 @@ def test_the_panel_moves_while_nothing_is_reported() -> None:
     printed.print(view)
     text = "\n".join(shown(printed))
     assert "elapsed 1:0" in text
-    assert "left 1:05:3" in text
+    assert "ETA 1:05:3" in text
     assert "trial 7 epoch 12/30" in text
 
 

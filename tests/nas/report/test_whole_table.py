@@ -3,12 +3,14 @@
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
 from nas.budgets import Deployment
 from nas.cli.options import out
-from nas.pareto import MEASURES, ParetoFront, front_of
+from nas.pareto import MEASURES, ParetoFront, front_of, members_by_wilson
+from nas.report.intervals import intervals_table
 from nas.report.tables import block_table, front_table
 from nas.report.whole_table import WholeTable
 from tests.builders import trial
@@ -55,6 +57,16 @@ def test_a_front_shows_its_objectives_then_the_budgeted_costs_and_names_what_is_
     everything = printed(front_table(front("robust_accuracy", "params"), "Pareto front", ["macs"]), 170)
     assert "left out" not in everything
     assert "W 0.5  E 2" in everything
+
+
+@at_each_width
+def test_no_heading_of_a_front_with_intervals_is_cut(width: int) -> None:
+    found = front("robust_accuracy", "instability", "lipschitz_bound_log10", "params")
+    values = [np.array([[1.0, 0.1, 5.0, record.costs.params]]) for record in found.records]
+    members = members_by_wilson(found.records, values, found.objectives)
+    text = printed(intervals_table(members, found.objectives, "Pareto front"), width)
+    words = {word for line in text.splitlines() for word in line.replace("┃", " ").split()}
+    assert {"Lipschitz", "bound", "(log10)", "rank", "robust"} <= words
 
 
 def test_a_score_that_was_measured_for_no_trial_has_no_column() -> None:

@@ -1,4 +1,4 @@
-"""`nas audit`: our checkpoints and anybody's networks, one page, and what is refused."""
+"""`nas evaluate --audit`: our checkpoints and anybody's networks, one page, and what is refused."""
 
 import json
 import sys
@@ -156,7 +156,7 @@ def weights(path: Path, seed: int = 0) -> Path:
 def audited(capsys: Capture, here: Path, function: str, *options: str | Path):  # type: ignore[no-untyped-def]
     state = torch.random.get_rng_state()  # nn.Linear draws its first weights from the global generator
     try:
-        return nas(capsys, "audit", f"{here.stem}:{function}", *options)
+        return nas(capsys, "evaluate", "--audit", f"{here.stem}:{function}", *options)
     finally:
         torch.random.set_rng_state(state)
 
@@ -277,10 +277,10 @@ def test_weights_of_another_network_are_refused(here: Path, capsys: Capture) -> 
 
 
 def test_a_checkpoint_brings_its_own_protocol(here: Path, capsys: Capture) -> None:
-    ended = nas(capsys, "audit", "runs/none", "--config", "tiny.yaml")
+    ended = nas(capsys, "evaluate", "--audit", "runs/none", "--config", "tiny.yaml")
     assert ended.code == 2
     assert "a checkpoint brings its own" in " ".join(ended.message.split())
-    assert "no checkpoint in runs" in nas(capsys, "audit", "runs/none").message
+    assert "no checkpoint in runs" in nas(capsys, "evaluate", "--audit", "runs/none").message
 
 
 def test_two_threads_audit_a_foreign_network_as_one_does() -> None:

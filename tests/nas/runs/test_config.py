@@ -194,6 +194,15 @@ def test_budgets_have_units_in_files_and_on_the_command_line(tmp_path: Path) -> 
     assert load_config(write_config(tmp_path, dump_config(config))) == config
 
 
+def test_worst_values_of_costs_have_units_as_budgets_do(tmp_path: Path, refusal: Refusal) -> None:
+    text = MINIMAL + "search: {reference_point: {params: 60k, weight_bytes: 64 KiB, robust_accuracy: 0.5}}\n"
+    config = load_config(write_config(tmp_path, text), ["search.reference_point.macs=8M"])
+    found = {"params": 60_000, "weight_bytes": 65_536, "robust_accuracy": 0.5, "macs": 8_000_000}
+    assert config.search.reference_point == found
+    assert load_config(write_config(tmp_path, dump_config(config))) == config
+    assert "write a number, such as" in refusal(text.replace("60k", "60KB"))
+
+
 def test_a_unit_of_something_else_is_refused_with_what_is_allowed(refusal: Refusal) -> None:
     message = refusal(MINIMAL + "budget: {params: 64KB}\n")
     assert message == 'tiny.yaml:5: budget.params: write a number, such as 100000, 100k, 8M [got "64KB"]'

@@ -44,7 +44,7 @@ def checkpoint() -> Checkpoint:
 
 
 EVALUATE = ("evaluate", "net", "--attack", "fgsm", "--device", "cpu", "--format", "json")
-AUDIT = ("audit", "net", "--images", "10", "--device", "cpu", "--format", "json")
+AUDIT = ("evaluate", "--audit", "net", "--images", "10", "--device", "cpu", "--format", "json")
 
 
 @pytest.mark.parametrize("verb", [EVALUATE, AUDIT])

@@ -177,16 +177,16 @@ def test_what_the_supernet_does_not_set_is_that_of_training(tmp_path: Path) -> N
 
 
 def test_attacks_transfer_between_the_supernet_and_its_subnets(inside: Path, capsys: Capture) -> None:
-    said = nas(capsys, "transfer", "runs/tiny", "--subnets", "2", "--format", "json", "--png", "transfer.png")
+    said = nas(capsys, "study", "transfer", "runs/tiny", "--subnets", "2", "--format", "json", "--png", "transfer.png")
     assert said.code == 0, said.err
     rows = json.loads(said.out)["matrix"]
     names = list(dict.fromkeys(row["source"] for row in rows))
     assert names[:2] == ["supernet", "smallest"]
     assert len(rows) == len(names) ** 2
     assert Path("transfer.png").read_bytes().startswith(b"\x89PNG")
-    again = json.loads(nas(capsys, "transfer", "runs/tiny", "--subnets", "2", "--format", "json").out)["matrix"]
-    assert rows == again
-    shown = nas(capsys, "transfer", "runs/tiny", "--subnets", "1")
+    again = nas(capsys, "study", "transfer", "runs/tiny", "--subnets", "2", "--format", "json")
+    assert rows == json.loads(again.out)["matrix"]
+    shown = nas(capsys, "study", "transfer", "runs/tiny", "--subnets", "1")
     assert "images made against" in shown.out
     assert "white box" in " ".join(shown.out.split())
 
@@ -202,7 +202,7 @@ def test_runs_are_compared_network_by_network(inside: Path, capsys: Capture) -> 
     assert first["networks"] == second["networks"] == 5
     assert second["seconds"] < first["seconds"] * 2
     assert Path("compare.png").read_bytes().startswith(b"\x89PNG")
-    agreed = nas(capsys, "agreement", "runs/shared", "--with", "runs/alone", "--format", "json")
+    agreed = nas(capsys, "study", "agreement", "runs/shared", "--with", "runs/alone", "--format", "json")
     taus = {row["metric"]: row["tau"] for row in json.loads(agreed.out)["agreement"]}
     assert taus.get("robust_accuracy") == second["tau"]
     assert nas(capsys, "compare", "runs/alone").code == 2
@@ -210,7 +210,7 @@ def test_runs_are_compared_network_by_network(inside: Path, capsys: Capture) -> 
 
 
 def test_insights_say_what_the_front_is_made_of(inside: Path, capsys: Capture) -> None:
-    said = nas(capsys, "insights", "runs/tiny", "--format", "json", "--png", "made.png")
+    said = nas(capsys, "study", "insights", "runs/tiny", "--format", "json", "--png", "made.png")
     rows = json.loads(said.out)["composition"]
     run = open_run(ROOT / "tiny")
     assert [(row["choice"], row["option"]) for row in rows] == [
@@ -240,10 +240,11 @@ def test_a_space_of_block_kinds_goes_through_all_verbs(
     screened = ("--set", "search.prescreen={refit: 4, trees: 4}", "--set", "search.trials=8")
     verbs = [
         ("check", "tiny.yaml", "--no-time"), ("search", "tiny.yaml", "--set", "search.evaluator=supernet", *screened),
-        ("front", "runs/kinds"), ("insights", "runs/kinds"), ("transfer", "runs/kinds"), ("show", "runs/kinds", "knee"),
-        ("retrain", "runs/kinds", "--from", "inherited"), ("front", "runs/kinds", "--html", "front.html"),
+        ("front", "runs/kinds"), ("study", "insights", "runs/kinds"), ("study", "transfer", "runs/kinds"),
+        ("show", "runs/kinds", "knee"), ("retrain", "runs/kinds", "--from", "inherited"),
+        ("front", "runs/kinds", "--html", "front.html"),
         ("sweep", "tiny.yaml", "--run", "swept", "--set", "sweep={sample: 2, seeds: 1}"),
-        ("table", "runs/swept"),
+        ("study", "table", "runs/swept"),
     ]  # fmt: skip
     for verb in verbs:
         said = nas(capsys, *verb)

@@ -22,6 +22,7 @@ from nas.evaluation.evaluate import Scored, evaluate, score
 from nas.evaluation.scores import load_scores, save_scores
 from nas.measures import MEASURES, Attacked, Measure, check_measures
 from nas.networks.treatments import TREATMENTS
+from nas.page.columns import rounded
 from nas.runs import open_run
 from nas.runs.config import dump_config, load_config
 from nas.runs.work import trained_network
@@ -107,7 +108,7 @@ def test_every_verb_shows_a_measure_that_a_config_brings(place: Path, capsys: Ca
     assert "margin -20, params" in " ".join(printed.split()), "the reference point"
     page = Path("front.html").read_text()
     assert "logit margin under attack" in page
-    assert f"{rows[0]['margin']:.3f}" in page
+    assert str(rounded(rows[0]["margin"])) in page
     assert Path("front.png").read_bytes().startswith(b"\x89PNG")
     sure = json.loads(nas(capsys, "front", "runs/tiny", "--intervals", "--format", "json").out)
     ends = [row["intervals"]["margin"] for row in sure]
@@ -127,7 +128,7 @@ def test_every_verb_shows_a_measure_that_a_config_brings(place: Path, capsys: Ca
     first, second = json.loads(nas(capsys, *both, "--format", "json").out)
     assert second["margin"] - first["margin"] == pytest.approx(second["margin_difference"])
     assert "margin" in nas(capsys, *both, "--format", "csv").out.splitlines()[0]
-    assert "logit margin" in nas(capsys, "insights", "runs/swept").out
+    assert "logit margin" in nas(capsys, "study", "insights", "runs/swept").out
 
 
 def test_the_example_of_the_readme_does_what_it_says(place: Path, capsys: Capture) -> None:

@@ -42,7 +42,8 @@ def test_a_treated_search_ends_in_a_treated_checkpoint(
     stored = json.loads(Path("runs/tiny/retrained/00000/evaluation.json").read_bytes())
     again = json.loads(nas(capsys, "evaluate", "runs/tiny/retrained/00000", "--format", "json").out)
     assert again["robust_accuracy"] == stored["robust_accuracy"]
-    assert nas(capsys, "audit", "runs/tiny/retrained/00000", "--images", "20", "--format", "json").code == 0
+    audit = ("evaluate", "--audit", "runs/tiny/retrained/00000", "--images", "20")
+    assert nas(capsys, *audit, "--format", "json").code == 0
     description = Path("runs/tiny/retrained/00000/genotype.json")
     description.write_text(json.dumps({**json.loads(description.read_text()), "treatments": []}))
     with pytest.raises(CheckpointError, match=r"holds another network.*treatments\.0\.mask_0"):

@@ -1,4 +1,4 @@
-"""nas dashboard shows a run's study and can change nothing of it."""
+"""nas report --dashboard shows a run's study and can change nothing of it."""
 
 import importlib.util
 import json
@@ -98,7 +98,7 @@ def test_without_the_package_the_extra_is_named(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna_dashboard", None)
-    ended = nas(capsys, "dashboard", "runs/tiny", "--port", "0")
+    ended = nas(capsys, "report", "runs/tiny", "--dashboard", "--port", "0")
     assert ended.code == 2
     assert "pip install '.[dashboard]'" in ended.message
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nas.base.errors import UsageError
-from nas.report.study_plots import _spreads
+from nas.report.study_plots import spreads
 from nas.report.study_tables import curve_table
 from nas.runs.trial_files import CURVE
 from nas.studies import curve_rows
@@ -49,7 +49,7 @@ def test_a_row_for_every_trial_and_epoch(tmp_path: Path) -> None:
             }
         )
     }
-    (name, spread), _ = _spreads(rows, "robust_accuracy")
+    (name, spread), _ = spreads(rows, "robust_accuracy")
     assert name == "W = 0.5"
     assert spread.loc[2].tolist() == pytest.approx([0.5, 0.3, 0.7]), "mean, lowest, highest"
     assert curve_table(rows, CURVES).row_count == 4

@@ -102,24 +102,24 @@ def test_the_verb_trains_theplan_of(swept: Path, capsys: Capture) -> None:
     ended = nas(capsys, "sweep", "tiny.yaml", "--format", "json")
     assert (ended.code, len(json.loads(ended.out))) == (0, 6)
     again = nas(capsys, "sweep", "tiny.yaml")
-    assert (again.code, "6 candidates are done; look closer with nas table runs/swept" in again.out) == (0, True)
+    assert (again.code, "6 candidates are done; look closer with nas study table runs/swept" in again.out) == (0, True)
     assert run.records == open_run(Path(RUN)).records
 
 
 def test_the_table_in_every_format(swept: Path, capsys: Capture) -> None:
-    rows = json.loads(nas(capsys, "table", RUN, "--format", "json").out)
+    rows = json.loads(nas(capsys, "study", "table", RUN, "--format", "json").out)
     assert [(row["network"], row["seeds"]) for row in rows] == [
         ("W = 0.5, E = 2", 2), ("W = 1, E = 2", 2), ("W = 0.5, E = 4", 2)
     ]  # fmt: skip
     assert rows[0].keys() == {"network", "seeds", *COLUMNS, *(f"{name}_sd" for name in COLUMNS)}
-    lines = list(csv.DictReader(io.StringIO(nas(capsys, "table", RUN, "--format", "csv").out)))
+    lines = list(csv.DictReader(io.StringIO(nas(capsys, "study", "table", RUN, "--format", "csv").out)))
     for line, row in zip(lines, rows, strict=True):
         assert line["network"] == row["network"]
         assert all(float(line[name]) == pytest.approx(row[name]) for name in COLUMNS)
-    markdown = nas(capsys, "table", RUN, "--format", "markdown").out.splitlines()
+    markdown = nas(capsys, "study", "table", RUN, "--format", "markdown").out.splitlines()
     assert {line.count("|") for line in markdown} == {len(COLUMNS) + 3}
     assert len(markdown) == 2 + 3
-    printed = nas(capsys, "table", RUN)
+    printed = nas(capsys, "study", "table", RUN)
     assert (printed.code, "instability is KL / l_inf" in " ".join(printed.out.split())) == (0, True)
     for row in rows:
         assert row["network"] in printed.out
@@ -128,23 +128,23 @@ def test_the_table_in_every_format(swept: Path, capsys: Capture) -> None:
 
 
 def test_curves_as_rows(swept: Path, capsys: Capture) -> None:
-    rows = json.loads(nas(capsys, "curves", RUN, "--format", "json").out)
+    rows = json.loads(nas(capsys, "study", "curves", RUN, "--format", "json").out)
     assert sorted((row["trial"], row["epoch"]) for row in rows) == [(t, e) for t in range(6) for e in (1, 2)]
     records = open_run(Path(RUN)).records
     for row in rows:
         if row["epoch"] == 2:
             scored = records[row["trial"]].evaluation
             assert [row[name] for name, _ in CURVES] == [getattr(scored, name) for name, _ in CURVES]
-    lines = list(csv.DictReader(io.StringIO(nas(capsys, "curves", RUN, "--format", "csv").out)))
+    lines = list(csv.DictReader(io.StringIO(nas(capsys, "study", "curves", RUN, "--format", "csv").out)))
     assert [float(line["robust_accuracy"]) for line in lines] == [row["robust_accuracy"] for row in rows]
-    printed = nas(capsys, "curves", RUN)
+    printed = nas(capsys, "study", "curves", RUN)
     assert all(title in printed.out for _, title in CURVES)
     assert "--png FILE" in printed.err
 
 
 def test_curves_as_a_picture_and_an_offline_page(swept: Path, tmp_path: Path, capsys: Capture) -> None:
     png, html = tmp_path / "new" / "a.png", tmp_path / "new" / "a.html"
-    assert nas(capsys, "curves", RUN, "--png", png, "--html", html).code == 0
+    assert nas(capsys, "study", "curves", RUN, "--png", png, "--html", html).code == 0
     content = png.read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
@@ -158,13 +158,13 @@ def test_curves_as_a_picture_and_an_offline_page(swept: Path, tmp_path: Path, ca
 
 def test_insights_as_a_table_and_as_json(swept: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("nas.studies.kendall"), "RESAMPLES", 100)
-    found = json.loads(nas(capsys, "insights", RUN, "--format", "json").out)
+    found = json.loads(nas(capsys, "study", "insights", RUN, "--format", "json").out)
     assert (found["trials"], found["networks"]) == (6, 3)
     assert found["effects"].keys() == {"W", "E"}
     assert found["predictors"].keys() == {"params", "macs", "lipschitz_bound_log10"}
     assert found["thresholds"]["params"]["at"] is None
     assert found["thresholds"]["params"]["words"].startswith("3 different networks, at least 8 are needed")
-    printed = nas(capsys, "insights", RUN)
+    printed = nas(capsys, "study", "insights", RUN)
     assert printed.code == 0
     assert "warning: no intervals and no change points: 3 different networks" in " ".join(printed.out.split())
     assert "6 trials of 3 networks" in printed.out
@@ -172,14 +172,14 @@ def test_insights_as_a_table_and_as_json(swept: Path, capsys: Capture, monkeypat
 
 @pytest.mark.parametrize("verb", ["table", "curves", "insights"])
 def test_a_study_of_nothing_says_what_to_do(tmp_path: Path, capsys: Capture, verb: str) -> None:
-    missing = nas(capsys, verb, tmp_path / "none")
+    missing = nas(capsys, "study", verb, tmp_path / "none")
     assert (missing.code, missing.out) == (2, "")
     assert "nas search CONFIG" in missing.message
     folder = tmp_path / "untrained"
     write_config(tmp_path, SWEEP)
     with pytest.raises(KeyboardInterrupt):
         sweep(load_config(tmp_path / "tiny.yaml"), folder, _interrupt)
-    untrained = nas(capsys, verb, folder)
+    untrained = nas(capsys, "study", verb, folder)
     assert (untrained.code, untrained.out) == (2, "")
     assert "nas sweep" in untrained.message
 
@@ -189,7 +189,7 @@ def _interrupt(_: object) -> None:
 
 
 def test_curves_of_a_run_without_them_says_how_to_get_them(here: Path, capsys: Capture) -> None:
-    ended = nas(capsys, "curves", "runs/tiny")
+    ended = nas(capsys, "study", "curves", "runs/tiny")
     assert (ended.code, ended.out) == (2, "")
     assert "training.track_every_epoch=true" in ended.message
 
@@ -205,9 +205,9 @@ def test_curves_of_a_run_without_them_says_how_to_get_them(here: Path, capsys: C
         ),
         (["sweep", "tiny.yaml", "--set", "training.epochs=9"], "training.epochs"),
         (["sweep", "tiny.yaml", "--run", "../up"], "../up"),
-        (["table", RUN, "--format", "xml"], "xml"),
-        (["insights", RUN, "--format", "csv"], "csv"),
-        (["curves", RUN, "--pgn", "x"], "--pgn"),
+        (["study", "table", RUN, "--format", "xml"], "xml"),
+        (["study", "insights", RUN, "--format", "csv"], "csv"),
+        (["study", "curves", RUN, "--pgn", "x"], "--pgn"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -293,7 +293,7 @@ def halted(_halted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_agreement_of_a_halted_search_tells_the_spared_from_the_survivors(halted: Path, capsys: Capture) -> None:
-    found = json.loads(nas(capsys, "agreement", "runs/halted", "--format", "json").out)
+    found = json.loads(nas(capsys, "study", "agreement", "runs/halted", "--format", "json").out)
     records = open_run(Path("runs/halted")).records
     complete = [r for r in records if r.state is TrialState.COMPLETE and r.reused_from is None]
     counts = {"spared": sum(is_spared(r.seed, 0.5) for r in complete), "survivors": len(complete)}
@@ -303,29 +303,29 @@ def test_agreement_of_a_halted_search_tells_the_spared_from_the_survivors(halted
     assert all(("biased" in row["words"]) == (row["sample"] == "survivors") for row in found["agreement"])
     assert [(one["epochs"], one["verdict"]) for one in found["verdicts"]] == [(1, "unknown"), (2, "unknown")]
     assert found["halting"] == {"epochs": [1, 2], "keep": 0.5, "spared": 0.5}
-    lines = list(csv.DictReader(io.StringIO(nas(capsys, "agreement", "runs/halted", "--format", "csv").out)))
+    lines = list(csv.DictReader(io.StringIO(nas(capsys, "study", "agreement", "runs/halted", "--format", "csv").out)))
     assert [line["metric"] for line in lines] == [row["metric"] for row in found["agreement"]]
-    printed = nas(capsys, "agreement", "runs/halted")
+    printed = nas(capsys, "study", "agreement", "runs/halted")
     assert "survivors (biased)" in printed.out
     assert f"note: whether halting at epoch 2 is safe cannot be told yet: {counts['spared']} of 10" in printed.out
 
 
 @pytest.mark.usefixtures("halted")
 def test_agreement_with_another_run_is_over_the_networks_in_common(capsys: Capture) -> None:
-    found = json.loads(nas(capsys, "agreement", "runs/whole", "--with", "runs/whole", "--format", "json").out)
+    found = json.loads(nas(capsys, "study", "agreement", "runs/whole", "--with", "runs/whole", "--format", "json").out)
     own = [row for row in found["agreement"] if row["compared"] == "run"]
     assert {(row["sample"], row["pairs"], round(row["tau"], 9)) for row in own} == {("all", 8, 1.0)}
     halted, whole = (
         {r.genotype.key for r in open_run(Path("runs", name)).records if r.state is TrialState.COMPLETE}
         for name in ("halted", "whole")
     )
-    both = json.loads(nas(capsys, "agreement", "runs/halted", "--with", "runs/whole", "--format", "json").out)
+    both = json.loads(nas(capsys, "study", "agreement", "runs/halted", "--with", "runs/whole", "--format", "json").out)
     wanted = ("run", "survivors", "robust_accuracy")
     (row,) = (r for r in both["agreement"] if (r["compared"], r["sample"], r["metric"]) == wanted)
     assert row["pairs"] == len(halted & whole) > 1
     # One seed for each architecture, and the stages of epochs change no training.
     assert row["tau"] == pytest.approx(1)
-    missing = nas(capsys, "agreement", "runs/whole", "--with", "runs/none")
+    missing = nas(capsys, "study", "agreement", "runs/whole", "--with", "runs/none")
     assert (missing.code, "no run in runs/none" in missing.message) == (2, True)
 
 
@@ -334,7 +334,7 @@ def test_a_table_of_a_search_is_under_the_attacks_that_all_met(capsys: Capture) 
     ladders = {r.genotype.key: r.evaluation.ladder for r in open_run(Path("runs/whole")).records if r.evaluation}
     met = min(map(len, ladders.values()))
     assert met < max(map(len, ladders.values()))
-    said = nas(capsys, "table", "runs/whole", "--format", "json")
+    said = nas(capsys, "study", "table", "runs/whole", "--format", "json")
     expected = sorted(ladder[met - 1].robust_accuracy for ladder in ladders.values())
     assert sorted(row["robust_accuracy"] for row in json.loads(said.out)) == expected
     assert "compared under 40 validation images" in said.err
@@ -352,13 +352,13 @@ def test_curves_name_the_attack_that_was_made_after_every_epoch() -> None:
 
 def test_agreement_is_drawn_where_there_are_rungs(halted: Path, tmp_path: Path, capsys: Capture) -> None:
     png = tmp_path / "new" / "a.png"
-    assert nas(capsys, "agreement", "runs/halted", "--png", png).code == 0
+    assert nas(capsys, "study", "agreement", "runs/halted", "--png", png).code == 0
     assert png.read_bytes().startswith(b"\x89PNG")
     assert 20_000 < png.stat().st_size < 500_000
 
 
 def test_agreement_of_a_sweep_counts_networks_and_not_trainings(swept: Path, capsys: Capture) -> None:
-    found = json.loads(nas(capsys, "agreement", RUN, "--format", "json").out)
+    found = json.loads(nas(capsys, "study", "agreement", RUN, "--format", "json").out)
     robust = [row for row in found["agreement"] if row["metric"] == "robust_accuracy"]
     assert [(row["epochs"], row["sample"], row["pairs"], row["networks"]) for row in robust] == [(1, "all", 6, 3)]
     assert robust[0]["low"] is None, "three networks, however often trained, bear no interval"
@@ -367,11 +367,11 @@ def test_agreement_of_a_sweep_counts_networks_and_not_trainings(swept: Path, cap
 
 
 def test_agreement_of_a_run_without_rungs_says_how_to_get_them(here: Path, tmp_path: Path, capsys: Capture) -> None:
-    ended = nas(capsys, "agreement", "runs/tiny")
+    ended = nas(capsys, "study", "agreement", "runs/tiny")
     assert (ended.code, ended.out) == (2, "")
     for setting in ("search.halting.epochs", "training.track_every_epoch=true", "search.prescreen", "--with RUN"):
         assert setting in ended.message
-    undrawn = nas(capsys, "agreement", "runs/tiny", "--with", "runs/tiny", "--png", tmp_path / "a.png")
+    undrawn = nas(capsys, "study", "agreement", "runs/tiny", "--with", "runs/tiny", "--png", tmp_path / "a.png")
     assert (undrawn.code, "no stage of epochs to draw" in undrawn.message) == (2, True)
 
 
@@ -421,7 +421,7 @@ def test_runs_on_other_images_are_not_compared(copy: Path, capsys: Capture) -> N
     facts = json.loads(Path("runs/other/data.json").read_text())
     changed = {**facts, "train": 159, "fingerprint": "0" * 16}
     Path("runs/other/data.json").write_text(json.dumps(changed))
-    for verb in (("compare", "runs/tiny", "runs/other"), ("agreement", "runs/tiny", "--with", "runs/other")):
+    for verb in (("compare", "runs/tiny", "runs/other"), ("study", "agreement", "runs/tiny", "--with", "runs/other")):
         ended = nas(capsys, *verb)
         assert (ended.code, ended.out) == (2, "")
         for text in ("different images", "train 160 against 159", facts["fingerprint"], "0" * 16):

@@ -19,7 +19,7 @@ WIDTHS, EXPANDS = (0.5, 0.75, 1.0), (1, 2, 3, 4)
 
 
 def rows() -> pd.DataFrame:
-    """What `nas curves --format csv` would print; the second seed is 0.02 more robust."""
+    """What `nas study curves --format csv` would print; the second seed is 0.02 more robust."""
     return pd.DataFrame(
         {
             "network": "", "trial": 0, "seed": 10 + seed, "width": width, "expand": expand, "epoch": epoch,

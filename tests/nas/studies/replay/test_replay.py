@@ -143,7 +143,7 @@ def test_hypervolume_between_two_steps_is_that_of_the_step_before() -> None:
 
 
 def test_the_verb_prints_all_formats_and_draws(bench: Path, capsys: Capture) -> None:
-    words = ["replay", "table.csv", "tiny.yaml", "--seeds", "3", "--vary", "search.sampler=[nsga2, random]"]
+    words = ["study", "replay", "table.csv", "tiny.yaml", "--seeds", "3", "--vary", "search.sampler=[nsga2, random]"]
     shown = nas(capsys, *words, "--png", "out/replay.png")
     assert (shown.code, (bench / "out/replay.png").read_bytes()[:4]) == (0, b"\x89PNG")
     assert "sampler random" in shown.out
@@ -169,6 +169,6 @@ def test_the_verb_prints_all_formats_and_draws(bench: Path, capsys: Capture) -> 
 def test_a_config_that_the_table_cannot_answer_is_refused(
     bench: Path, capsys: Capture, option: str, message: str
 ) -> None:
-    ended = nas(capsys, "replay", "table.csv", "tiny.yaml", "--set", option)
+    ended = nas(capsys, "study", "replay", "table.csv", "tiny.yaml", "--set", option)
     assert ended.code == 2
     assert message in ended.message

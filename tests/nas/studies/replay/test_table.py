@@ -95,7 +95,7 @@ def test_columns_that_are_no_metrics_are_left_alone_and_empty_ones_were_not_meas
 
 
 def test_a_missing_file_and_one_that_is_no_csv_are_refused(bench: Path, space: SearchSpace) -> None:
-    with pytest.raises(UsageError, match="nas curves"):
+    with pytest.raises(UsageError, match="nas study curves"):
         read_table(bench / "none.csv", space)
     (bench / "table.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match="not a CSV"):
