@@ -91,7 +91,6 @@ def test_what_it_writes_is_checked_searched_and_not_overwritten(images: Path, ca
     assert nas(capsys, "check", path, "--no-time").code == 0
     small = ("training.epochs=1", "search.trials=2", "search.executor=in_process", "evaluation.attack.steps=2",
              "evaluation.ladder.front=[]", "training.alarm=false", "search.prescreen.proposals=1",
-            
              "constraints=[natural_accuracy >= 0]", "device=cpu")  # fmt: skip
     searched = nas(capsys, "search", path, *(word for one in small for word in ("--set", one)))
     assert searched.code == 0, searched.err
