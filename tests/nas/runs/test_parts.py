@@ -10,13 +10,16 @@ import pytest
 
 from nas.attacks import ATTACKS
 from nas.base.errors import ConfigError
+from nas.evaluation import EvaluationSettings
 from nas.measures import MEASURES
 from nas.networks.treatments import TREATMENTS
 from nas.runs import open_run
 from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import load_config
+from nas.timing.bench import Workload, _once
 from nas.training.settings import METHODS
 from search_spaces import SPACES
+from tests.builders import tiny_network
 from tests.tiny_run import TINY, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -150,6 +153,16 @@ def test_every_verb_finds_the_parts_from_any_folder(
     assert "cannot import plugin own_parts:" in nas(capsys, "front", run).message
     (run / f"{MODULE}.py").write_bytes((moved / f"{MODULE}.py").read_bytes())
     assert nas(capsys, "front", run).code == 0, "beside the run's own config"
+
+
+def test_a_process_that_measures_how_long_a_search_takes_imports_them(path: Path) -> None:
+    config = load_config(path)
+    parts = {"plugins": config.plugins, "plugin_folder": config.plugin_folder}
+    workload = Workload(tiny_network().spec, config.threat, config.training, EvaluationSettings(), **parts)
+    forget()
+    asked = []
+    assert _once(lambda given: lambda: asked.append({*METHODS} & {given.training.method}), workload) is None
+    assert asked == [{f"{MODULE}:Halved"}]
 
 
 @pytest.mark.parametrize(
