@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import typer
 
-from nas.cli import starting, searching, fronts, watching, one_shot, retraining, evaluating, exporting, studies, replaying  # isort: skip  # each registers its verbs, in this order
+from nas.cli import starting  # isort: skip
+from nas.cli import searching, fronts, watching, one_shot, retraining, evaluating, exporting, studies, replaying  # isort: skip  # each registers its verbs, in this order
 from nas.base.errors import NasError
 from nas.cli.ending import end_in_order
 from nas.cli.options import app, err

@@ -134,7 +134,7 @@ training:  # brief, of every candidate; one attack step from noise (N-FGSM)
 evaluation:
   attack: {{name: pgd, steps: 20, step_size: 2/255}}
   ladder:
-    final:  # of the retrained network; `nas audit --autoattack` does more
+    final:  # of the retrained network; `nas evaluate --audit --autoattack` does more
       - {{name: apgd, loss: cross_entropy, steps: 50}}
       - {{name: apgd, loss: targeted_dlr, steps: 50, targets: 4}}
       - {{name: square, queries: 500}}
