@@ -19,9 +19,9 @@ class Board:
     def limits(self) -> dict[str, str]:
         """Limits of the budget: half of the flash, half of the RAM, as many MACs as a tenth of a second allows.
 
-        The other halves are for the program, its stack and the camera. A MAC takes two cycles: CMSIS-NN reaches 1.15
-        operations (0.58 MACs) a cycle on a Cortex-M7 with int8 weights (Lai 2018, "CMSIS-NN", table 2: 249 million
-        operations per second at 216 MHz).
+        The other halves are for the program, its stack and the camera. A MAC is taken as two cycles on every board: the
+        authors of CMSIS-NN report about 0.6 MACs a cycle with int8 weights on a Cortex-M7 (Lai 2018, "CMSIS-NN", 249
+        million operations per second at 216 MHz).
         """
         macs = amount(self.clock) / 2 / 10
         return {
@@ -42,5 +42,5 @@ DEVICES: dict[str, Board] = {
     "cortex-m7-480mhz": Board("ST NUCLEO-H743ZI2 (STM32H743ZI)", "2 MiB", "512 KiB", "480M"),
     "esp32-s3": Board("Espressif ESP32-S3-DevKitC-1-N8 (ESP32-S3)", "8 MiB", "512 KiB", "240M"),
 }
-"""Starting points, not measurements: data-sheet values of one typical board each. RAM is the largest block in one piece
-(the STM32H743 has 1 MB in several), external RAM not counted. What fits is for the user's own firmware to say."""
+"""Starting points, not measurements: data-sheet values of one typical board each. RAM is that on the chip, of the
+STM32H743 (1 MB in several blocks) its largest block. What fits is for the user's own firmware to say."""
