@@ -1,9 +1,6 @@
 """Small networks, images and records with known answers. All chance comes from generators given a seed."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,29 +12,29 @@ from nas.base.seeding import make_generator
 from nas.data import Augmentation
 from nas.data.datasets import SearchData
 from nas.data.domain import CropFlip, draw_crop_flip
-from nas.data.split import Split
 from nas.evaluation import Ladder
 from nas.networks.view import View
+from nas.testing.small import (  # noqa: F401 - names of many tests
+    TINY_SETTINGS,
+    TINY_TRAINING,
+    Broken,
+    Unknown,
+    generator,
+    tiny_images,
+    tiny_network,
+    tiny_space,
+    torch_threads,
+    with_unknown_activation,
+)
 from nas.training import Training
 from nas.training.batch import Batch
 from nas.training.inner import maximise
 from nas.training.loop import scored_network, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from search_spaces import BlockSpec, Genotype, NetworkSpec, SearchSpace
-from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.network import Network, build_network
 from search_spaces.spec import Size
 from search_spaces.tiny_blocks import BlockRow, TinyBlocks, tiny_blocks
-
-TINY_SETTINGS = MobileNetTiny(
-    blocks=(Row(4, expand_ratio=1), Row(4), Row(8, stride=2)),
-    stem_channels=4,
-    head_channels=8,
-    width_multipliers=(0.5, 1.0),
-    expand_ratios=(1, 2),
-    divisor=2,
-)
-"""32 genotypes; the largest network has a few hundred weights."""
 
 TINY_BLOCKS = TinyBlocks(
     layers=(BlockRow(4), BlockRow(6, stride=2), BlockRow(8)),
@@ -48,16 +45,6 @@ TINY_BLOCKS = TinyBlocks(
     divisor=2,
 )
 """Kinds and widths of three layers; a few thousand weights at most."""
-
-TINY_TRAINING = Training(
-    epochs=2,
-    batch_size=16,
-    learning_rate=0.05,
-    attack=InnerAttack(steps=2, step_size=0.05, start="normal"),
-    augmentation=Augmentation(crop_padding=1, flip=True),
-    ema_decay=0.9,
-    batch_norm_images=32,
-)
 
 TINY_LADDER = Ladder(
     front=(Apgd(loss="dlr", steps=3),), final=(Apgd(loss="targeted_dlr", steps=3, targets=2), Square(queries=5)),
@@ -133,25 +120,8 @@ STEMS: dict[str, tuple[Size, Size]] = {
 """Kernel size and stride of a stem."""
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def tiny_space(input_shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 10) -> SearchSpace:
-    return mobilenet_tiny(TINY_SETTINGS, input_shape, num_classes)
-
-
 def tiny_blocks_space() -> SearchSpace:
     return tiny_blocks(TINY_BLOCKS, (1, 8, 8), 10)
-
-
-def tiny_network(seed: int = 0, input_shape: tuple[int, int, int] = (1, 8, 8), num_classes: int = 10) -> Network:
-    """Largest network of the tiny space, in training mode, with a classifier that tells images apart."""
-    space = tiny_space(input_shape, num_classes)
-    network = build_network(space.spec(space.largest()), generator(seed))
-    with torch.no_grad():
-        network.classifier.weight.normal_(generator=generator(seed + 1))
-    return network
 
 
 def network_of(
@@ -217,14 +187,6 @@ def spectrogram_spec(kernel: Size = (10, 4), stride: Size = 2) -> NetworkSpec:
     return NetworkSpec((1, 49, 10), 4, blocks)
 
 
-def tiny_images(count: int = 40, num_classes: int = 10, channels: int = 1, size: int = 8, seed: int = 0) -> Split:
-    """Noise with the class written into it as brightness; labels 0, 1, …, K - 1, 0, 1, …"""
-    labels = torch.arange(count) % num_classes
-    noise = torch.randint(0, 60, (count, channels, size, size), generator=generator(seed))
-    brightness = labels * (190 // num_classes)
-    return Split((noise + brightness[:, None, None, None]).to(torch.uint8), labels)
-
-
 def tiny_data(count: int = 40) -> SearchData:
     """`count` training and 10 validation images of ten classes, as a search sees them."""
     names = tuple(map(str, range(10)))
@@ -246,49 +208,6 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1) @ self.weight.T + self.bias
-
-
-class Unknown(nn.Module):
-    """Activation that no fast pass knows. Its mode may be changed by the main thread alone; others see eval mode."""
-
-    def train(self, mode: bool = True) -> Self:
-        assert threading.current_thread() is threading.main_thread(), "a thread changed the mode of a shared module"
-        return super().train(mode)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if threading.current_thread() is not threading.main_thread():
-            assert not self.training, "a thread saw a shared module in training mode"
-        return nn.functional.gelu(x)
-
-
-def with_unknown_activation(network: Network) -> Network:
-    """`network` with another activation in its stem, which leaves it to autograd."""
-    network.features[0][2] = Unknown()
-    return network
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """As many threads for torch."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-class Broken(nn.Module):
-    """Applies `change` to the logits of `network` at every call, or raises where `change` is None."""
-
-    def __init__(self, network: nn.Module, change: Callable[[Tensor], Tensor] | None) -> None:
-        super().__init__()
-        self.network, self.change = network, change
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.change is None:
-            raise RuntimeError("the network broke")
-        return self.change(self.network(x))
 
 
 def briefly_trained(spec: NetworkSpec, training: Training, threat: ThreatModel, data: SearchData, seed: int) -> Network:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest.register_assert_rewrite("nas.testing")
+
 torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell script; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
+from nas.cli import starting  # isort: skip
 from nas.cli import searching, fronts, watching, one_shot, retraining, evaluating, exporting, studies, replaying  # isort: skip  # each registers its verbs, in this order
 from nas.base.errors import NasError
 from nas.cli.ending import end_in_order
@@ -18,8 +19,8 @@ from nas.cli.options import app, err
 from nas.cli.streams import accept_any_character, nobody_reads
 
 __all__ = [
-    "app", "evaluating", "exporting", "fronts", "main", "one_shot", "replaying", "retraining", "searching", "studies",
-    "watching",
+    "app", "evaluating", "exporting", "fronts", "main", "one_shot", "replaying", "retraining", "searching",
+    "starting", "studies", "watching",
 ]  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from nas.attacks import ATTACKS, AttackSettings
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_json
-from nas.base.plugins import load_plugins
 from nas.base.records import Evaluation, Fidelity
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
@@ -28,6 +27,7 @@ from nas.evaluation.evaluate import evaluate
 from nas.networks.build import stored_network
 from nas.networks.stored import save_weights, tensors_of
 from nas.networks.treatments import TreatmentSettings
+from nas.runs.parts import load_parts
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 
@@ -85,7 +85,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         described = json.loads(path.read_bytes())
         if described.get("schema") != SCHEMA:
             raise ValueError(f"schema {described.get('schema')!r}, this version reads {SCHEMA}")
-        load_plugins(described.get("plugins", ()))
+        beside = described.get("plugin_folder")
+        load_parts(described.get("plugins", ()), Path(beside) if beside else None)
         treatments = _TREATMENTS.validate_python(described.get("treatments", ()))
         checkpoint = Checkpoint(
             network=stored_network(NetworkSpec.from_dict(described["spec"]), folder / WEIGHTS, treatments),

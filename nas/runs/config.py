@@ -6,7 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
@@ -16,7 +16,6 @@ from nas.attacks import AttackSettings, Pgd
 from nas.attacks.threat import ThreatModel, out_of_box
 from nas.base.errors import ConfigError, UsageError
 from nas.base.machine import DEVICE_PATTERN
-from nas.base.plugins import load_plugins
 from nas.base.registry import ChosenFrom
 from nas.base.settings import AS_WRITTEN, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
@@ -26,6 +25,7 @@ from nas.measures import Measure, check_measures, measure
 from nas.networks.treatments import TreatmentSettings
 from nas.pareto import Condition, parse_condition
 from nas.runs.config_errors import describe, line_of
+from nas.runs.parts import load_parts, with_parts
 from nas.search.settings import SearchSettings
 from nas.training import Training
 from search_spaces import SPACES
@@ -85,9 +85,13 @@ class RunConfig(Settings):
 
     name: str = Field(pattern=NAME_PATTERN)
     """Name of the run folder, runs/NAME."""
+    plugin_folder: Path | None = None
+    """Folder that holds the modules of `plugins`; null: the first of the config's own and the current one that has a
+    module of them, which the run then keeps here, so that its verbs find it from any folder."""
     plugins: tuple[str, ...] = ()
-    """Python modules that add entries to the registries (README, Adding things): installed, or in the current folder.
-    They are imported before the fields below are read, and in every worker."""
+    """Python modules that add entries to the registries (README, Adding things), or parts in them (`module:Name`, which
+    may also stand where a space, measure, attack, method or treatment is named): installed, or in `plugin_folder`. They
+    are imported before the fields below are read, and in every worker."""
     data: DataSettings
     """Data set."""
     space: SpaceSettings
@@ -125,8 +129,9 @@ class RunConfig(Settings):
 
     @field_validator("plugins")
     @classmethod
-    def _imported(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _as_value_error(load_plugins, value)
+    def _imported(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        folder = info.data.get("plugin_folder")
+        _as_value_error(lambda names: load_parts(names, folder), value)
         _as_value_error(lambda _: check_measures(), value)
         return value
 
@@ -281,7 +286,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     origins: dict[str, str] = {}
     for override in overrides:
         _apply(data, override, origins)
-    return _validate(data, lambda loc: origins.get(".".join(map(str, loc))) or f"{path}:{line_of(tree, loc)}")
+
+    def where(loc: Sequence[str | int]) -> str:
+        return origins.get(".".join(map(str, loc))) or f"{path}:{line_of(tree, loc)}"
+
+    return _validate(with_parts(data, (path.resolve().parent, Path.cwd()), where), where)
 
 
 def dump_config(config: RunConfig) -> str:

@@ -235,6 +235,7 @@ def _finish(
     save_checkpoint(folder, checkpoint, {
         "trial": record.number,
         "plugins": config.plugins,
+        "plugin_folder": str(config.plugin_folder) if config.plugin_folder else None,
         "fingerprint": _fingerprint(run, picked, data),
         "picked": picked.reason,
         "costs": to_json(record.costs),

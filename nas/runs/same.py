@@ -8,6 +8,7 @@ from nas.data.facts import brief
 from nas.runs.config import RunConfig, differences
 
 MAY_CHANGE = (
+    "plugin_folder",
     "data.root",
     "data.download",
     "search.trials",

@@ -17,7 +17,6 @@ import torch
 from nas.assets.supernet.weights import Supernet
 from nas.attacks.threat import ThreatModel
 from nas.base.files import write_atomic, write_json
-from nas.base.plugins import load_plugins
 from nas.base.records import Candidate, Halfway, Outcome, to_json
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
@@ -30,6 +29,7 @@ from nas.networks.stored import save_weights
 from nas.pareto import scores_of
 from nas.runs.begin import begin
 from nas.runs.failures import cause_of, check_finite
+from nas.runs.parts import load_parts
 from nas.runs.trial_files import (
     CURVE,
     ERROR,
@@ -72,7 +72,9 @@ class TrialPlan:
     treatments: tuple[Settings, ...] = ()
     """Settings of what is done to every network besides (nas/networks/treatments)."""
     plugins: tuple[str, ...] = ()
-    """Modules whose entries of the registries the trials need; a worker imports them."""
+    """Modules whose entries of the registries the trials need, and parts in them; a worker imports them."""
+    plugin_folder: Path | None = None
+    """Folder that holds them where they are not installed."""
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Outcome of training and scoring `candidate`; failures are outcomes too, with their cause.
@@ -81,7 +83,7 @@ class TrialPlan:
         was killed before it was told), or the rung of the attack ladder below the one that is asked for now.
         Raises OSError where the folder cannot be written.
         """
-        load_plugins(self.plugins)
+        load_parts(self.plugins, self.plugin_folder)
         folder = trial_folder(self.folder, candidate.number, candidate.repeat)
         finished = stored_outcome(self.folder, candidate)
         if finished is not None and reaches(finished, candidate):

@@ -165,6 +165,7 @@ def _work_of(
             problem.space, data.trained_on(config.search.train_images), config.threat, config.training,
             config.scoring, workers.device, run.trials_folder, supernet,
             trains=config.search.evaluator != "supernet", treatments=config.treatments, plugins=config.plugins,
+            plugin_folder=config.plugin_folder,
         )  # fmt: skip
         with study.guarded(), workers.executor(plan) as executor:
             return work(study, executor)

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from nas.data.split import Split
 from nas.evaluation import EvaluationSettings
 from nas.evaluation.evaluate import evaluate
 from nas.networks.build import new_network
+from nas.runs.parts import load_parts
 from nas.training import Training
 from nas.training.loop import start_training, train_epoch
 from nas.training.settings import InnerAttack
@@ -57,6 +59,10 @@ class Workload:
     device: str = "cpu"
     seconds: float = 1.0
     """Least time of one measurement."""
+    plugins: tuple[str, ...] = ()
+    """Modules, and parts in them, that this needs; a process that measures imports them."""
+    plugin_folder: Path | None = None
+    """Folder that holds them where they are not installed."""
 
 
 def paper_workload(network: str, image_size: int, batch_size: int, steps: int, device: str) -> Workload:
@@ -139,6 +145,7 @@ def worker_pool(
 
 def _once(prepare: Callable[[Workload], Callable[[], Speed]], workload: Workload) -> Speed:
     if workload not in _PREPARED:
+        load_parts(workload.plugins, workload.plugin_folder)
         _PREPARED[workload] = prepare(workload)
     return _PREPARED[workload]()
 

@@ -256,9 +256,9 @@ def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int)
         trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
         scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
     training = config.training.model_copy(update={"batch_size": trained})
-    # Without the measures of plugins, which the processes that take the time do not import.
+    # Without measures and other threats, which are a small part of scoring.
     evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}, "measures": ()})
-    return Workload(spec, config.threat, training, evaluation, device, 0.5)
+    return Workload(spec, config.threat, training, evaluation, device, 0.5, config.plugins, config.plugin_folder)
 
 
 STEP_MACS = 20_000_000_000

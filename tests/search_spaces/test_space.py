@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from nas.testing.spaces import SpaceContract
 from search_spaces import SPACES, Choice
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.tiny_blocks import TinyBlocks, tiny_blocks
 from tests.builders import TINY_BLOCKS, TINY_SETTINGS, tiny_space
-from tests.contracts.space_contract import SpaceContract
 
 
 class TestMobileNetTiny(SpaceContract):

@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from nas.attacks import ATTACKS, Apgd, AttackSettings, AutoAttack, Fgsm, Noise, Pgd, Square
-from tests.contracts.attack_contract import AttackContract
+from nas.testing.attacks import AttackContract
 
 
 class TestPgd(AttackContract):

@@ -13,7 +13,7 @@ from nas.base.errors import DataError
 from nas.data import DataSettings
 from nas.data.datasets import load_search_data, load_test_data
 from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Source, Svhn
-from tests.contracts.dataset_contract import DatasetContract, as_counts
+from nas.testing.datasets import DatasetContract, as_counts
 from tests.nas.data.files import write_image_folder
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from nas.networks.treatments import TREATMENTS, TreatmentSettings
 from nas.networks.treatments.settings import FrozenZeros
+from nas.testing.treatments import TreatmentContract, zero_channels
 from search_spaces.network import Network
-from tests.contracts.treatment_contract import TreatmentContract, zero_channels
 
 
 class TestFrozenZeros(TreatmentContract):

@@ -16,14 +16,13 @@ from nas.networks.treatments import TREATMENTS
 from nas.runs import open_run
 from nas.runs.trial import WEIGHTS
 from nas.runs.work import trained_network
+from nas.testing import SpaceContract, TreatmentContract
 from nas.training import methods
 from search_spaces import SPACES, SearchSpace
 from search_spaces.blocks import BLOCKS
 from search_spaces.network import Network
 from search_spaces.spec import CONVOLUTIONS
 from tests.conftest import ROOT
-from tests.contracts.space_contract import SpaceContract
-from tests.contracts.treatment_contract import TreatmentContract
 from tests.tiny_run import TINY, nas, write_config
 
 REGISTRIES: tuple[Mapping[str, Any], ...] = (BLOCKS, CONVOLUTIONS, MEASURES, SPACES, TREATMENTS)

@@ -110,7 +110,7 @@ def test_a_default_is_that_of_the_place() -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("trainin", "unknown 'trainin' (fields: name, plugins"),
+        ("trainin", "unknown 'trainin' (fields: name, plugin_folder"),
         ("training.stepz", "fields of training: method, beta"),
         ("training.epoch", "did you mean epochs?"),
         ("training.epochs.first", "training.epochs has no fields of its own; leave .first out"),

@@ -14,8 +14,8 @@ from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import load_config
 from nas.runs.trial import WEIGHTS, TrialPlan
 from nas.runs.work import trained_network
+from nas.testing.treatments import zero_channels
 from search_spaces.network import Network
-from tests.contracts.treatment_contract import zero_channels
 from tests.tiny_run import nas, write_config
 
 Capture = pytest.CaptureFixture[str]

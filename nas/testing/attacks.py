@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from nas.attacks.result import AttackResult
 from nas.attacks.threat import ThreatModel
 from nas.networks.view import view_of
+from nas.testing.small import Broken, generator, tiny_network, torch_threads, with_unknown_activation
 from search_spaces.network import Network
-from tests.builders import Broken, generator, tiny_network, torch_threads, with_unknown_activation
 
 LABELS = torch.tensor([0, 3, 9, 5, 1, 1])
 
 
 def predicted(network: nn.Module, x: Tensor) -> Tensor:
     """Labels that `network` gives the images in eval mode."""
-    return copy.deepcopy(network).eval()(x).argmax(1)
+    logits: Tensor = copy.deepcopy(network).eval()(x)
+    return logits.argmax(1)
 
 
 def flags(network: nn.Module) -> tuple[list[bool], list[bool]]:
@@ -35,7 +36,8 @@ class BrokenWhereBright(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bright = x.mean((1, 2, 3)) > 0.72
-        return self.network(x) + torch.where(bright[:, None], self.hole, 0.0)
+        logits: Tensor = self.network(x)
+        return logits + torch.where(bright[:, None], self.hole, 0.0)
 
 
 class BrokenOffTheGrid(nn.Module):
@@ -47,11 +49,12 @@ class BrokenOffTheGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         off = ((8 * x).detach().round() != 8 * x.detach()).flatten(1).any(1)
-        return self.network(x).masked_fill(off[:, None], torch.nan)
+        logits: Tensor = self.network(x)
+        return logits.masked_fill(off[:, None], torch.nan)
 
 
 class AttackContract:
-    """Inherit, and set `registered` to the name in ATTACKS and `attack` to settings of few steps."""
+    """Inherit, and set `registered` to its name in a config and `attack` to settings of few steps."""
 
     registered: str
     attack: Any
@@ -74,14 +77,15 @@ class AttackContract:
     def network(self) -> Network:
         """Training mode in some modules only, gradients of some parameters only."""
         network = tiny_network()
-        network.features[1].eval()
-        network.features[2].conv[0].eval()
+        for part in (network.features[1], network.get_submodule("features.2.conv.0")):
+            part.eval()
         next(network.parameters()).requires_grad_(False)
         network.classifier.bias.requires_grad_(False)
         return network
 
     def run(self, network: nn.Module, x: Tensor, threat: ThreatModel, seed: int = 0) -> AttackResult:
-        return self.attack.run(network, x, LABELS, threat, generator(seed))
+        result: AttackResult = self.attack.run(network, x, LABELS, threat, generator(seed))
+        return result
 
     def test_perturbations_stay_in_ball_and_box(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
         result = self.run(network, x, threat)
@@ -155,7 +159,7 @@ class AttackContract:
         assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
         assert all(parameter.grad is None for parameter in network.parameters())
 
-    def test_existing_gradients_are_kept(self, network: nn.Module, x: Tensor, threat: ThreatModel) -> None:
+    def test_existing_gradients_are_kept(self, network: Network, x: Tensor, threat: ThreatModel) -> None:
         weight = network.classifier.weight
         weight.grad = torch.full_like(weight, 2.0)
         self.run(network, x, threat)

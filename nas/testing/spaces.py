@@ -1,4 +1,4 @@
-"""What every search space must do. Subclass, and give `space` and `other_shapes`."""
+"""What every search space must do."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from random import Random
 import pytest
 import torch
 
+from nas.testing.small import generator
 from search_spaces import NetworkSpec, SearchSpace
 from search_spaces.network import build_network
-from tests.builders import generator
 
 SHAPES = ((1, 8, 8), (3, 8, 8), (3, 17, 23), (1, 32, 32))
 
@@ -117,7 +117,7 @@ class SpaceContract:
         logits = network(x)
         assert logits.shape == (2, 5)
         assert logits.isfinite().all()
-        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 4])).backward()
+        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 4])).backward()  # type: ignore[no-untyped-call]
         assert x.grad is not None
         assert x.grad.isfinite().all()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
