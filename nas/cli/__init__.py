@@ -11,9 +11,19 @@ from collections.abc import Sequence
 
 import typer
 
-from nas.cli import starting  # isort: skip
-from nas.cli import searching, fronts, watching, one_shot, retraining, evaluating, exporting, studies, replaying  # isort: skip  # each registers its verbs, in this order
 from nas.base.errors import NasError
+from nas.cli import (
+    evaluating,
+    exporting,
+    fronts,
+    one_shot,
+    replaying,
+    retraining,
+    searching,
+    starting,
+    studies,
+    watching,
+)
 from nas.cli.ending import end_in_order
 from nas.cli.options import app, err
 from nas.cli.streams import accept_any_character, nobody_reads

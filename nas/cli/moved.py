@@ -13,7 +13,9 @@ MOVED = {
 }
 """What took a verb's place."""
 
-ORDER = ("check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench", "sweep")
+ORDER = (
+    "init", "check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench", "sweep",
+)  # fmt: skip
 """As the help lists the verbs: in the order of a day's work, then what else there is."""
 
 

@@ -89,7 +89,7 @@ class RunConfig(Settings):
     """Folder that holds the modules of `plugins`; null: the first of the config's own and the current one that has a
     module of them, which the run then keeps here, so that its verbs find it from any folder."""
     plugins: tuple[str, ...] = ()
-    """Python modules that add entries to the registries (README, Adding things), or parts in them (`module:Name`, which
+    """Python modules that add entries to the registries (docs/extending.md), or parts in them (`module:Name`, which
     may also stand where a space, measure, attack, method or treatment is named): installed, or in `plugin_folder`. They
     are imported before the fields below are read, and in every worker."""
     data: DataSettings

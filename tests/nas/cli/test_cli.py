@@ -24,8 +24,8 @@ Capture = pytest.CaptureFixture[str]
 def test_help_of_every_verb_has_an_example(capsys: Capture) -> None:
     verbs = {command.callback.__name__ for command in app.registered_commands}
     studies = {command.callback.__name__ for command in study.registered_commands}
-    assert verbs == {"check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench",
-                     "sweep"}  # fmt: skip
+    assert verbs == {"init", "check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export",
+                     "bench", "sweep"}  # fmt: skip
     assert studies == {"table", "curves", "insights", "agreement", "transfer", "replay", "sweep"}
     for verb in (*verbs, *(f"study {name}" for name in studies)):
         ended = nas(capsys, *verb.split(), "--help")
@@ -35,8 +35,8 @@ def test_help_of_every_verb_has_an_example(capsys: Capture) -> None:
 
 def test_the_help_lists_the_verbs_in_the_order_of_a_days_work(capsys: Capture) -> None:
     listed = re.findall(r"^│ ([a-z]+) ", nas(capsys, "--help").out, re.MULTILINE)
-    assert listed == ["check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export", "bench",
-                      "sweep", "study"]  # fmt: skip
+    assert listed == ["init", "check", "search", "front", "show", "report", "compare", "retrain", "evaluate", "export",
+                      "bench", "sweep", "study"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
