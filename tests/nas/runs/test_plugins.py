@@ -146,9 +146,7 @@ def test_workers_import_the_plugin_and_measure_the_same(
     path = write_config(place, TINY + NAMED)
     alone, both = ("--run", "alone"), ("--run", "both", "--set", "search.executor=processes", "--set",
                                        "search.workers=2")  # fmt: skip
-    one_rung = (
-        "evaluation.ladder={screen: null, front: [], trust_images: 0}"  # more depends on who ends first
-    )
+    one_rung = "evaluation.ladder={screen: null, front: [], trust_images: 0}"  # more depends on who ends first
     started = ("--set", "search.sampler=random", "--set", "evaluation.measures=[drift]", "--set", one_rung)
     for cores, arguments in ((1, alone), (2, both)):  # a thread each: two round differently, and training amplifies it
         monkeypatch.setattr("nas.runs.placement.available_cores", lambda cores=cores: cores)
