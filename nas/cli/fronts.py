@@ -128,7 +128,7 @@ def show(
     from nas.pareto import MEASURES, derived_of, meeting, parse_condition
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
-    from nas.report.tables import block_table, bytes_text, genotype_text, number_text
+    from nas.report.tables import block_table, broken_texts, bytes_text, genotype_text, number_text
     from nas.runs import open_run
     from nas.runs.members import trainings_of
 
@@ -168,9 +168,8 @@ def show(
         out.print(seeds_table(trainings))
     if bound:
         out.print(certified_table(bound))
-    broken = {name: value for name, value in record.violations.items() if value > 0}
-    for name, value in broken.items():
-        out.print(f"[yellow]{BROKEN.get(name) or f'beyond {name} by {100 * value:.1f} %'}[/yellow]")
+    for text in broken_texts(record):
+        out.print(f"[yellow]{text}[/yellow]")
     if record.error:
         out.print(record.error.strip(), markup=False, style="red")
 
@@ -193,10 +192,6 @@ def _certified(run: "Run", record: "TrialRecord") -> "CertifiedBound":
     from nas.runs.work import trained_network
 
     return certified_lipschitz(trained_network(run, record))
-
-
-BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted: others had come farther by then"}
-"""Constraints that are no limits on a number, in words."""
 
 
 def _objectives(run: "Run", text: str) -> "tuple[Measure, ...]":

@@ -1,7 +1,7 @@
 """Everything that a page shows of a run, as one JSON-ready value: a function of the run's files alone."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_
 from nas.pareto import Condition, Member, ParetoFront, Pick, meeting, pick
 from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, threat_text, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
-from nas.report.tables import genotype_text, warnings_of
+from nas.report.tables import broken_texts, genotype_text, warnings_of
 from nas.runs import Run
 from nas.runs.config import dump_config
 from nas.runs.members import SureFront, front_notes, sure_front
@@ -113,7 +113,7 @@ def _trials(
         "trust": [texts.setdefault(trust_text(e), len(texts)) if e else None for e in evaluated],
         "attacks": [texts.setdefault(_attacks(e.ladder), len(texts)) if e else None for e in evaluated],
         "threats": [_threats(e) if e and e.by_threat else None for e in evaluated],
-        "broken": [_broken(record) for record in records],
+        "broken": [broken_texts(record) for record in records],
         "error": [(record.error or "").strip()[-ERROR_LENGTH:] for record in records],
         "rank": [list(m.rank) if (m := members.get(r.number)) and m.rank else None for r in records],
         "seeds": [_seeds(members.get(record.number)) for record in records],
@@ -149,9 +149,3 @@ def _group(record: TrialRecord, front: set[int]) -> str:
     if record.state is not TrialState.COMPLETE:
         return record.state.value
     return "dominated" if record.is_feasible else "infeasible"
-
-
-def _broken(record: TrialRecord) -> list[str]:
-    broken: Mapping[str, float] = {name: value for name, value in record.violations.items() if value > 0}
-    return [f"beyond {name}{f' by {100 * value:.1f} %' if name not in ('trusted', 'halted') else ''}"
-            for name, value in broken.items()]  # fmt: skip

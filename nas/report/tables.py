@@ -94,6 +94,16 @@ def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
 
 
+BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted: others had come farther by then"}
+"""Constraints that are no limits on a number, in words."""
+
+
+def broken_texts(record: TrialRecord) -> list[str]:
+    """Limits that a trial is beyond, in words."""
+    broken = {name: value for name, value in record.violations.items() if value > 0}
+    return [BROKEN.get(name) or f"beyond {name} by {100 * value:.1f} %" for name, value in broken.items()]
+
+
 def tie_notes(front: ParetoFront) -> list[str]:
     """Warning of a front whose members robust accuracy does not tell apart; none where it does or is no objective."""
     if not front.is_tied or all(objective.name != "robust_accuracy" for objective in front.objectives):
