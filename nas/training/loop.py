@@ -98,9 +98,9 @@ def start_training(
     optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
-    told = None if teacher is None else view_of(teacher)
-    method = method_of(settings, told)
-    return TrainingState(network, view, forward_of(network), average, optimizer, generator, settings, method, told)
+    teaching = None if teacher is None else view_of(teacher)
+    method = method_of(settings, teaching)
+    return TrainingState(network, view, forward_of(network), average, optimizer, generator, settings, method, teaching)
 
 
 def train_epoch(

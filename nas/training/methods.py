@@ -138,13 +138,13 @@ class Distilled:
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Without an attack the first term alone."""
-        told = self._teacher.logits(batch.x)
+        taught = self._teacher.logits(batch.x)
         if self.attack is None:
             (logits,) = state.forward(batch.x)
-            return divergence(told, logits), logits
+            return divergence(taught, logits), logits
         x_adv = maximise(state.view, batch, threat, self.attack, state.generator, state.memory)
         logits, logits_adv = state.forward(batch.x, x_adv)
-        both = divergence(told, logits) + self._beta * divergence(told, logits_adv)
+        both = divergence(taught, logits) + self._beta * divergence(taught, logits_adv)
         return both / (1 + self._beta), logits
 
 
