@@ -86,7 +86,7 @@ def evaluate_file(
     from nas.base.machine import available_cores, claim_threads
     from nas.data.datasets import at_root
     from nas.export.exporting import check_parent
-    from nas.export.judge import judged, to_dict
+    from nas.export.judge import judged
     from nas.export.running import opened
     from nas.export.texts import scores_view
     from nas.runs.checkpoint import RESULT, load_checkpoint
@@ -104,7 +104,7 @@ def evaluate_file(
             file, loaded, split_name=split.value, queries=queries, report=lambda name: status.update(f"{name} …")
         )
     if format is PlainFormat.JSON:
-        return print_json({"file": str(path), **to_dict(scores)})
+        return print_json({"file": str(path), **dataclasses.asdict(scores)})
     out.print(scores_view(scores, path.name, file.facts, _ladder(folder / RESULT, split.value)))
 
 

@@ -5,7 +5,6 @@ and Square searches on its own logits. The float network is scored under the sam
 Square), so that the two numbers can be compared.
 """
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -181,8 +180,3 @@ class _Scoring:
     def _right(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         parts = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
         return torch.cat([~misclassified(view.logits(part), labels) for part, labels in parts])
-
-
-def to_dict(scores: FileScores) -> dict[str, Any]:
-    """JSON-ready dictionary of `scores`."""
-    return dataclasses.asdict(scores)

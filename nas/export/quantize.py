@@ -5,6 +5,7 @@ begins at 0. A weight's scale is its channel's largest magnitude over 127. (Perc
 the extremes kept no more predictions on digits, and adversarial images reach further than clean ones.)
 """
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -72,16 +73,13 @@ def _entered(network: PlainNetwork) -> PlainNetwork:
         0, torch.ones(channels, 1, 1, 1, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64),
         (1, 1), (0, 0), channels, relu6=False,
     )  # fmt: skip
-    moved = [
-        PlainSum(step.left + 1, step.right + 1, step.relu6)
+    moved = (
+        replace(step, left=step.left + 1, right=step.right + 1)
         if isinstance(step, PlainSum)
-        else PlainConv(step.source + 1, *(getattr(step, name) for name in _OTHERS))
+        else replace(step, source=step.source + 1)
         for step in network.steps
-    ]
-    return PlainNetwork(network.spec, network.mean, network.std, (first, *moved), network.weight, network.bias)
-
-
-_OTHERS = ("weight", "bias", "stride", "padding", "groups", "relu6")
+    )
+    return replace(network, steps=(first, *moved))
 
 
 @torch.no_grad()
