@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for child processes
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a second thread does not spin on another process's core
@@ -25,6 +26,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Benchmarks run once, untimed, unless --benchmark-enable; without pytest-benchmark they have no fixture."""
     if not getattr(config.option, "benchmark_enable", True):
         config.option.benchmark_disable = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No file of this process has to outlive a power failure: fsync only checks its descriptor.
+
+    Searches in processes of their own (test_end_to_end, benchmarks/test_kills) and benchmarks that are timed call the
+    real one.
+    """
+
+    def checked(descriptor: int) -> None:
+        os.fstat(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.config.option, "benchmark_enable", False):
+            patch.setattr(os, "fsync", checked)
+        yield
 
 
 @pytest.fixture(autouse=True)
