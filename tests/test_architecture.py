@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ FILES = sorted(path for package in ("nas", "search_spaces") for path in (ROOT / 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
+@cache
+def source_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tree(source: str) -> ast.Module:
+    """`source` parsed once for all tests; only to be read."""
+    return ast.parse(source)
+
+
 def module_of(path: Path) -> str:
     names = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(names[:-1] if names[-1] == "__init__" else names)
@@ -67,7 +79,7 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
 def imports_of(path: Path, source: str | None = None) -> set[str]:
     """Full names of the modules that `path` imports when it runs, at any depth."""
     found = set()
-    for node in _nodes(ast.parse(source if source is not None else path.read_text())):
+    for node in _nodes(tree(source if source is not None else source_of(path))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -134,9 +146,7 @@ def test_the_search_knows_nothing_of_training() -> None:
 
 def test_all_candidates_run_through_the_one_loop() -> None:
     above = [path for path in FILES if part_of(module_of(path)) != "nas.workers"]
-    assert [module_of(path) for path in above if "executor.collect(" in path.read_text(encoding="utf-8")] == [
-        "nas.search.loop"
-    ]
+    assert [module_of(path) for path in above if "executor.collect(" in source_of(path)] == ["nas.search.loop"]
 
 
 INSIDE_NETWORKS = {"build_network", "layers_of", "state_dict", "load_state_dict", "features", "classifier"}
@@ -145,7 +155,7 @@ INSIDE_NETWORKS = {"build_network", "layers_of", "state_dict", "load_state_dict"
 
 def insides_of_networks(source: str) -> list[str]:
     """Functions and attributes of INSIDE_NETWORKS that `source` uses."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(tree(source)))
     called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
     return sorted(INSIDE_NETWORKS & (called | {node.attr for node in nodes if isinstance(node, ast.Attribute)}))
 
@@ -153,7 +163,7 @@ def insides_of_networks(source: str) -> list[str]:
 @each_file
 def test_only_networks_knows_what_a_network_is_made_of(path: Path) -> None:
     if part_of(module_of(path)) not in ("nas.networks", "search_spaces", "nas.testing"):
-        assert insides_of_networks(path.read_text(encoding="utf-8")) == []
+        assert insides_of_networks(source_of(path)) == []
 
 
 def test_the_check_of_insides_sees_calls_and_attributes() -> None:
@@ -164,7 +174,7 @@ def test_the_check_of_insides_sees_calls_and_attributes() -> None:
 def test_every_class_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = {}
     for path in FILES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(source_of(path)).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(module_of(path))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
@@ -184,7 +194,7 @@ def test_describing_a_space_needs_the_standard_library_only(name: str) -> None:
 
 @each_file
 def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_LINES
+    assert len(source_of(path).splitlines()) <= MAX_LINES
 
 
 @each_file
@@ -193,7 +203,7 @@ def test_nothing_unpickles_and_nothing_seeds_globally(path: Path) -> None:
     if module_of(path) == "nas.testing.spaces":  # a test that a space goes to worker processes, on bytes of its own
         imported.remove("pickle")
     assert imported.isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"})
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(source_of(path))):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called not in GLOBAL_SEEDS, f"line {node.lineno}: {called} changes the global random state"
@@ -203,7 +213,7 @@ def test_nothing_unpickles_and_nothing_seeds_globally(path: Path) -> None:
 def text_without_encoding(source: str) -> list[int]:
     """Lines that read or write text in whatever encoding the locale has."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree(source)):
         if not isinstance(node, ast.Call):
             continue
         called, named = ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
@@ -218,7 +228,7 @@ def text_without_encoding(source: str) -> list[int]:
 
 @each_file
 def test_text_has_an_encoding_that_no_locale_changes(path: Path) -> None:
-    assert text_without_encoding(path.read_text(encoding="utf-8")) == []
+    assert text_without_encoding(source_of(path)) == []
 
 
 def test_the_check_of_encodings_sees_every_way_to_open_a_text() -> None:
