@@ -20,7 +20,7 @@ from nas.report.console import Console, line_console
 from nas.runs.asked import picked_from, run_folder, to_be_retrained
 from nas.runs.config import RunConfig, load_config
 from nas.runs.folder import Run, open_run
-from nas.workers.fork_server import start_server
+from nas.workers.fork_server import OPTIMIZER, start_server
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,7 @@ def search(config: str | Path, *, trials: int | None = None, run: str = "", **ov
     changed = {} if trials is None else {"search.trials": trials}
     loaded = load_config(Path(config), [_override(field, value) for field, value in {**changed, **overrides}.items()])
     folder = run_folder(loaded, run)
-    start_server("nas.runs.trial")  # imports beside ours, on another core
+    start_server("nas.runs.trial", OPTIMIZER)  # imports beside ours, on another core
     from nas.runs.work import search as run_search
     from nas.timing.watched import watched_work
 

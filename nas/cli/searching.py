@@ -11,7 +11,7 @@ from nas.base.errors import UsageError
 from nas.cli.ending import says_what_is_kept
 from nas.cli.options import ConfigPath, Overrides, PlainFormat, RunName, app, err, out, print_json, study, warn
 from nas.cli.printing import print_front, print_safety
-from nas.workers.fork_server import start_server
+from nas.workers.fork_server import OPTIMIZER, start_server
 
 if TYPE_CHECKING:
     from nas.runs.config import RunConfig
@@ -36,7 +36,7 @@ def check(
 
     loaded = load_config(config, overrides or ())  # first: what is wrong with it is said at once
     if time:
-        start_server("nas.timing.bench")  # imports beside ours, on another core
+        start_server("nas.timing.bench", OPTIMIZER)  # imports beside ours, on another core
     from nas.data.datasets import load_search_data
     from nas.report.tables import coverage_table
     from nas.timing.estimate import coverage, retraining_time, search_time
@@ -131,7 +131,7 @@ def _begun(config: Path, overrides: list[str] | None, run: str, suffix: str = ""
 
     loaded = load_config(config, overrides or ())
     folder = run_folder(loaded, run, suffix)
-    start_server("nas.runs.trial")  # imports beside ours, on another core
+    start_server("nas.runs.trial", OPTIMIZER)  # imports beside ours, on another core
     return loaded, folder
 
 
@@ -159,7 +159,7 @@ def bench(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Measure how fast this machine trains and scores, against a plain TRADES loop."""
-    start_server("nas.timing.bench")
+    start_server("nas.timing.bench", OPTIMIZER)
     from nas.report.tables import bench_table, time_table
 
     if config is not None:

@@ -10,8 +10,9 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+import torch
 
-from nas.workers.fork_server import METHOD, ctrl_c_blocked, start_server
+from nas.workers.fork_server import METHOD, OPTIMIZER, ctrl_c_blocked, start_server
 from tests.conftest import ROOT
 
 
@@ -113,3 +114,8 @@ def test_starting_the_server_leaves_ctrl_c_as_it_was() -> None:
     start_server("nas.runs.trial")
     assert not blocked()
     forkserver.ensure_running()
+
+
+def test_an_optimizer_needs_what_the_server_imports_for_it() -> None:
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    assert OPTIMIZER in sys.modules
