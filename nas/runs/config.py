@@ -208,6 +208,8 @@ class RunConfig(Settings):
                 raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
             if self.supernet.lipschitz_penalty:
                 raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
+            if self.supernet.jacobian.weight:
+                raise ValueError("supernet.jacobian.weight: a supernet has no such penalty; set it to 0")
             if self.treatments:
                 raise ValueError("treatments: a supernet's networks are not treated; set search.evaluator to scratch")
         if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:
