@@ -24,7 +24,8 @@ def output_penalty(network: Network, x: Tensor, projections: int, generator: tor
     """Estimate of ½ · mean_i ‖J_i‖_F², J_i (K, C·H·W) the Jacobian of the logits of image i by its pixels; a scalar.
 
     Hoffman 2019, eq. 8: (K / 2n) Σ ‖∂(v·f(x_i)) / ∂x_i‖², v uniform on the unit sphere of R^K and drawn for every
-    image and projection, as E[v vᵀ] = I / K. Unbiased; the cost of one is about that of two steps without attack.
+    image and projection, as E[v vᵀ] = I / K. Unbiased; on 8×8 maps, one costs
+    about four steps without attack (docs/performance.md).
 
     Args:
         network: In whatever mode; in the same after. Its parameters get gradients of what is returned.
