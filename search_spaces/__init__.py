@@ -7,6 +7,7 @@ by `search_spaces.network` and `search_spaces.blocks`, so describing and countin
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, resnet_tiny
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.space import Choice, Genotype, SearchSpace
 from search_spaces.spec import BlockSpec, ConvSpec, NetworkSpec
@@ -23,6 +24,8 @@ class SpaceEntry(NamedTuple):
 SPACES: dict[str, SpaceEntry] = {
     "mobilenet_tiny": SpaceEntry(MobileNetTiny, mobilenet_tiny),
     "tiny_blocks": SpaceEntry(TinyBlocks, tiny_blocks),
+    "resnet_tiny": SpaceEntry(ResnetTiny, resnet_tiny),
+    "ds_cnn": SpaceEntry(DsCnn, ds_cnn),
 }
 
 __all__ = [

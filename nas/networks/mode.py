@@ -1,4 +1,4 @@
-"""Eval mode for the length of an attack."""
+"""Eval mode for the length of an attack, or of a penalty."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,17 +7,26 @@ from torch import nn
 
 
 @contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Network in eval mode without parameter gradients; every module's mode and flags come back after."""
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Network in eval mode; every module's mode comes back after. Parameters keep their gradients."""
     modes = [(module, module.training) for module in network.modules()]
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     network.eval()
-    for parameter, _ in flags:
-        parameter.requires_grad_(False)
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Network in eval mode without parameter gradients; every module's mode and flags come back after."""
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    with eval_mode(network):
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)

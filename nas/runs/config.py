@@ -29,13 +29,16 @@ from nas.runs.parts import load_parts, with_parts
 from nas.search.settings import SearchSettings
 from nas.training import Training
 from search_spaces import SPACES
+from search_spaces.mlperf_tiny import DsCnn, ResnetTiny
 from search_spaces.mobilenet_tiny import MobileNetTiny
 from search_spaces.tiny_blocks import TinyBlocks
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
-SpaceSettings = Annotated[MobileNetTiny | TinyBlocks, ChosenFrom(SPACES, "space", lambda entry: entry.settings)]
+SpaceSettings = Annotated[
+    MobileNetTiny | TinyBlocks | ResnetTiny | DsCnn, ChosenFrom(SPACES, "space", lambda entry: entry.settings)
+]
 """Settings of any registered space, told apart by `name`."""
 
 
@@ -208,6 +211,8 @@ class RunConfig(Settings):
                 raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
             if self.supernet.lipschitz_penalty:
                 raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
+            if self.supernet.jacobian.weight:
+                raise ValueError("supernet.jacobian.weight: a supernet has no such penalty; set it to 0")
             if self.treatments:
                 raise ValueError("treatments: a supernet's networks are not treated; set search.evaluator to scratch")
         if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:

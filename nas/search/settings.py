@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from nas.base.settings import Settings, amount, nearest
-from search_spaces.mobilenet_tiny import PRESETS
+from search_spaces.presets import KNOWN
 
 
 class Halting(Settings):
@@ -49,7 +49,8 @@ class StartFrom(Settings):
     genotypes: tuple[dict[str, float | str], ...] = ()
     """Values of the choices, an entry for each network."""
     presets: tuple[str, ...] = ()
-    """Networks of the paper: their width multiplier and expand ratio, in the rows of this space."""
+    """Published networks: of Mousavi 2023, their width multiplier and expand ratio in the rows of this space; resnet8
+    and ds_cnn of MLPerf Tiny, in the spaces resnet_tiny and ds_cnn."""
     runs: tuple[Path, ...] = ()
     """Folders of other runs, from the working directory: the genotypes of their fronts, best first objective first.
     Their results are not taken over, as training, data or attack may differ."""
@@ -57,9 +58,9 @@ class StartFrom(Settings):
     @field_validator("presets")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [name for name in value if name not in PRESETS]
+        unknown = [name for name in value if name not in KNOWN]
         if unknown:
-            raise ValueError(f"unknown preset {unknown[0]!r} (allowed: {', '.join(PRESETS)})")
+            raise ValueError(f"unknown preset {unknown[0]!r} (allowed: {', '.join(KNOWN)})")
         return value
 
 

@@ -15,7 +15,7 @@ from nas.base.records import TrialRecord
 from nas.search.problem import Problem
 from nas.search.settings import StartFrom
 from search_spaces import Genotype, SearchSpace
-from search_spaces.mobilenet_tiny import preset_values
+from search_spaces.presets import values_of
 from search_spaces.space import Value
 
 START = "start.json"
@@ -105,7 +105,7 @@ def _listed(index: int, values: Mapping[str, Value], space: SearchSpace) -> Star
 
 def _preset(name: str, space: SearchSpace) -> Start:
     try:
-        return Start(_genotype(preset_values(name, space), space), name)
+        return Start(_genotype(values_of(name, space), space), name)
     except ValueError as error:
         raise ConfigError(
             f"search.start_from.presets: {name} is not of the space ({error}); add the option to the space, or leave "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,12 +12,13 @@ from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
+from nas.networks.jacobian import block_penalty, output_penalty
 from nas.networks.norms import spectral_penalty
 from nas.networks.view import View
 from nas.training.batch import Batch
 from nas.training.inner import maximise
 from nas.training.losses import divergence
-from nas.training.settings import METHODS, InnerAttack, Training
+from nas.training.settings import METHODS, InnerAttack, Jacobian, Training
 
 if TYPE_CHECKING:
     from nas.training.loop import TrainingState
@@ -38,7 +40,7 @@ class Method(Protocol):
 
 
 def method_of(settings: Training, teacher: View | None = None) -> Method:
-    """The method that `settings` ask for, with the Lipschitz penalty where they ask for it.
+    """The method that `settings` ask for, with the penalties that they ask for.
 
     With a `teacher`, a robust network as attacks see it, its predictions take the place of the labels.
     """
@@ -46,7 +48,11 @@ def method_of(settings: Training, teacher: View | None = None) -> Method:
     method: Method = getattr(import_module(module), name)(settings)
     if teacher is not None:
         method = Distilled(method, settings.beta, teacher)
-    return Penalised(method, settings.lipschitz_penalty) if settings.lipschitz_penalty else method
+    if settings.lipschitz_penalty:
+        method = Penalised(method, LipschitzTerm(settings.lipschitz_penalty))
+    if settings.jacobian.weight:
+        method = Penalised(method, JacobianTerm(settings.jacobian))
+    return method
 
 
 class BaseMethod:
@@ -148,14 +154,27 @@ class Distilled:
         return both / (1 + self._beta), logits
 
 
+class Penalty(Protocol):
+    """A term of the loss beside that of the method."""
+
+    @property
+    def can_capture(self) -> bool:
+        """As that of a method."""
+
+    def __call__(self, state: TrainingState, batch: Batch) -> Tensor:
+        """The term, its weight included: a scalar with a graph to the parameters of `state.network`."""
+
+
 class Penalised:
-    """A method with λ · ln L added to its loss, L the product of layer norms (nas/networks/norms.py)."""
+    """A method with a penalty added to its loss, computed after it: its forward passes have moved the statistics."""
 
-    can_capture = False
-    """The library that computes the singular values waits for the device."""
+    def __init__(self, method: Method, penalty: Penalty) -> None:
+        self._method, self._penalty = method, penalty
 
-    def __init__(self, method: Method, weight: float) -> None:
-        self._method, self._weight = method, weight
+    @property
+    def can_capture(self) -> bool:
+        """Where both can."""
+        return self._method.can_capture and self._penalty.can_capture
 
     @property
     def attack(self) -> InnerAttack | None:
@@ -163,9 +182,36 @@ class Penalised:
         return self._method.attack
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
-        """Raises Diverged where a layer's weights are not finite."""
+        """Raises Diverged where the penalty does."""
         loss, logits = self._method.loss(state, batch, threat)
+        return loss + self._penalty(state, batch), logits
+
+
+@dataclass(frozen=True)
+class LipschitzTerm:
+    """λ · ln L, L the product of layer norms (nas/networks/norms.py)."""
+
+    weight: float
+    can_capture = False
+    """The library that computes the singular values waits for the device."""
+
+    def __call__(self, state: TrainingState, batch: Batch) -> Tensor:
+        """Raises Diverged where a layer's weights are not finite."""
         try:
-            return loss + self._weight * spectral_penalty(state.network), logits
+            return self.weight * spectral_penalty(state.network)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise Diverged("weights are not finite and have no norms; lower training.learning_rate") from error
+
+
+@dataclass(frozen=True)
+class JacobianTerm:
+    """λ · R, R the penalty on Jacobians (nas/networks/jacobian.py) at the clean images of the batch."""
+
+    settings: Jacobian
+    can_capture = False
+    """No graph of a second derivative has been recorded on a device yet."""
+
+    def __call__(self, state: TrainingState, batch: Batch) -> Tensor:
+        """Directions are drawn from the generator of the training."""
+        penalty = output_penalty if self.settings.of == "outputs" else block_penalty
+        return self.settings.weight * penalty(state.network, batch.x, self.settings.projections, state.generator)

@@ -72,6 +72,23 @@ class InnerAttack(Settings):
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
 
+class Jacobian(Settings):
+    """Penalty λ · R on how much the outputs change with the inputs (Hoffman 2019), on the clean images of each batch.
+
+    Its gradient goes through the network twice: on digits, a step without attack
+    takes five times as long, one of TRADES with one attack step 2.8 times (docs/performance.md).
+    """
+
+    weight: float = Field(0.0, ge=0, le=1000)
+    """Weight λ (Hoffman 2019: 0.01, of outputs); 0: none. A supernet has none."""
+    projections: int = Field(1, ge=1, le=1000)
+    """Random directions n that R is estimated with in every step, each at the full price; one is unbiased."""
+    of: Literal["outputs", "blocks"] = "outputs"
+    """outputs: R = ½ · mean ‖J‖_F², J the Jacobian of an image's logits by its pixels. blocks: of every block by what
+    it is given, ½ · mean Σ ‖J_b‖_F² / (outputs of b), after the per-layer term of Ayaz 2023
+    (nas/networks/jacobian.py)."""
+
+
 class Training(Settings):
     """Adversarial training from scratch with SGD."""
 
@@ -104,6 +121,8 @@ class Training(Settings):
     lipschitz_penalty: float = Field(0.0, ge=0, le=100)
     """Weight λ of ln L in the loss, L the product of layer norms that certifies the Lipschitz constant
     (nas/networks/norms.py); 0: none. Needs a network whose layers are known."""
+    jacobian: Jacobian = Jacobian()
+    """Jacobian regularisation, for every method."""
     schedule: Schedule = "cosine"
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)
@@ -139,6 +158,7 @@ LATER = {
     "consistency",
     "label_smoothing",
     "alarm",
+    "jacobian",
     "attack.start",
     "attack.loss",
     "attack.reset_epochs",

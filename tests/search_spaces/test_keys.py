@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from search_spaces import SPACES, BlockSpec, NetworkSpec
+from search_spaces.mlperf_tiny import REFERENCES, reference
 from search_spaces.mobilenet_tiny import PRESETS, MobileNetTiny, Row, mobilenet_tiny, preset
 from tests.conftest import ROOT
 
@@ -27,8 +28,19 @@ FROZEN = {
         "f0c2fb9eefe1 52a5e2cdec0a f7d0078f5dd1 5e46c9a0c815 3a3b461a2533 62087f1e534d 317c84f73c5c 8fe963ab917c "
         "c35e5a741fda 6e6c7276b687 87e185450311 af42e5c5b3f8"
     ),
+    "resnet_tiny": (
+        "f70390810e0f 6f7a0581671a ce3f79befe21 60abd94f28cc 4a20fbe6c095 620abea4df3a fd5996dc26ff 4231092f4ed5 "
+        "ee56092dd6d7 b363e41557a6 30e79dffd3a1 976f5cadfa24"
+    ),
+    "ds_cnn": (
+        "79267b61593e 7042e0a5abb2 a35c93db1ae0 055e9e492925 6152dee0fc52 deaad3aca027 4e2bdbf7cb41 6878203c6f80 "
+        "326612db6712 99b7e5aca45d 757d769b2744 eae786eb9dc3"
+    ),
 }
 """The smallest and the largest network of a space with its default settings, then ten drawn with seed 0."""
+
+FROZEN_REFERENCES = {"resnet8": "fea13c002972", "ds_cnn": "11328da22d0c"}
+"""The networks of MLPerf Tiny."""
 
 FROZEN_PRESETS = {
     "mousavi_w0.35_e6": ("c294208f1e0c", "a7a517b7fb25"),
@@ -52,6 +64,10 @@ def test_the_networks_of_a_space_keep_their_keys(name: str) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_networks_of_the_paper_keep_their_keys(name: str) -> None:
     assert (preset(name).key, preset(name, (1, 8, 8)).key) == FROZEN_PRESETS[name]
+
+
+def test_the_references_keep_their_keys() -> None:
+    assert {name: reference(name).key for name in REFERENCES} == FROZEN_REFERENCES
 
 
 def published() -> list[tuple[str, Mapping[str, float]]]:

@@ -6,6 +6,7 @@ import pytest
 
 from nas.testing.spaces import SpaceContract
 from search_spaces import SPACES, Choice
+from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, Stack, ds_cnn, resnet_tiny
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.tiny_blocks import TinyBlocks, tiny_blocks
 from tests.builders import TINY_BLOCKS, TINY_SETTINGS, tiny_space
@@ -38,6 +39,23 @@ class TestTinyBlocks(SpaceContract):
 class TestTinyBlocksAsTheyAre(SpaceContract):
     registered = "tiny_blocks"
     make = staticmethod(lambda shape, classes: tiny_blocks(TinyBlocks(), shape, classes))
+
+
+SMALL_RESNET = ResnetTiny(
+    stacks=(Stack(8), Stack(16, 2)), width_multipliers=(1.0, 1.5), depths=(1, 2), expand_ratios=(0.5, 1.0)
+)
+
+
+class TestResnetTiny(SpaceContract):
+    registered = "resnet_tiny"
+    make = staticmethod(lambda shape, classes: resnet_tiny(SMALL_RESNET, shape, classes))
+
+
+class TestDsCnn(SpaceContract):
+    registered = "ds_cnn"
+    make = staticmethod(
+        lambda shape, classes: ds_cnn(DsCnn(stacks=(Stack(16), Stack(24, 2)), stem_channels=16), shape, classes)
+    )
 
 
 def test_every_registered_space_has_a_contract_case() -> None:

@@ -26,6 +26,7 @@ from nas.networks.backprop import forward_of
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.loop import start_training
 from search_spaces import BlockSpec, Choice, Genotype, NetworkSpec, SearchSpace
+from search_spaces.mlperf_tiny import ResnetTiny, Stack, resnet_tiny
 from search_spaces.network import Network, build_network
 from search_spaces.space import Value
 from tests.builders import TINY_TRAINING, generator, tiny_blocks_space, tiny_data, tiny_space
@@ -49,9 +50,14 @@ SPACE, KINDS = tiny_space(), tiny_blocks_space()
 RESNETS = SearchSpace("resnets", (Choice("width_1", (8, 10)), Choice("width_2", (6, 8))), (1, 8, 8), 10, resnets)
 SETTINGS = SupernetTraining(**TINY_TRAINING.model_dump(), subnets=2)
 THREAT = ThreatModel(epsilon=0.05)
+STACKS = resnet_tiny(
+    ResnetTiny(stacks=(Stack(8), Stack(16, 2)), stem_channels=8, width_multipliers=(1.0, 1.5), depths=(1, 2)),
+    (1, 8, 8),
+    10,
+)
 GENOTYPES = [
     (space, genotype)
-    for space in (SPACE, KINDS, RESNETS)
+    for space in (SPACE, KINDS, RESNETS, STACKS)
     for genotype in (space.smallest(), space.largest(), *(space.sample(Random(seed)) for seed in range(4)))
 ]
 each_genotype = pytest.mark.parametrize(("space", "genotype"), GENOTYPES)

@@ -22,7 +22,8 @@ from nas.networks.build import new_network
 from nas.networks.plain import plain_of, shapes_of, walked
 from nas.networks.treatments.settings import FrozenZeros
 from nas.runs.checkpoint import Checkpoint
-from search_spaces import BlockSpec, NetworkSpec
+from search_spaces import BlockSpec, NetworkSpec, SearchSpace
+from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, resnet_tiny
 from search_spaces.network import Network
 from tests.builders import (
     BLOCKS,
@@ -45,6 +46,10 @@ def first_adds_its_input() -> Network:
     return with_random_statistics(settled(NetworkSpec((3, 8, 8), 5, blocks)))
 
 
+def member(space: SearchSpace) -> Network:
+    return with_random_statistics(settled(space.spec(space.smallest())))
+
+
 NETWORKS = {
     **{name: (lambda blocks=blocks: with_random_statistics(network_of(blocks))) for name, blocks in BLOCKS.items()},
     **{
@@ -54,6 +59,8 @@ NETWORKS = {
     "even sizes": lambda: with_random_statistics(network_of(BLOCKS["residuals around a stride"], (8, 10))),
     "projections on even sizes": lambda: with_random_statistics(small_resnet()),
     "spectrogram": lambda: with_random_statistics(settled(spectrogram_spec())),
+    "ResNet-8 of eight channels": lambda: member(resnet_tiny(ResnetTiny(), (3, 32, 32), 10)),
+    "DS-CNN of sixteen channels": lambda: member(ds_cnn(DsCnn(), (1, 49, 10), 12)),
     "first block adds its input": first_adds_its_input,
     "first block is depthwise": lambda: with_random_statistics(
         settled(NetworkSpec((3, 8, 8), 5, (BlockSpec("separable", 0, 3, 3, 6, 3, 2),)))

@@ -148,6 +148,7 @@ def test_a_run_without_a_supernet_has_nothing_to_inherit(
         (("training.epochs=3", "search.halting.epochs=[1]"), "halting: with evaluator supernet"),
         (("supernet.method=madry",), "supernet.method: a supernet is trained by trades alone"),
         (("training.lipschitz_penalty=0.1",), "supernet.lipschitz_penalty"),
+        (("training.jacobian.weight=0.1",), "supernet.jacobian.weight"),
         (("evaluation.seeds=2",), "evaluation.seeds: must be 1"),
         (("supernet.width=0.5",), "supernet.width"),
     ],

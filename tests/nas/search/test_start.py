@@ -16,6 +16,7 @@ from nas.search.samplers import SAMPLERS
 from nas.search.settings import StartFrom
 from nas.search.start import first_genotypes, frozen, starts_of
 from search_spaces import Choice, Genotype, SearchSpace
+from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, Stack, ds_cnn, resnet_tiny
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row, mobilenet_tiny
 from search_spaces.space import Value
 from tests.builders import trial
@@ -207,6 +208,12 @@ def test_a_preset_fits_a_space_with_tied_rows_or_fixed_expand_ratios() -> None:
     assert _resolved(fixed, presets=("mousavi_w0.35_e29",)) == [("mousavi_w0.35_e29", (0.35,))]
 
 
+def test_the_networks_of_mlperf_tiny_are_presets_of_their_spaces() -> None:
+    narrow = resnet_tiny(ResnetTiny(stacks=(Stack(16), Stack(32, 2)), depths=(1, 2)), (1, 8, 8), 10)
+    assert _resolved(narrow, presets=("resnet8",)) == [("resnet8", (1.0, 1.0, 1, 1))]
+    assert _resolved(ds_cnn(DsCnn(depths=(1,)), (1, 49, 10), 12), presets=("ds_cnn",)) == [("ds_cnn", (1.0,) * 4)]
+
+
 KERNELS = SearchSpace(
     "kernels", (Choice("width_1", (0.35, 1.0)), Choice("kernel_1", (3, 5)), Choice("expand_1", (2, 6))),
     (1, 8, 8), 2, toy_spec,
@@ -218,6 +225,7 @@ KERNELS = SearchSpace(
     [
         ({"presets": ["mousavi_w0.35_e20"]}, TINY, ["mousavi_w0.35_e20", "expand_2 = 20", "[2.0, 6.0, 10.0]"]),
         ({"presets": ["mousavi_w0.65_e6"]}, KERNELS, ["mousavi_w0.65_e6", "nothing of kernel_1", "[3, 5]"]),
+        ({"presets": ["resnet8"]}, TINY, ["resnet8 is not of the space", "a network of the space resnet_tiny"]),
         ({"presets": ["mousavi_w0.35_e6"]}, SPACE, ["mousavi_w0.35_e6", "nothing of size_0", "[1, 2, 3, 4]"]),
         ({"genotypes": [_values(1, 2), _values(0.5, 2)]}, TINY, ["genotypes.1", "width_1 = 0.5", "[0.35, 0.65, 1.0]"]),
         ({"genotypes": [{"width_1": 1.0}]}, TINY, ["genotypes.0", "{'width_1': 1.0}", "'expand_2'"]),
