@@ -25,6 +25,8 @@ class FileKind:
     """Whether a file is one, by its name or its first bytes."""
     suffixes: Callable[[], frozenset[str]]
     """Those of their names, in lower case."""
+    beside: frozenset[str] = frozenset()
+    """Names of other files that belong to the data set."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def listing(folder: Path, kind: FileKind) -> Listing:
         if any(map(_hidden, inside.parts)):
             hidden += [inside] if path.suffix.lower() in kind.suffixes() else []
         elif not kind.is_one(path):
-            unread.append(inside)
+            unread += [] if path.name in kind.beside else [inside]
         elif len(inside.parts) == 1:
             loose.append(inside)
         else:

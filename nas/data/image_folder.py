@@ -22,7 +22,7 @@ from nas.data.folders import (
 )
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import ImageFolder
-from nas.data.split import Split, stratified_order
+from nas.data.split import Split, limited_order
 
 IMAGES = FileKind("an image", "no image that Pillow reads", is_image, image_suffixes)
 
@@ -33,7 +33,7 @@ def load_image_folder(settings: ImageFolder, part: Part) -> Raw:
     files = [(path, label) for label, name in enumerate(class_names) for path in found.files.get(name, ())]
     labels = torch.tensor([label for _, label in files], dtype=torch.int64)
     limit = settings.limit if part == "train" else settings.test_limit
-    chosen = stratified_order(labels, settings.split_seed, f"limit/{part}")[:limit]
+    chosen = limited_order(labels, None, limit, settings.split_seed, part)
     paths, labels = [files[index][0] for index in chosen.tolist()], labels[chosen]
     images, bits = _decoded(paths, settings, part)
     warnings = found.warnings

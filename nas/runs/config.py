@@ -190,6 +190,18 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _augmentation_suits_the_data(self) -> "RunConfig":
+        for name in ("training", "retrain", "supernet"):
+            augmentation = getattr(self, name).augmentation
+            for field, value in augmentation:
+                if value and field not in self.data.augmentations:
+                    raise ValueError(
+                        f"{name}.augmentation.{field}: not for the data set {self.data.name}, whose are "
+                        f"{', '.join(sorted(self.data.augmentations))}; set it to {type(value)(0)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _inner_attacks_reach_the_border(self) -> "RunConfig":
         for name, training in (("training", self.training), ("retrain", self.retrain), ("supernet", self.supernet)):
             attack = training.attack

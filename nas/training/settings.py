@@ -139,6 +139,7 @@ LATER = {
     "consistency",
     "label_smoothing",
     "alarm",
+    "augmentation.time_shift",
     "attack.start",
     "attack.loss",
     "attack.reset_epochs",
