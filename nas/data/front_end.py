@@ -36,25 +36,25 @@ class FrontEnd(nn.Module):
 
     def __init__(self, settings: SpeechFolder, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.settings, features = settings, settings.features
+        self.settings, own = settings, settings.front_end
         self.points = 2 ** math.ceil(math.log2(settings.window))
         """Of the FFT, n."""
-        self.floor = 10 ** (features.floor_db / 10)
+        self.floor = 10 ** (own.floor_db / 10)
         """Power f that counts as silence."""
-        kept = features.coefficients if features.kind == "mfcc" else 0
+        kept = own.coefficients if own.kind == "mfcc" else 0
         window = torch.hann_window(settings.window, dtype=torch.float64)
         shares = torch.full((self.points // 2 + 1,), 2, dtype=torch.float64)
         shares[0] = shares[-1] = 1
         self.register_buffer("window", window.to(dtype))
         self.register_buffer("shares", (shares / (self.points * window.square().sum())).to(dtype))
         self.register_buffer("filters", mel_filters(settings, self.points).to(dtype))
-        self.register_buffer("cosines", cosines(features.mel_bands)[:kept].to(dtype))
+        self.register_buffer("cosines", cosines(own.mel_bands)[:kept].to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of waveforms `x` (N, …), each of L samples in any shape."""
         found = self.log_mel(x.flatten(1))
         if len(self.cosines):
-            found = found @ (self.cosines.T / math.sqrt(self.settings.features.mel_bands))
+            found = found @ (self.cosines.T / math.sqrt(self.settings.front_end.mel_bands))
             found = torch.cat([found[..., :1], found[..., 1:] + 0.5], -1)
         bounded: Tensor = found.clamp(0, 1)[:, None]  # a bound is passed by rounding alone
         return bounded
@@ -76,9 +76,9 @@ def mel_filters(settings: SpeechFolder, points: int) -> Tensor:
 
     Raises DataError where a band is so narrow that no frequency of the FFT is in it.
     """
-    features = settings.features
-    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (features.low_hz, settings.high_hz))
-    mel = torch.linspace(low, high, features.mel_bands + 2, dtype=torch.float64)
+    own = settings.front_end
+    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (own.low_hz, settings.high_hz))
+    mel = torch.linspace(low, high, own.mel_bands + 2, dtype=torch.float64)
     edges = (700 * (10 ** (mel / 2595) - 1))[:, None]
     hertz = torch.arange(points // 2 + 1, dtype=torch.float64) * settings.sample_rate / points
     rise = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -86,8 +86,8 @@ def mel_filters(settings: SpeechFolder, points: int) -> Tensor:
     filters = torch.minimum(rise, fall).clamp_min(0)
     if not bool(filters.sum(1).all()):
         raise DataError(
-            f"data.features.mel_bands: of {features.mel_bands} bands the lowest are narrower than the frequencies of a "
-            f"frame of {features.window_ms} ms are apart; use fewer bands, a longer window_ms or a higher low_hz"
+            f"data.front_end.mel_bands: of {own.mel_bands} bands the lowest are narrower than the frequencies of a "
+            f"frame of {own.window_ms} ms are apart; use fewer bands, a longer window_ms or a higher low_hz"
         )
     return filters
 

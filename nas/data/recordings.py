@@ -23,8 +23,8 @@ AT_ONCE = 64
 class Loaded(NamedTuple):
     """N recordings as features, and what there is to say about each."""
 
-    features: Tensor
-    """(N, 1, T, F) uint8."""
+    images: Tensor
+    """Features (N, 1, T, F) uint8."""
     rates: Sequence[int]
     """Samples a second in the file."""
     seconds: Sequence[float]
@@ -39,16 +39,16 @@ SILENCE = "silence"
 def load_recordings(settings: SpeechFolder, files: Sequence[str]) -> Loaded:
     """Features of the recordings `files` in the folder of `settings`. Raises DataError where one cannot be read."""
     front_end = FrontEnd(settings, torch.float64)
-    features = torch.empty((len(files), *settings.feature_shape), dtype=torch.uint8)
+    images = torch.empty((len(files), *settings.feature_shape), dtype=torch.uint8)
     rates, seconds, digests = [], [], []
     for start in range(0, len(files), AT_ONCE):
         wavs = [read_wav(settings.root / name, settings) for name in files[start : start + AT_ONCE]]
         samples = torch.from_numpy(np.stack([wav.samples for wav in wavs]))
-        features[start : start + len(wavs)] = stored_features(front_end, samples)
+        images[start : start + len(wavs)] = stored_features(front_end, samples)
         rates += [wav.rate for wav in wavs]
         seconds += [wav.seconds for wav in wavs]
         digests += [_digest(wav.samples) for wav in wavs]
-    return Loaded(features, rates, seconds, digests)
+    return Loaded(images, rates, seconds, digests)
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ class ImageFolder(Source):
     """Class folders in label order; null: the folders of `train`, sorted."""
 
 
-class Features(Settings):
+class FrontEndSettings(Settings):
     """Front end from a recording to its features, an image of time × coefficients (nas/data/front_end.py)."""
 
     kind: Literal["mfcc", "log_mel"] = "mfcc"
@@ -96,7 +96,7 @@ class Features(Settings):
         return self.coefficients if self.kind == "mfcc" else self.mel_bands
 
     @model_validator(mode="after")
-    def _has_these_coefficients(self) -> "Features":
+    def _has_these_coefficients(self) -> "FrontEndSettings":
         if self.kind == "mfcc" and self.coefficients > self.mel_bands:
             raise ValueError(f"coefficients {self.coefficients} must not exceed mel_bands {self.mel_bands}")
         return self
@@ -122,7 +122,7 @@ class SpeechFolder(Source):
     validation_fraction: float = Field(0.1, gt=0, lt=0.9)
     """Share of the training recordings held out for scoring and selection (stratified), where there is no
     validation_list.txt."""
-    features: Features = Features()
+    front_end: FrontEndSettings = FrontEndSettings()
     """What networks see of a recording."""
 
     @property
@@ -133,29 +133,29 @@ class SpeechFolder(Source):
     @property
     def window(self) -> int:
         """Samples of a frame."""
-        return round(self.features.window_ms * self.sample_rate / 1000)
+        return round(self.front_end.window_ms * self.sample_rate / 1000)
 
     @property
     def stride(self) -> int:
         """Samples from a frame to the next."""
-        return round(self.features.stride_ms * self.sample_rate / 1000)
+        return round(self.front_end.stride_ms * self.sample_rate / 1000)
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
         """(1, T, F): frames that lie in the recording as a whole, features of each."""
-        return 1, 1 + (self.samples - self.window) // self.stride, self.features.width
+        return 1, 1 + (self.samples - self.window) // self.stride, self.front_end.width
 
     @property
     def high_hz(self) -> float:
         """Upper edge of the highest mel band."""
-        return self.sample_rate / 2 if self.features.high_hz is None else self.features.high_hz
+        return self.sample_rate / 2 if self.front_end.high_hz is None else self.front_end.high_hz
 
     @model_validator(mode="after")
     def _features_fit_the_recording(self) -> "SpeechFolder":
         nyquist = self.sample_rate / 2
-        if not self.features.low_hz < self.high_hz <= nyquist:
+        if not self.front_end.low_hz < self.high_hz <= nyquist:
             raise ValueError(
-                f"features: low_hz {self.features.low_hz:g} must be below high_hz {self.high_hz:g}, and that at most "
+                f"front_end: low_hz {self.front_end.low_hz:g} must be below high_hz {self.high_hz:g}, and that at most "
                 f"half the sample rate, {nyquist:g}"
             )
         if self.samples < self.window + 3 * self.stride:
@@ -172,3 +172,14 @@ class Augmentation(Settings):
     """Mirror left-right with probability one half; not for digits or letters."""
     time_shift: int = Field(0, ge=0, le=64)
     """Of recordings: move by up to so many frames, earlier or later; the frame at the end is repeated."""
+
+
+def check_augmentation(source: Source, augmentation: Augmentation, part: str) -> None:
+    """Raises ValueError, with the field of `part`, where an augmentation makes no sense for images of `source`."""
+    for field, value in augmentation:
+        if value and field not in source.augmentations:
+            wanted = ", ".join(sorted(source.augmentations))
+            raise ValueError(
+                f"{part}.augmentation.{field}: {value} is not for this data set, which takes {wanted}; set it to "
+                f"{str(type(value)(0)).lower()}"
+            )

@@ -20,6 +20,7 @@ from nas.base.registry import ChosenFrom
 from nas.base.settings import AS_WRITTEN, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
+from nas.data.settings import check_augmentation
 from nas.evaluation import EvaluationSettings
 from nas.measures import Measure, check_measures, measure
 from nas.networks.treatments import TreatmentSettings
@@ -178,6 +179,13 @@ class RunConfig(Settings):
                 raise ValueError(f"reference_point: {error}") from error
         return value
 
+    @field_validator("threat")
+    @classmethod
+    def _acts_on_what_is_trained_on(cls, value: ThreatModel) -> ThreatModel:
+        if value.acts_on != "inputs":
+            raise ValueError("acts_on: networks are trained on features; put this threat under evaluation.threats")
+        return value
+
     @model_validator(mode="after")
     def _steps_stay_in_the_box(self) -> "RunConfig":
         ladder = self.evaluation.ladder
@@ -192,13 +200,7 @@ class RunConfig(Settings):
     @model_validator(mode="after")
     def _augmentation_suits_the_data(self) -> "RunConfig":
         for name in ("training", "retrain", "supernet"):
-            augmentation = getattr(self, name).augmentation
-            for field, value in augmentation:
-                if value and field not in self.data.augmentations:
-                    raise ValueError(
-                        f"{name}.augmentation.{field}: not for the data set {self.data.name}, whose are "
-                        f"{', '.join(sorted(self.data.augmentations))}; set it to {type(value)(0)}"
-                    )
+            check_augmentation(self.data, getattr(self, name).augmentation, name)
         return self
 
     @model_validator(mode="after")

@@ -54,7 +54,7 @@ class TestSpeechFolderWithoutValidationList(DatasetContract):
     @pytest.fixture
     def source(self, tmp_path: Path) -> Source:
         write_speech_folder(tmp_path, {"train": 11, "test": 5}, has_validation_list=False)
-        return speech(tmp_path, validation_fraction=0.2, features={"kind": "log_mel"})
+        return speech(tmp_path, validation_fraction=0.2, front_end={"kind": "log_mel"})
 
 
 class TestCifar10(DatasetContract):

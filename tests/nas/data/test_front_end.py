@@ -21,7 +21,7 @@ DOUBLE = torch.float64
 def settings(rate: int = 8000, seconds: float = 0.5, **features: Any) -> SpeechFolder:
     return SpeechFolder(
         name="speech_folder", root=Path("nowhere"), sample_rate=rate, seconds=seconds,
-        features={"kind": "log_mel"} | features,  # type: ignore[arg-type]
+        front_end={"kind": "log_mel"} | features,  # type: ignore[arg-type]
     )  # fmt: skip
 
 

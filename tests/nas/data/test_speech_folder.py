@@ -54,7 +54,7 @@ def test_a_search_reads_no_test_recording(root: Path, monkeypatch: pytest.Monkey
 
 
 def test_each_word_has_features_of_its_own_tone(root: Path) -> None:
-    source = speech(root, features={"kind": "log_mel"})
+    source = speech(root, front_end={"kind": "log_mel"})
     data = load_search_data(source)
     for split in (data.train, data.validation, load_test_data(source)):
         loudest = split.images.float().mean((1, 2)).argmax(1)
