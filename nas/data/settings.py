@@ -70,6 +70,10 @@ class ImageFolder(Source):
     """Class folders in label order; null: the folders of `train`, sorted."""
 
 
+TEST_LIST, VALIDATION_LIST = "testing_list.txt", "validation_list.txt"
+"""Lists in a folder of recordings."""
+
+
 class FrontEndSettings(Settings):
     """Front end from a recording to its features, an image of time × coefficients (nas/data/front_end.py)."""
 

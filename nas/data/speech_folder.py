@@ -13,10 +13,9 @@ from nas.base.errors import DataError
 from nas.data.folders import FileKind, left_out, listing, some, twins
 from nas.data.raw import Part, Raw, Survey
 from nas.data.recordings import SILENCE, Loaded, Recordings, load_recordings
-from nas.data.settings import SpeechFolder
+from nas.data.settings import TEST_LIST, VALIDATION_LIST, SpeechFolder
 from nas.data.split import Split, limited_order
 
-TEST_LIST, VALIDATION_LIST = "testing_list.txt", "validation_list.txt"
 RECORDINGS = FileKind(
     "a recording", "no WAV file", lambda path: path.suffix.lower() in (".wav", ".wave"),
     lambda: frozenset({".wav", ".wave"}), frozenset({TEST_LIST, VALIDATION_LIST, "README.md", "LICENSE"}),
