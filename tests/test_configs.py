@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SHAPES = {"digits": ((1, 8, 8), 10), "cifar10": ((3, 32, 32), 10), "svhn": ((3, 32, 32), 10),
-          "image_folder": ((3, 32, 32), 10)}  # fmt: skip
+          "image_folder": ((3, 32, 32), 10), "speech_folder": ((1, 49, 10), 10)}  # fmt: skip
 
 
 def test_there_are_configs() -> None:
@@ -22,6 +22,7 @@ def test_config_is_named_like_its_file_and_its_space_builds(path: object) -> Non
     config = load_config(path)
     assert config.name == path.stem
     shape, classes = SHAPES[config.data.name]
+    assert getattr(config.data, "feature_shape", shape) == shape
     space = make_space(config, shape, classes)
     for genotype in (space.smallest(), space.largest()):
         spec = space.spec(genotype)

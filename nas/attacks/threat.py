@@ -1,15 +1,17 @@
 """What the adversary may do: `Threat`, which an attack asks for starts, steps and projections, and its settings.
 
-Epsilon is measured where the adversary acts: in pixel units for `ThreatModel`, the threat of a config; elsewhere a
-ball of nas/attacks/balls.py with bounds of its own is the threat (of a latent code, say, together with
-nas/networks/through.py). Letters: N points of shape (N, …), for images (N, C, H, W).
+Epsilon is measured where the adversary acts. `ThreatModel`, the threat of a config, acts on the inputs of the network
+or on the waveforms that they were computed from; elsewhere (on a latent code, say) a ball of nas/attacks/balls.py with
+bounds of its own is the threat, together with nas/networks/through.py. Letters: N points of shape (N, …), for images
+(N, C, H, W).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from math import log10
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -70,46 +72,60 @@ class Threat(Protocol):
 
 
 class ThreatModel(Settings):
-    """A ball around each image, intersected with [0, 1]: the threat whose coordinates are pixels."""
+    """A ball around each image, intersected with [0, 1], or around each waveform, intersected with [−1, 1]."""
 
-    low: ClassVar[float] = LOW
-    high: ClassVar[float] = HIGH
-
+    acts_on: Literal["inputs", "waveforms"] = Field("inputs", exclude_if=lambda place: place == "inputs")
+    """What the adversary changes: the network's inputs (pixels, features) or, of recordings and in evaluation.threats
+    alone, the waveforms that features are computed from."""
     norm: NormName = "linf"
-    """Norm of the perturbation over all pixels of an image."""
+    """Norm of the perturbation over all pixels of an image, or all samples of a waveform."""
     epsilon: Ratio = Field(gt=0)
-    """Radius in pixel units (1 = black to white); may be written 8/255. At most the diameter of [0, 1] in this norm."""
+    """Radius in pixel units (1 = black to white), may be written 8/255; of waveforms in amplitudes, of which full scale
+    is 1. At most the diameter of the domain in this norm."""
 
     @field_validator("epsilon")
     @classmethod
     def _inside_the_box(cls, value: float, info: ValidationInfo) -> float:
-        if info.data.get("norm") == "linf" and value > HIGH - LOW:
-            raise ValueError(out_of_box(value))
+        waveforms = _is_of_waveforms(info.data)
+        largest = 2.0 if waveforms else HIGH - LOW
+        if info.data.get("norm") == "linf" and value > largest:
+            raise ValueError(out_of_box(value, largest, waveforms=waveforms))
         return value
 
+    @property
+    def low(self) -> float:
+        """Smallest pixel or amplitude."""
+        return -1.0 if self.acts_on == "waveforms" else LOW
+
+    @property
+    def high(self) -> float:
+        """Largest pixel or amplitude."""
+        return HIGH
+
     def check_fits(self, input_shape: Sequence[int], field: str = "threat") -> None:
-        """Raises UsageError where epsilon exceeds the diameter of all images of `input_shape` (C, H, W).
+        """Raises UsageError where epsilon exceeds the diameter of all images (or waveforms) of `input_shape` (C, H, W).
 
         `field` of the config is named in the message.
         """
         diameter = self.diameter(input_shape)
         if self.epsilon > diameter:
-            raise UsageError(f"{field}.epsilon: {out_of_box(self.epsilon, diameter)} [{self.norm}]")
+            words = out_of_box(self.epsilon, diameter, waveforms=self.acts_on == "waveforms")
+            raise UsageError(f"{field}.epsilon: {words} [{self.norm}]")
 
     def __str__(self) -> str:
-        return f"{self.norm} ε = {ratio_text(self.epsilon)}"
+        return threat_text(self.model_dump())
 
     @property
     def ball(self) -> Threat:
         """The ball of these settings, which does all that follows."""
-        return _ball(self.norm, self.epsilon)
+        return _ball(self.norm, self.epsilon, self.low, self.high)
 
     def start(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Points drawn uniformly from each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        """Points drawn uniformly from each ball, then clipped to the domain. Shape (N, C, H, W)."""
         return self.ball.start(x, generator)
 
     def border(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Random points on the border of each ball, then clipped to [0, 1]. Shape (N, C, H, W)."""
+        """Random points on the border of each ball, then clipped to the domain. Shape (N, C, H, W)."""
         return self.ball.border(x, generator)
 
     def direction(self, gradient: Tensor) -> Tensor:
@@ -117,7 +133,7 @@ class ThreatModel(Settings):
         return self.ball.direction(gradient)
 
     def project(self, z: Tensor, x: Tensor) -> Tensor:
-        """Nearest points to `z` in the ball around `x`, then clipped to [0, 1] (which stays inside)."""
+        """Nearest points to `z` in the ball around `x`, then clipped to the domain (which stays inside)."""
         return self.ball.project(z, x)
 
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
@@ -129,7 +145,7 @@ class ThreatModel(Settings):
         return self.ball.excess(z, x)
 
     def outside(self, z: Tensor) -> Tensor:
-        """Distance of every pixel from [0, 1], shape (N, C, H, W); negative inside, inf where it is NaN."""
+        """Distance of every pixel from the domain, shape (N, C, H, W); negative inside, inf where it is NaN."""
         return self.ball.outside(z)
 
     def diameter(self, shape: Sequence[int]) -> float:
@@ -138,12 +154,32 @@ class ThreatModel(Settings):
 
 
 @cache
-def _ball(norm: NormName, epsilon: float) -> Threat:
+def _ball(norm: NormName, epsilon: float, low: float, high: float) -> Threat:
     """One ball for each threat of the process: hot loops ask for it in every step."""
-    return BALLS[norm](epsilon, ThreatModel.low, ThreatModel.high)
+    return BALLS[norm](epsilon, low, high)
 
 
-def out_of_box(value: float, diameter: float = HIGH - LOW) -> str:
+def _is_of_waveforms(threat: Mapping[str, Any]) -> bool:
+    return threat.get("acts_on") == "waveforms"
+
+
+def threat_text(threat: Mapping[str, Any]) -> str:
+    """Norm and radius of a threat as it is dumped.
+
+    Of waveforms also the largest amplitude in decibels of full scale (20 log10 ε) where the norm bounds it.
+    """
+    text, epsilon = f"{threat['norm']} ε = {ratio_text(threat['epsilon'])}", threat["epsilon"]
+    if not _is_of_waveforms(threat):
+        return text
+    loudness = f", {20 * log10(epsilon):.1f} dB of full scale".replace("-", "−") if threat["norm"] == "linf" else ""
+    return f"{text} of the waveform{loudness}"
+
+
+def out_of_box(value: float, diameter: float = HIGH - LOW, *, waveforms: bool = False) -> str:
     """What is wrong with a radius or step of `value`, longer than any two images are apart; in words."""
+    if waveforms:
+        return (
+            f"{value:g} is more than the largest distance of two waveforms, {diameter:.4g} (amplitudes lie in −1 to 1)"
+        )
     hint = f"; did you mean {value:g}/255?" if value / 255 <= diameter else ""
     return f"{value:g} is more than the largest distance of two images, {diameter:.4g} (pixels lie in 0 to 1{hint})"

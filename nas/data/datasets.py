@@ -15,7 +15,7 @@ from nas.data.domain import PIXELS, Domain
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import Source
 from nas.data.sources import DATASETS, DataSettings
-from nas.data.split import Split, stratified_subset
+from nas.data.split import Split, limited_order, stratified_subset
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def load_search_data(settings: Source, *, survey_test: bool = False) -> SearchDa
     before any training. Raises DataError where the data set is missing or too small to be split.
     """
     raw = _load(settings, "train")
-    held_out = round(len(raw.split) * settings.validation_fraction)
-    validation, train = stratified_subset(raw.split, held_out, settings.split_seed, "validation")
+    validation, train = _validation_and_train(raw, settings)
     _check_classes(raw, train, validation, settings)
     mean, std = _input_statistics(train)
     test = DATASETS[_name(settings)].survey(settings, raw.class_names) if survey_test else Survey()
@@ -95,6 +94,14 @@ def load_search_data(settings: Source, *, survey_test: bool = False) -> SearchDa
     )  # fmt: skip
 
 
+def _validation_and_train(raw: Raw, settings: Source) -> tuple[Split, Split]:
+    """Both parts of the training images, every prefix stratified."""
+    if raw.held_out is not None:
+        return raw.split[raw.held_out], raw.split[~raw.held_out]
+    count = round(len(raw.split) * settings.validation_fraction)
+    return stratified_subset(raw.split, count, settings.split_seed, "validation")
+
+
 def _check_classes(raw: Raw, train: Split, validation: Split, settings: Source) -> None:
     """Raises DataError where a class has no image to train on, or none to validate on."""
     for part, split in (("training", train), ("validation", validation)):
@@ -103,9 +110,10 @@ def _check_classes(raw: Raw, train: Split, validation: Split, settings: Source) 
             label = min(missing)
             count = int((raw.split.labels == label).sum())
             images = "raise data.limit" if settings.limit is not None else "add images of it"
+            share = "data.validation_fraction" if raw.held_out is None else "the list of validation images"
             raise DataError(
                 f"{len(raw.split)} training images leave no {part} image of class {raw.class_names[label]!r} (it has "
-                f"{count}); {images} or change data.validation_fraction"
+                f"{count}); {images} or change {share}"
             )
 
 
@@ -156,9 +164,8 @@ def at_root(settings: DataSettings, root: Path | None) -> DataSettings:
 def _load(settings: Source, part: Part) -> Raw:
     raw: Raw = DATASETS[_name(settings)].load(settings, part)
     limit = settings.limit if part == "train" else settings.test_limit
-    count = len(raw.split) if limit is None else limit
-    subset, _ = stratified_subset(raw.split, count, settings.split_seed, f"limit/{part}")
-    return raw._replace(split=subset)
+    order = limited_order(raw.split.labels, raw.held_out, limit, settings.split_seed, part)
+    return raw._replace(split=raw.split[order], held_out=None if raw.held_out is None else raw.held_out[order])
 
 
 def _name(settings: Source) -> str:

@@ -1,6 +1,7 @@
 """What the stored images of a data set mean to a network: bounds, conversion, augmentation, grey."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,16 +12,19 @@ from nas.data.settings import Augmentation
 
 @dataclass(frozen=True)
 class CropFlip:
-    """A random crop and flip of each image of a batch, which maps of the same size can be put through, and back."""
+    """A random shift, crop and flip of each image of a batch, which maps of its size can be put through, and back."""
 
     padding: int
     corner: Tensor | None
     """Upper left corners of the crops in the padded images, (2, N): row and column. None: no crop."""
     mirrored: Tensor | None
     """(N,) bool. None: no flip."""
+    shift: Tensor | None = None
+    """Rows that each image is moved down by (N,), its first or last row repeated. None: not moved."""
 
     def apply(self, images: Tensor) -> Tensor:
-        """Copy of `images` (N, C, H, W), each cropped from its zero-padded self, then flipped."""
+        """Copy of `images` (N, C, H, W), each moved, cropped from its zero-padded self, then flipped."""
+        images = self._shifted(images)
         if self.corner is not None:
             # Advanced indices around a slice put the channels last: (N, H, W, C).
             images = self._padded(images)[self._index(images)].permute(0, 3, 1, 2)
@@ -32,11 +36,23 @@ class CropFlip:
         """Copy of `images` (N, C, H, W) with the values of `moved`, which `apply` gave, where these come from."""
         if self.mirrored is not None:
             moved = torch.where(self.mirrored[:, None, None, None], moved.flip(3), moved)
-        if self.corner is None:
+        if self.corner is not None:
+            whole, (height, width), pad = self._padded(self._shifted(images)), images.shape[2:], self.padding
+            whole[self._index(images)] = moved.permute(0, 2, 3, 1)
+            moved = whole[:, :, pad : pad + height, pad : pad + width]
+        if self.shift is None:
             return moved
-        whole, (height, width), pad = self._padded(images), images.shape[2:], self.padding
-        whole[self._index(images)] = moved.permute(0, 2, 3, 1)
-        return whole[:, :, pad : pad + height, pad : pad + width]
+        height = images.shape[2]
+        places = torch.arange(height, device=images.device) + self.shift[:, None]
+        inside = (places >= 0) & (places < height)
+        return torch.where(inside[:, None, :, None], _rows(moved, places.clamp(0, height - 1)), images)
+
+    def _shifted(self, images: Tensor) -> Tensor:
+        if self.shift is None:
+            return images
+        height = images.shape[2]
+        sources = torch.arange(height, device=images.device) - self.shift[:, None]
+        return _rows(images, sources.clamp(0, height - 1))
 
     def _padded(self, images: Tensor) -> Tensor:
         return F.pad(images, (self.padding,) * 4)
@@ -50,19 +66,28 @@ class CropFlip:
         return each, slice(None), rows[:, :, None], columns[:, None, :]
 
 
+def _rows(images: Tensor, rows: Tensor) -> Tensor:
+    """`rows` (N, H) of `images` (N, C, H, W)."""
+    return images.gather(2, rows[:, None, :, None].expand(images.shape))
+
+
 def draw_crop_flip(count: int, settings: Augmentation, generator: torch.Generator) -> CropFlip:
-    """Crop and flip of `count` images, drawn independently, on the device of `generator`."""
-    device, pad, corner, mirrored = generator.device, settings.crop_padding, None, None
+    """Shift, crop and flip of `count` images, drawn independently, on the device of `generator`."""
+    device, pad, corner, mirrored, shift = generator.device, settings.crop_padding, None, None, None
     if pad:
         corner = torch.randint(0, 2 * pad + 1, (2, count), device=device, generator=generator)
     if settings.flip:
         mirrored = torch.rand(count, device=device, generator=generator) < 0.5
-    return CropFlip(pad, corner, mirrored)
+    if farthest := settings.time_shift:
+        shift = torch.randint(-farthest, farthest + 1, (count,), device=device, generator=generator)
+    return CropFlip(pad, corner, mirrored, shift)
 
 
 @dataclass(frozen=True)
 class Domain:
     """Stored values 0 … 255 stand for inputs from `low` to `high`, evenly spaced."""
+
+    stored: ClassVar[torch.dtype] = torch.uint8
 
     low: float = 0.0
     high: float = 1.0
@@ -86,5 +111,19 @@ class Domain:
         return x.clamp(self.low, self.high)
 
 
+@dataclass(frozen=True)
+class Amplitudes(Domain):
+    """Stored samples −32,768 … 32,767 of a waveform stand for amplitudes from −1 to just below 1."""
+
+    stored: ClassVar[torch.dtype] = torch.int16
+
+    low: float = -1.0
+    high: float = 1.0
+
+    def to_input(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """int16 samples of any shape as amplitudes in [−1, 1), exactly."""
+        return images.to(dtype) / 32768
+
+
 PIXELS = Domain()
-"""Pixels from 0 (black) to 1 (white): the domain of every registered data set."""
+"""Pixels from 0 (black) to 1 (white), or features in [0, 1]: the domain of every registered data set."""

@@ -1,17 +1,32 @@
-"""Class folders of images: the files in them, what is left out, and whether the classes are those of training."""
+"""Class folders: the files of one kind in them, what is left out, and whether the classes are those of training."""
 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.base.errors import DataError
-from nas.data.decoding import image_suffixes, is_image
 
 NAMED = 3
 """Files that a message names of many."""
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """The files that a data set is made of, and words for them."""
+
+    noun: str
+    """One of them: an image."""
+    unread: str
+    """What a file is that is none of them."""
+    is_one: Callable[[Path], bool]
+    """Whether a file is one, by its name or its first bytes."""
+    suffixes: Callable[[], frozenset[str]]
+    """Those of their names, in lower case."""
+    beside: frozenset[str] = frozenset()
+    """Names of other files that belong to the data set."""
 
 
 @dataclass(frozen=True)
@@ -19,35 +34,35 @@ class Listing:
     """Files of one part, of which none is decoded."""
 
     folder: Path
-    images: Mapping[str, Sequence[Path]]
+    files: Mapping[str, Sequence[Path]]
     """Of every class folder, those in subfolders included, sorted."""
     warnings: tuple[str, ...]
     """What was left out, counted and named."""
 
 
-def listing(folder: Path) -> Listing:
-    """All files in `folder`. Hidden files and folders are not read; links to folders are followed."""
-    images: dict[str, list[Path]] = {name: [] for name in class_folders(folder)}
+def listing(folder: Path, kind: FileKind) -> Listing:
+    """All files of `kind` in `folder`. Hidden files and folders are not read; links to folders are followed."""
+    found: dict[str, list[Path]] = {name: [] for name in class_folders(folder)}
     unread: list[Path] = []
     loose: list[Path] = []
     hidden: list[Path] = []
     for path in _walk(folder):
         inside = path.relative_to(folder)
         if any(map(_hidden, inside.parts)):
-            hidden += [inside] if path.suffix.lower() in image_suffixes() else []
-        elif not is_image(path):
-            unread.append(inside)
+            hidden += [inside] if path.suffix.lower() in kind.suffixes() else []
+        elif not kind.is_one(path):
+            unread += [] if path.name in kind.beside else [inside]
         elif len(inside.parts) == 1:
             loose.append(inside)
         else:
-            images[inside.parts[0]].append(path)
+            found[inside.parts[0]].append(path)
     reasons = (
-        (unread, "no image that Pillow reads"),
+        (unread, kind.unread),
         (loose, "in no class folder"),
-        (hidden, "an image in a hidden folder or under a hidden name"),
+        (hidden, f"{kind.noun} in a hidden folder or under a hidden name"),
     )
-    warnings = tuple(f"{folder}: {_left_out(files, reason)}" for files, reason in reasons if files)
-    return Listing(folder, {name: sorted(paths) for name, paths in images.items()}, warnings)
+    warnings = tuple(f"{folder}: {left_out(files, reason)}" for files, reason in reasons if files)
+    return Listing(folder, {name: sorted(paths) for name, paths in found.items()}, warnings)
 
 
 def _walk(folder: Path) -> Iterable[Path]:
@@ -62,7 +77,8 @@ def _walk(folder: Path) -> Iterable[Path]:
         yield from (Path(place, name) for name in sorted(files))
 
 
-def _left_out(files: Sequence[Path], reason: str) -> str:
+def left_out(files: Sequence[Path], reason: str) -> str:
+    """How many `files` are not used, their suffixes, why, and the first of them."""
     kinds = Counter(path.suffix.lower() or "no suffix" for path in files)
     counted = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds.most_common(5))
     more = ", …" if len(kinds) > 5 else ""

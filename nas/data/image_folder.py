@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from nas.base.errors import DataError
-from nas.data.decoding import decode
+from nas.data.decoding import decode, image_suffixes, is_image
 from nas.data.folders import (
     NAMED,
+    FileKind,
     Listing,
     class_folders,
     compare_classes,
@@ -21,16 +22,18 @@ from nas.data.folders import (
 )
 from nas.data.raw import Part, Raw, Survey
 from nas.data.settings import ImageFolder
-from nas.data.split import Split, stratified_order
+from nas.data.split import Split, limited_order
+
+IMAGES = FileKind("an image", "no image that Pillow reads", is_image, image_suffixes)
 
 
 def load_image_folder(settings: ImageFolder, part: Part) -> Raw:
     """Images of one part. A limit is applied before decoding, so that a small subset of a large folder loads fast."""
     found, class_names = _listed(settings, part)
-    files = [(path, label) for label, name in enumerate(class_names) for path in found.images.get(name, ())]
+    files = [(path, label) for label, name in enumerate(class_names) for path in found.files.get(name, ())]
     labels = torch.tensor([label for _, label in files], dtype=torch.int64)
     limit = settings.limit if part == "train" else settings.test_limit
-    chosen = stratified_order(labels, settings.split_seed, f"limit/{part}")[:limit]
+    chosen = limited_order(labels, None, limit, settings.split_seed, part)
     paths, labels = [files[index][0] for index in chosen.tolist()], labels[chosen]
     images, bits = _decoded(paths, settings, part)
     warnings = found.warnings
@@ -44,7 +47,7 @@ def load_image_folder(settings: ImageFolder, part: Part) -> Raw:
 def survey_image_folder(settings: ImageFolder, class_names: Sequence[str]) -> Survey:
     """Test images of each class, of which none is decoded. Raises DataError where there are none to test on."""
     found, _ = _listed(settings.model_copy(update={"classes": tuple(class_names)}), "test")
-    counts = {name: len(found.images.get(name, ())) for name in class_names}
+    counts = {name: len(found.files.get(name, ())) for name in class_names}
     absent = [name for name, count in counts.items() if not count]
     gap = f"{found.folder} holds no image of {some(absent)}: test results will say nothing of {_these(absent)}"
     notes = [gap] if absent else []
@@ -60,9 +63,9 @@ def _listed(settings: ImageFolder, part: Part) -> tuple[Listing, tuple[str, ...]
     training, folder = settings.root / "train", settings.root / part
     if not folder.is_dir():
         raise DataError(missing_folder(settings.root, part))
-    found = listing(folder)
+    found = listing(folder, IMAGES)
     if settings.classes is None:
-        class_names = tuple(found.images) if part == "train" else class_folders(training)
+        class_names = tuple(found.files) if part == "train" else class_folders(training)
     else:
         class_names = settings.classes
         if part == "test" and training.is_dir():
@@ -72,14 +75,14 @@ def _listed(settings: ImageFolder, part: Part) -> tuple[Listing, tuple[str, ...]
     if same := twins(class_names, "normalisation"):
         raise DataError(f"the class folders {same[0]!a} and {same[1]!a} of {folder} look the same and differ in their "
                         f"Unicode normalisation only: rename or merge them")  # fmt: skip
-    compare_classes(found.images, class_names, folder, every=part == "train")
-    empty = [name for name in class_names if not found.images.get(name)]
+    compare_classes(found.files, class_names, folder, every=part == "train")
+    empty = [name for name in class_names if not found.files.get(name)]
     if len(empty) == len(class_names) or (empty and part == "train"):
         left_out = "".join(f"; {text}" for text in found.warnings)
-        raise DataError(f"{folder / empty[0]} holds no image that Pillow reads; add some or remove it{left_out}")
+        raise DataError(f"{folder / empty[0]} holds {IMAGES.unread}; add some or remove it{left_out}")
     same = twins(class_names, "case") if part == "train" else ()
     note = [f"the classes {' and '.join(same)} differ in upper and lower case only"] if same else []
-    return Listing(folder, found.images, (*found.warnings, *note)), class_names
+    return Listing(folder, found.files, (*found.warnings, *note)), class_names
 
 
 def _these(names: Sequence[str]) -> str:

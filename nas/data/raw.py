@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from nas.data.settings import Source
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nas.data.split import Split
 
 Part = Literal["train", "test"]
@@ -22,6 +24,8 @@ class Raw(NamedTuple):
     """What a user should know of these images."""
     settings: Source | None = None
     """Settings with what they left open filled in from the training part; None where nothing was open."""
+    held_out: Tensor | None = None
+    """Which training images are for validation (N,), bool; None: a stratified share of them is drawn."""
 
 
 class Survey(NamedTuple):

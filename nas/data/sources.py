@@ -11,7 +11,7 @@ import numpy as np
 from nas.base.errors import DataError
 from nas.base.registry import ChosenFrom
 from nas.data.raw import Part, Raw, Survey
-from nas.data.settings import Cifar10, Digits, ImageFolder, Source, Svhn
+from nas.data.settings import Cifar10, Digits, ImageFolder, Source, SpeechFolder, Svhn
 
 
 def _digits(settings: Digits, part: Part) -> Raw:
@@ -79,6 +79,18 @@ def _survey_image_folder(settings: ImageFolder, class_names: Sequence[str]) -> S
     return survey_image_folder(settings, class_names)
 
 
+def _speech_folder(settings: SpeechFolder, part: Part) -> Raw:
+    from nas.data.speech_folder import load_speech_folder
+
+    return load_speech_folder(settings, part)
+
+
+def _survey_speech_folder(settings: SpeechFolder, class_names: Sequence[str]) -> Survey:
+    from nas.data.speech_folder import survey_speech_folder
+
+    return survey_speech_folder(settings, class_names)
+
+
 class SourceEntry(NamedTuple):
     """Settings class, `load(settings, part)` and `survey(settings, class_names)` of a data set."""
 
@@ -93,10 +105,21 @@ DATASETS: dict[str, SourceEntry] = {
     "cifar10": SourceEntry(Cifar10, _torchvision),
     "svhn": SourceEntry(Svhn, _torchvision, _survey_svhn),
     "image_folder": SourceEntry(ImageFolder, _image_folder, _survey_image_folder),
+    "speech_folder": SourceEntry(SpeechFolder, _speech_folder, _survey_speech_folder),
 }
 DataSettings = Annotated[
-    Digits | Cifar10 | Svhn | ImageFolder, ChosenFrom(DATASETS, "data set", lambda entry: entry.settings)
+    Digits | Cifar10 | Svhn | ImageFolder | SpeechFolder, ChosenFrom(DATASETS, "data set", lambda entry: entry.settings)
 ]
 """Settings of any registered data set, told apart by `name`."""
 
-__all__ = ["DATASETS", "Cifar10", "DataSettings", "Digits", "ImageFolder", "Source", "SourceEntry", "Svhn"]
+__all__ = [
+    "DATASETS",
+    "Cifar10",
+    "DataSettings",
+    "Digits",
+    "ImageFolder",
+    "Source",
+    "SourceEntry",
+    "SpeechFolder",
+    "Svhn",
+]

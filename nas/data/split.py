@@ -1,25 +1,45 @@
 """Images with labels, and seeded stratified ways to take some of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.base.seeding import make_generator
 from nas.data.domain import PIXELS, Domain
 
 
+class Origin(Protocol):
+    """What N images were computed from by a differentiable map: waveforms. Nothing is read before it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(1, H, W) of one of them; attacks take a waveform as rows of samples."""
+
+    def __getitem__(self, index: Tensor | slice) -> "Origin":
+        """Of these images alone."""
+
+    def load(self, images: Tensor) -> tuple[Tensor, Domain]:
+        """Stored values (N, 1, H, W), and their domain. Raises DataError where `images` are not made from them."""
+
+    def front_end(self) -> nn.Module:
+        """The map, float32: inputs of their domain (N, 1, H, W) to those of the images'."""
+
+
 @dataclass(frozen=True)
 class Split:
-    """`images` uint8 (N, C, H, W), `labels` int64 (N,), on one device."""
+    """`images` (N, C, H, W) as the domain stores them (uint8), `labels` int64 (N,), on one device."""
 
     images: Tensor
     labels: Tensor
     domain: Domain = PIXELS
     """What the values of the images mean."""
+    origin: Origin | None = None
+    """What the images were computed from, where that can be attacked, too."""
 
     def __post_init__(self) -> None:
-        assert self.images.dtype == torch.uint8, self.images.dtype
+        assert self.images.dtype == self.domain.stored, self.images.dtype
         assert self.images.dim() == 4, self.images.shape
         assert self.labels.shape == self.images.shape[:1], (self.labels.shape, self.images.shape)
 
@@ -27,15 +47,22 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> "Split":
-        return Split(self.images[index], self.labels[index], self.domain)
+        origin = None if self.origin is None else self.origin[index]
+        return Split(self.images[index], self.labels[index], self.domain, origin)
 
     def inputs(self) -> Tensor:
         """All images as a network takes them: float32 (N, C, H, W) within the bounds of the domain."""
         return self.domain.to_input(self.images)
 
+    def at_origin(self) -> "Split":
+        """What the images were computed from, with their labels, on their device. Raises DataError as `Origin.load`."""
+        assert self.origin is not None
+        values, domain = self.origin.load(self.images)
+        return Split(values.to(self.images.device), self.labels, domain)
+
     def to(self, device: torch.device) -> "Split":
         """Same images on `device`."""
-        return Split(self.images.to(device), self.labels.to(device), self.domain)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batches(self, size: int) -> list["Split"]:
         """Consecutive batches of `size` images, the last one shorter."""
@@ -61,3 +88,9 @@ def stratified_subset(split: Split, count: int, seed: int, purpose: str) -> tupl
     """`count` images and the rest, both ordered so that every prefix has the classes in their overall shares."""
     order = stratified_order(split.labels, seed, purpose)
     return split[order[:count]], split[order[count:]]
+
+
+def limited_order(labels: Tensor, held_out: Tensor | None, limit: int | None, seed: int, part: str) -> Tensor:
+    """Indices of the first `limit` (None: all) images of a part; classes, and those held out, in their shares."""
+    groups = labels if held_out is None else 2 * labels + held_out
+    return stratified_order(groups, seed, f"limit/{part}")[:limit]

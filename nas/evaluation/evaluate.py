@@ -18,6 +18,7 @@ from nas.base.records import Check, Evaluation, Fidelity, Rung, ThreatScore
 from nas.base.seeding import make_generator
 from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
+from nas.evaluation.acting import Target, Targets
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.course import Course, Made, check_steps, further_passes, scoring_passes
@@ -33,7 +34,7 @@ from nas.evaluation.trust.probe import exceeds
 from nas.measures import Attacked
 from nas.measures.closed_form import lipschitz_bound_log10
 from nas.networks.mode import evaluation_mode
-from nas.networks.view import View, view_of
+from nas.networks.view import view_of
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 
@@ -89,12 +90,13 @@ def score(
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
     with evaluation_mode(network), _full_precision(split.images.device):
         view, course, by_threat = view_of(network), course or Course(), {}
-        scoring = _Scoring(network, view, split, threat, settings, generator, course)
+        targets = Targets(Target(network, view, split))
+        scoring = _Scoring(targets.under(threat), threat, settings, generator, course)
         found = scoring.run(fidelity, before, transfers, split_name, training)
         for name, other in settings.threats.items():
             own = make_generator(generator.initial_seed(), "threat", name, device=generator.device)
             alone, reported = settings.under(name, threat), course.under(f"{name}: {other}")
-            scoring = _Scoring(network, view, split, other, alone, own, reported)
+            scoring = _Scoring(targets.under(other), other, alone, own, reported)
             by_threat[name] = _threat_score(scoring.run(fidelity, None, (), split_name, training))
     return replace(found, evaluation=replace(found.evaluation, by_threat=by_threat))
 
@@ -104,15 +106,13 @@ class _Scoring:
 
     def __init__(
         self,
-        network: nn.Module,
-        view: View,
-        split: Split,
+        target: Target,
         threat: ThreatModel,
         settings: EvaluationSettings,
         generator: torch.Generator,
         course: Course,
     ) -> None:
-        self.network, self.view, self.split, self.threat = network, view, split, threat
+        self.network, self.view, self.split, self.threat = target.network, target.view, target.split, threat
         self.settings, self.generator, self.course = settings, generator, course
         self.seed = generator.initial_seed()  # of computed measures, which leave the generator as it is
         self.rungs: list[Rung] = []

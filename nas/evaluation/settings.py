@@ -22,7 +22,7 @@ class EvaluationSettings(Settings):
     """Attacks below and above it."""
     threats: dict[ThreatName, ThreatModel] = Field({})
     """Further threats by name, such as `l2: {norm: l2, epsilon: 0.5}`: the same attacks, scored apart; nothing is
-    chosen by them. A fixed step size is scaled to their epsilon."""
+    chosen by them. A fixed step size is scaled to their epsilon. Those of recordings may act on waveforms."""
     batch_size: int = Field(256, ge=1, le=65_536)
     """Images attacked at once; with l2 or several restarts it also changes which noise each image gets."""
     max_images: int | None = Field(None, ge=10)
@@ -44,7 +44,7 @@ class EvaluationSettings(Settings):
     def under(self, name: str, threat: ThreatModel) -> "EvaluationSettings":
         """Settings for the further threat `name`, where these are for `threat`; its own `threats` are those after it.
 
-        A step keeps its share of epsilon. Slopes are not maximised again.
+        A step keeps its share of epsilon. Slopes are not maximised again, measures not computed.
         """
         share = self.threats[name].epsilon / threat.epsilon
         ladder = {
@@ -58,6 +58,7 @@ class EvaluationSettings(Settings):
             "ladder": self.ladder.model_copy(update=ladder),
             "threats": {other: self.threats[other] for other in names[names.index(name) + 1 :]},
             "lipschitz_steps": 0,
+            "measures": (),
         })  # fmt: skip
 
 

@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nas.attacks.threat import threat_text
 from nas.export.exporting import Exported
 from nas.export.judge import BORROWED, FileScores
-from nas.report.evaluations import attack_text, threat_text
+from nas.report.evaluations import attack_text
 from nas.report.whole_table import WholeTable
 
 

@@ -61,3 +61,16 @@ class Through:
     def chunk_size(self) -> int | None:
         """That of the view."""
         return self._view.chunk_size
+
+
+class Composed(nn.Module):
+    """`network` at g(z): a module whose view is `Through(view of network, g)`, for what looks at modules."""
+
+    def __init__(self, g: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.g, self.network = g, network
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Logits (N, K) of the network at g(z)."""
+        logits: Tensor = self.network(self.g(z))
+        return logits

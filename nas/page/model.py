@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.attacks.threat import threat_text
 from nas.base.records import Evaluation, TrialRecord, TrialState
 from nas.data.facts import read_facts
 from nas.measures import Measure
@@ -14,7 +15,7 @@ from nas.page.progress import progress_of
 from nas.page.questions import budgets_of, pairs_of
 from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_of
 from nas.pareto import Condition, Member, ParetoFront, Pick, meeting, pick
-from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, threat_text, trust_text
+from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
 from nas.report.tables import broken_texts, genotype_text, warnings_of
 from nas.runs import Run

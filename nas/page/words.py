@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.attacks.threat import threat_text
 from nas.base.records import TrialRecord, TrialState
 from nas.base.settings import ratio_text
 from nas.budgets import COSTS
 from nas.measures import MEASURES, Measure, number_of
 from nas.pareto import Member, ParetoFront, Pick
-from nas.report.evaluations import threat_text
 from nas.report.tables import bytes_text, number_text
 from nas.runs import Run
 

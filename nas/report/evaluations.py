@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nas.attacks.threat import threat_text
 from nas.base.records import Evaluation, Interval, TrialRecord
 from nas.base.settings import ratio_text
 from nas.measures import MEASURES
@@ -36,11 +37,6 @@ def attack_text(attack: Mapping[str, Any], brief: bool = False) -> str:
         if key != "name" and value is not None and (key in _SHORT or not brief)
     )
     return f"{attack['name']} ({shown})" if shown else str(attack["name"])
-
-
-def threat_text(threat: Mapping[str, Any]) -> str:
-    """Norm and radius of a threat."""
-    return f"{threat['norm']} ε = {ratio_text(threat['epsilon'])}"
 
 
 def protocol_text(evaluation: Evaluation) -> str:

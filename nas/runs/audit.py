@@ -22,6 +22,7 @@ from nas.data import DataSettings
 from nas.data.datasets import at_root, check_same_classes, load_search_data, load_test_data
 from nas.data.split import Split
 from nas.evaluation import EvaluationSettings, check_attacks
+from nas.evaluation.acting import check_threats
 from nas.evaluation.course import AttackReport, Course
 from nas.evaluation.evaluate import score
 from nas.networks.stored import fill_foreign_
@@ -138,9 +139,7 @@ def audit(
     limit, setting = (images, "--images") if images else (settings.final_images, "evaluation.final_images")
     split, cut = first_images(_images(subject, split_name), split_name, subject.data, limit, setting)
     split = split.to(device)
-    subject.threat.check_fits(split.images.shape[1:])
-    for name, threat in settings.threats.items():
-        threat.check_fits(split.images.shape[1:], f"evaluation.threats.{name}")
+    check_threats(subject.threat, settings.threats, split)
     sources = {str(folder): _source(folder, subject).network.to(device) for folder in transfer_from}
     network = subject.network.to(device)
     for name, one in {**sources, subject.name: network}.items():

@@ -20,6 +20,7 @@ from nas.base.registry import ChosenFrom
 from nas.base.settings import AS_WRITTEN, Settings, ratio_text
 from nas.budgets import COSTS, Budget, Deployment
 from nas.data import DataSettings
+from nas.data.settings import check_augmentation
 from nas.evaluation import EvaluationSettings
 from nas.measures import Measure, check_measures, measure
 from nas.networks.treatments import TreatmentSettings
@@ -181,6 +182,13 @@ class RunConfig(Settings):
                 raise ValueError(f"reference_point: {error}") from error
         return value
 
+    @field_validator("threat")
+    @classmethod
+    def _acts_on_what_is_trained_on(cls, value: ThreatModel) -> ThreatModel:
+        if value.acts_on != "inputs":
+            raise ValueError("acts_on: networks are trained on features; put this threat under evaluation.threats")
+        return value
+
     @model_validator(mode="after")
     def _steps_stay_in_the_box(self) -> "RunConfig":
         ladder = self.evaluation.ladder
@@ -190,6 +198,12 @@ class RunConfig(Settings):
             step_size = getattr(attack, "step_size", None) or 0.0
             if self.threat.norm == "linf" and step_size > self.threat.high - self.threat.low:
                 raise ValueError(f"step_size of an attack: {out_of_box(step_size)}")
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_suits_the_data(self) -> "RunConfig":
+        for name in ("training", "retrain", "supernet"):
+            check_augmentation(self.data, getattr(self, name).augmentation, name)
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from nas.base.errors import UsageError
 from nas.budgets import COSTS, Budget, Deployment
-from nas.data.settings import ImageFolder
+from nas.data.settings import TEST_LIST, ImageFolder
 from nas.runs.devices import DEVICES
 from nas.runs.fitted import FittedSpace, fitted_space
 from search_spaces.mobilenet_tiny import MobileNetTiny, Row
@@ -68,6 +68,11 @@ def first_config(name: str, root: Path, image_size: int, limits: Mapping[str, st
     """
     from nas.data.datasets import load_search_data  # imports torch
 
+    if (root / TEST_LIST).is_file():
+        raise UsageError(
+            f"--data {root}: recordings of words, as its {TEST_LIST} says; copy configs/speech.yaml and set data.root "
+            f"(docs/speech.md)"
+        )
     data = load_search_data(ImageFolder(name="image_folder", root=root, image_size=image_size), survey_test=True)
     fitted = fitted_space(data.input_shape, data.num_classes, _budget(limits), DEPLOYMENT)
     counts = data.validation.labels.bincount(minlength=data.num_classes)

@@ -26,9 +26,9 @@ def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes
 
 def make_problem(config: RunConfig, data: SearchData) -> Problem:
     """What the engine searches, from the config and the shape of the data."""
-    config.threat.check_fits(data.input_shape)
-    for name, threat in config.evaluation.threats.items():
-        threat.check_fits(data.input_shape, f"evaluation.threats.{name}")
+    from nas.evaluation.acting import check_threats  # imports torch
+
+    check_threats(config.threat, config.evaluation.threats, data.validation)
     space = make_space(config, data.input_shape, data.num_classes)
     return Problem(
         space=space,

@@ -159,6 +159,7 @@ LATER = {
     "label_smoothing",
     "alarm",
     "jacobian",
+    "augmentation.time_shift",
     "attack.start",
     "attack.loss",
     "attack.reset_epochs",

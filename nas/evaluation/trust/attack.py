@@ -2,7 +2,6 @@
 
 from nas.attacks import Fgsm, Noise, Pgd, Square
 from nas.attacks.result import Attack
-from nas.attacks.threat import ThreatModel
 from nas.base.records import Check
 from nas.evaluation.classes import chance_of
 from nas.evaluation.trust.probe import Probe, exceeds, verdict
@@ -89,10 +88,10 @@ def logit_scale(probe: Probe) -> Check:
 
 def large_epsilon(probe: Probe) -> Check:
     """In a ball that reaches uniform grey, accuracy falls to chance: the largest class's share (Carlini 2019)."""
-    farthest = probe.domain.high - probe.domain.grey
-    epsilon = farthest * probe.threat.diameter(probe.x.shape[1:])
+    farthest, box = probe.domain.high - probe.domain.grey, probe.threat.high - probe.threat.low
+    epsilon = farthest / box * probe.threat.diameter(probe.x.shape[1:])
     natural = probe.head(probe.scores.natural)
-    everything = ThreatModel(norm=probe.threat.norm, epsilon=epsilon)
+    everything = probe.threat.model_copy(update={"epsilon": epsilon})
     left = int(natural.sum()) - probe.broken(probe.usual(), natural, threat=everything)
     return verdict(
         "large_epsilon", not exceeds(left, len(probe.x), chance_of(probe.y)),

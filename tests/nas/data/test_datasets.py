@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from nas.base.errors import DataError
 from nas.data import DataSettings
 from nas.data.datasets import load_search_data, load_test_data
-from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Source, Svhn
+from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Source, SpeechFolder, Svhn
 from nas.testing.datasets import DatasetContract, as_counts
-from tests.nas.data.files import write_image_folder
+from tests.nas.data.files import write_image_folder, write_speech_folder
 
 
 class TestDigits(DatasetContract):
@@ -32,6 +32,29 @@ class TestImageFolder(DatasetContract):
     def source(self, tmp_path: Path) -> Source:
         write_image_folder(tmp_path, {"train": 10, "test": 5}, size=(8, 8))
         return ImageFolder(name="image_folder", root=tmp_path, image_size=8, validation_fraction=0.2)
+
+
+def speech(root: Path, **others: object) -> SpeechFolder:
+    """Settings of recordings of a quarter of a second."""
+    return SpeechFolder(name="speech_folder", root=root, sample_rate=8000, seconds=0.25, **others)  # type: ignore[arg-type]
+
+
+class TestSpeechFolder(DatasetContract):
+    registered, shape, num_classes = "speech_folder", (1, 11, 10), 3
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        write_speech_folder(tmp_path, {"train": 8, "validation": 3, "test": 5})
+        return speech(tmp_path)
+
+
+class TestSpeechFolderWithoutValidationList(DatasetContract):
+    registered, shape, num_classes = "speech_folder", (1, 11, 40), 3
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        write_speech_folder(tmp_path, {"train": 11, "test": 5}, has_validation_list=False)
+        return speech(tmp_path, validation_fraction=0.2, front_end={"kind": "log_mel"})
 
 
 class TestCifar10(DatasetContract):

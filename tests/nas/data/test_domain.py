@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
 from nas.data import Augmentation
-from nas.data.domain import PIXELS, Domain
+from nas.data.domain import PIXELS, Amplitudes, Domain, draw_crop_flip
 from nas.data.split import Split, stratified_subset
 from nas.training.loop import batch_norm_batches, start_training, train_epoch
 from tests.builders import TINY_TRAINING, augmented, generator, tiny_data, tiny_images, tiny_network
@@ -129,3 +129,35 @@ def test_trainings_see_the_inputs_of_the_domain() -> None:
     assert logs[1].loss == pytest.approx(logs[0].loss, rel=1e-5)
     for batch, expected in zip(batch_norm_batches(signed, training), batch_norm_batches(images, training), strict=True):
         torch.testing.assert_close(batch, 2 * expected - 1)
+
+
+def test_a_time_shift_moves_rows_and_repeats_the_outermost() -> None:
+    before = images(200)
+    after = augmented(before, Augmentation(crop_padding=0, time_shift=2), generator(4))
+    rows = torch.arange(5)
+    options = {shift: before[:, :, (rows - shift).clamp(0, 4)] for shift in range(-2, 3)}
+    seen = {shift: int((after == option).flatten(1).all(1).sum()) for shift, option in options.items()}
+    assert sum(seen.values()) == 200
+    assert min(seen.values()) > 20, "40 expected of each, deviation 6"
+
+
+@pytest.mark.parametrize("settings", [Augmentation(crop_padding=0, time_shift=3),
+                                      Augmentation(crop_padding=1, flip=True, time_shift=2)])  # fmt: skip
+def test_a_shift_is_undone_where_the_rows_are_still_there(settings: Augmentation) -> None:
+    before = images(60)
+    other = 255 - before
+    moves = draw_crop_flip(60, settings, generator(5))
+    assert torch.equal(moves.undo(moves.apply(before), before), before), "the identity"
+    undone = moves.undo(moves.apply(other), before)
+    assert ((undone == other) | (undone == before)).all(), "each value is of the one or the other, in its place"
+    unmoved = moves.shift == 0
+    if not settings.crop_padding:
+        assert torch.equal(undone[unmoved], other[unmoved])
+        assert (undone == other).flatten(1).all(1).sum() < 60
+
+
+def test_an_amplitude_is_its_sample_over_full_scale() -> None:
+    samples = torch.tensor([-32768, -1, 0, 16384, 32767], dtype=torch.int16)
+    expected = torch.tensor([-1, -1 / 32768, 0, 0.5, 32767 / 32768])
+    assert torch.equal(Amplitudes().to_input(samples), expected)
+    assert Amplitudes().grey == 0

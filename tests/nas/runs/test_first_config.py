@@ -9,7 +9,7 @@ from nas.base.errors import EmptyBudget, UsageError
 from nas.budgets import Budget, count_costs
 from nas.runs.config import load_config
 from nas.runs.devices import DEVICES
-from nas.runs.first_config import DEPLOYMENT, limits_of
+from nas.runs.first_config import DEPLOYMENT, first_config, limits_of
 from nas.runs.fitted import fitted_space, scaled_space
 from tests.conftest import ROOT
 from tests.nas.data.files import write_image_folder
@@ -108,3 +108,9 @@ def test_images_are_looked_at_first_with_the_errors_of_check(images: Path, capsy
     other = nas(capsys, "init", "mine", "--data", images)
     assert "cats is no class of them" in " ".join(other.message.split())
     assert not Path("mine").exists()
+
+
+def test_a_folder_of_recordings_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "testing_list.txt").write_text("stop/a_1.wav\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"recordings of words.*configs/speech\.yaml"):
+        first_config("mine", tmp_path, 32, {"params": "100k"}, "")

@@ -75,8 +75,9 @@ def test_a_field_has_its_docstring_type_range_and_default() -> None:
 
 def test_a_choice_has_the_fields_of_each_entry() -> None:
     roots = {tuple(one["choices"]): one["default"] for one in explained("data.root")}
-    assert roots == {("cifar10", "svhn"): "data", ("image_folder",): "required"}
-    assert [one["default"] for one in explained("data.validation_fraction")] == ["0.2", "0.1"]
+    assert roots == {("cifar10", "svhn"): "data", ("image_folder",): "required", ("speech_folder",): "required"}
+    fractions = {tuple(one["choices"]): one["default"] for one in explained("data.validation_fraction")}
+    assert fractions == {("digits",): "0.2", ("cifar10", "svhn", "image_folder"): "0.1", ("speech_folder",): "0.1"}
     assert {"pgd.steps", "square.queries"} <= explained("evaluation.attack")[0]["fields"].keys()
     assert explained("retrain.validation_attack")[0]["default"] == "{name: pgd, steps: 10}"
 
