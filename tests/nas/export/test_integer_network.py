@@ -1,6 +1,7 @@
 """The integer network against the float one, and every file of it against its simulation, for every kind of block."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from shutil import which
 
@@ -293,13 +294,36 @@ def test_weights_beyond_32_bits_are_refused() -> None:
         quantized(plain_of(network), images_for(network))
 
 
-def test_unknown_layers_are_refused() -> None:
-    with pytest.raises(UsageError, match="has layers, hooks or treatments"):
-        plain_of(with_unknown_activation(network_of(BLOCKS["conv 3x3"])).eval())
-    hooked = network_of(BLOCKS["conv 3x3"])
-    hooked.features[0].register_forward_hook(lambda *_: None)
-    with pytest.raises(UsageError, match=r"model\.safetensors"):
-        plain_of(hooked)
+def _hooked(network: Network) -> Network:
+    network.features[0].register_forward_hook(lambda *_: None)
+    return network
+
+
+def _shared(network: Network) -> Network:
+    network.features[1][1] = network.features[0][1]
+    return network
+
+
+def _without_norm(network: Network) -> Network:
+    del network.features[0][1]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            with_unknown_activation,
+            r"^features\.\d\.2 \(\w+\): no other format is written for it \(allowed: convolution, ",
+        ),
+        (_hooked, r"^features\.0 \(Sequential\): .*model\.safetensors"),
+        (_shared, "^a part that is used twice"),
+        (_without_norm, r"^features\.0 \(a block of kind 'conv'\): .*retrain the genotype without that part"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(change: Callable[[Network], Network], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        plain_of(change(network_of(BLOCKS["conv 3x3"])).eval())
 
 
 def test_a_fingerprint_names_the_weights(trained: Checkpoint) -> None:
