@@ -34,5 +34,5 @@ def check_installed(name: str) -> None:
     except Exception as error:  # one made for other versions raises whatever it likes
         raise UsageError(
             f"{name} needs the package {module}, which cannot be imported ({type(error).__name__}: {error}): "
-            f"pip install '.[{extra}]'"
+            f"pip install '.[{extra}]' in the folder of this project"
         ) from error

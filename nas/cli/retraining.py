@@ -1,7 +1,9 @@
 """Verb `retrain`."""
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +18,12 @@ from nas.cli.options import (
     err,
     out,
     print_json,
+    warn,
 )
+
+if TYPE_CHECKING:
+    from nas.base.records import Evaluation
+    from nas.pareto import Pick
 
 
 class InitialWeights(StrEnum):
@@ -30,7 +37,10 @@ class InitialWeights(StrEnum):
 def retrain(
     run: RunPath,
     pick: Annotated[
-        str, typer.Option(help="knee, best:METRIC, weights:METRIC=W,METRIC=W, or a trial number.")
+        str,
+        typer.Option(
+            help="knee, best:METRIC, weights:METRIC=W,METRIC=W, a trial number, or front: all its members in turn."
+        ),
     ] = "knee",
     where: Where = None,
     start: Annotated[
@@ -42,20 +52,39 @@ def retrain(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
-    from nas.base.records import to_json
-    from nas.report.evaluations import evaluation_view
-    from nas.runs.asked import picked_from, to_be_retrained
+    from nas.runs.asked import all_picked_from, to_be_retrained
     from nas.timing.watched import watched_retraining
 
     opened = to_be_retrained(run, overrides or (), data, name)
-    picked = picked_from(opened, pick, where, over_budget=True)
-    with says_what_is_kept(run):
-        folder, evaluation = watched_retraining(
-            opened, picked, err, inherited=start is InitialWeights.INHERITED, name=name
-        )
+    chosen = all_picked_from(opened, pick, where)
+    results: list[dict[str, Any]] = []
+    for picked in chosen:
+        with says_what_is_kept(run):
+            folder, evaluation = watched_retraining(
+                opened, picked, err, inherited=start is InitialWeights.INHERITED, name=name
+            )
+        results.append(_row(folder, picked, start, evaluation))
+        if format is PlainFormat.TABLE:
+            _print_retrained(folder, picked, start, evaluation)
     if format is PlainFormat.JSON:
-        return print_json({"folder": str(folder), "trial": picked.record.number, "picked": picked.reason,
-                            "from": start.value, "evaluation": to_json(evaluation)})  # fmt: skip
+        return print_json(results if pick == "front" else results[0])
+    what = f"--front {quote(str(run))}" if pick == "front" else quote(str(folder))
+    out.print(f"next: nas export {what} --format tflite   (or onnx, c, torch)", soft_wrap=True, highlight=False)
+    if len(results) > 1:
+        warn(f"{len(results)} networks have met the test images: choose among them by the search's scores (nas "
+             "front), as the best of several test scores overrates its network")  # fmt: skip
+
+
+def _row(folder: Path, picked: "Pick", start: InitialWeights, evaluation: "Evaluation") -> dict[str, Any]:
+    from nas.base.records import to_json
+
+    return {"folder": str(folder), "trial": picked.record.number, "picked": picked.reason, "from": start.value,
+            "evaluation": to_json(evaluation)}  # fmt: skip
+
+
+def _print_retrained(folder: Path, picked: "Pick", start: InitialWeights, evaluation: "Evaluation") -> None:
+    from nas.report.evaluations import evaluation_view
+
     begun = f"retrained from {'scratch' if start is InitialWeights.SCRATCH else 'inherited weights'}"
     out.print(f"[bold]trial {picked.record.number}, {begun}[/bold] ({picked.reason})", soft_wrap=True)
     out.print(evaluation_view(evaluation))

@@ -87,7 +87,7 @@ def search(
         print_json([front_row(record) | {"notes": notes} for record in found.records])
     else:
         print_front(finished, (), ())
-        out.print(f"{reason}; look closer with [bold]nas front {folder}[/bold]", soft_wrap=True)
+        out.print(f"{reason}; look closer with [bold]nas report {folder}[/bold]", soft_wrap=True)
     halting, objectives = finished.config.search.halting, finished.config.parsed_objectives
     verdicts = safety(finished.records, halting, objectives, finished.trials_folder)
     print_safety([verdict for verdict in verdicts if verdict.verdict != "safe"], err)

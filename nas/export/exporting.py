@@ -45,6 +45,10 @@ class Exported:
     """Of the file."""
     logit_difference: float
     """Largest absolute difference of a logit."""
+    margin: float
+    """Between the two largest logits of the checkpoint, the median over these images."""
+    differing_margin: float | None
+    """The largest one where file and checkpoint predict different classes; None where they never do."""
     operators: tuple[str, ...]
     arena_bytes: int | None
     peak_activation_bytes: int
@@ -77,21 +81,19 @@ def export(
     for name, source in content.beside.items():
         write_atomic(path.with_name(name), source)
     write_atomic(path, content.file)
-    view, agree, right, float_right, difference = kind.run(path, integers), 0, 0, 0, 0.0
-    for batch in split.batches(BATCH):
-        with torch.no_grad():
-            x = batch.inputs()
-            logits, ours = view.logits(x), checkpoint.network(x)
-        predicted, own = logits.argmax(1), ours.argmax(1)
-        agree, right = agree + int((predicted == own).sum()), right + int((predicted == batch.labels).sum())
-        float_right += int((own == batch.labels).sum())
-        difference = max(difference, float((logits - ours).abs().max()))
+    view, count = kind.run(path, integers), len(split)
+    with torch.no_grad():
+        both = [(view.logits(x), checkpoint.network(x)) for x in (batch.inputs() for batch in split.batches(BATCH))]
+    logits, ours = (torch.cat(parts) for parts in zip(*both, strict=True))
+    predicted, own, (best, second) = logits.argmax(1), ours.argmax(1), ours.topk(2).values.T
+    differs, margins = predicted != own, best - second
     bits = 8 if kind.is_int8 else 32
     costs = count_costs(checkpoint.network.spec, Deployment(weight_bits=bits, activation_bits=bits))
-    count = len(split)
     return Exported(
-        path, kind.is_int8, len(content.file), costs.weight_bytes, split_name, count, agree / count,
-        float_right / count, right / count, difference, content.operators, content.arena_bytes,
+        path, kind.is_int8, len(content.file), costs.weight_bytes, split_name, count,
+        int((~differs).sum()) / count, int((own == split.labels).sum()) / count,
+        int((predicted == split.labels).sum()) / count, float((logits - ours).abs().max()), float(margins.median()),
+        float(margins[differs].max()) if differs.any() else None, content.operators, content.arena_bytes,
         costs.peak_activation_bytes,
     )  # fmt: skip
 

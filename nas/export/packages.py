@@ -13,5 +13,5 @@ def needed(module: str) -> ModuleType:
     except Exception as error:  # one made for other versions raises whatever it likes
         raise UsageError(
             f"this needs the package {module.split('.')[0]}, which cannot be imported ({type(error).__name__}: "
-            f"{error}): pip install '.[export]'"
+            f"{error}): pip install '.[export]' in the folder of this project"
         ) from error

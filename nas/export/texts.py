@@ -24,6 +24,9 @@ def exported_view(found: Exported, needed: float) -> RenderableType:
     style = "" if found.agreement >= needed else "red"
     parity = f"{found.agreement:.2%} as the checkpoint's on {images} (needed: {needed:.0%})"
     table.add_row("predictions", Text(parity, style))
+    if found.differing_margin is not None:
+        close = f"the checkpoint's two best logits are at most {found.differing_margin:.2g} apart"
+        table.add_row("", f"where they differ, {close} (median of all images: {found.margin:.2g})")
     accuracies = f"checkpoint {found.float_accuracy:.4f}, file {found.accuracy:.4f}"
     table.add_row("accuracy", f"{accuracies}; logits differ by up to {found.logit_difference:.2g}")
     if found.arena_bytes is not None:

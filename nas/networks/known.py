@@ -30,12 +30,23 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 def are_known(network: nn.Module) -> bool:
     """Whether all modules in `network` are plain, and none, nor a tensor, has two places in it."""
-    aside = set(network.treatments.modules()) if isinstance(network, Network) else set()
-    modules = [module for _, module in network.named_modules(remove_duplicate=False) if module not in aside]
+    modules = [module for _, module in _untreated(network)]
     tensors = [tensor for module in modules for tensor in (*_own(module._parameters), *_own(module._buffers))]
     distinct = all(len({id(thing) for thing in things}) == len(things) for things in (modules, tensors))
     has_global_hooks = any(getattr(torch_module, f"_global{name}") for name in HOOKS)
     return distinct and not has_global_hooks and all(map(_is_plain, modules))
+
+
+def first_unknown(network: nn.Module) -> str:
+    """Name and type of the first module in `network` that is not plain, for a message; empty where all are."""
+    found = (f"{name or 'it'} ({type(part).__name__})" for name, part in _untreated(network) if not _is_plain(part))
+    return next(found, "")
+
+
+def _untreated(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """All modules by name, twice where they have two places, but for those of treatments."""
+    aside = set(network.treatments.modules()) if isinstance(network, Network) else set()
+    return [(name, module) for name, module in network.named_modules(remove_duplicate=False) if module not in aside]
 
 
 def _is_plain(module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks.known import are_known
+from nas.networks.known import are_known, first_unknown
 from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
 from search_spaces.spec import BlockSpec
@@ -77,6 +77,17 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
         layer.is_pointwise or layer.is_depthwise or layer.conv.in_channels <= DENSE_CHANNELS for layer in found
     )
     return _densely(found, height, width) if dense else _with_bottlenecks(found)
+
+
+def unknown_part(network: nn.Module) -> str:
+    """The first part that makes `layers_of` give None, by name and type, for a message."""
+    if (name := first_unknown(network)) or not isinstance(network, Network):
+        return name
+    for index, (block, module) in enumerate(zip(network.spec.blocks, network.features, strict=False)):
+        layers = _layers_of_block(module, block)
+        if layers is None or len(layers) != len(block.convolutions):
+            return f"features.{index} (a block of kind {block.kind!r})"
+    return "a part that is used twice, or out of its order"
 
 
 def is_walked(network: nn.Module) -> bool:

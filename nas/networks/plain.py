@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.base.errors import UsageError
-from nas.networks.layer import folded_weight, layers_of
+from nas.networks.layer import folded_weight, layers_of, unknown_part
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 from search_spaces.spec import Pair
@@ -67,9 +67,9 @@ def plain_of(network: nn.Module) -> PlainNetwork:
     layers = layers_of(network)
     if layers is None or not isinstance(network, Network):
         raise UsageError(
-            f"a network of type {type(network).__name__} has layers, hooks or treatments that no other format is "
-            "written for: only convolution, batch-norm, ReLU6, shortcuts and one linear layer are; keep its "
-            "model.safetensors, or retrain the genotype without what was added"
+            f"{unknown_part(network)}: no other format is written for it (allowed: convolution, batch-norm, ReLU6, "
+            "shortcuts and one linear layer, without hooks); its model.safetensors stays as it is, for PyTorch through "
+            "nas.load; or retrain the genotype without that part"
         )
     steps: list[PlainConv | PlainSum] = []
     current = shortcut = 0

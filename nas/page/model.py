@@ -17,7 +17,7 @@ from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_
 from nas.pareto import Condition, Member, ParetoFront, Pick, meeting, pick
 from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, trust_text
 from nas.report.evaluations import warnings_of as warnings_in
-from nas.report.tables import broken_texts, genotype_text, warnings_of
+from nas.report.tables import broken_texts, genotype_text, tie_notes, warnings_of
 from nas.runs import Run
 from nas.runs.config import dump_config
 from nas.runs.members import SureFront, front_notes, sure_front
@@ -67,7 +67,8 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
         "searched": searched_sentences(run, run.records) + conditions,
         "found": found_sentences(front, knee, members),
         "warnings": warnings_of(front.records),
-        "notes": list(dict.fromkeys([*([weights] if weights else []), *sure.notes, *notes])),
+        "ties": (ties := tie_notes(front)),
+        "notes": [text for text in dict.fromkeys([weights, *sure.notes, *notes]) if text and text not in ties],
         "protocols": protocols_of(front.records or [r for r in records if r.evaluation]),
         "columns": [asdict(column) | {"meaning": MEANINGS.get(column.name, column.note)} for column in columns],
         "objectives": [one.name for one in objectives],
@@ -86,7 +87,7 @@ def page_model(run: Run, asked: Asked = Asked()) -> dict[str, Any]:  # frozen
         "classes": read_facts(run.folder / "data.json").get("class_names", []),
         "config": dump_config(run.config),
         "command": {"retrain": f"nas retrain {shlex.quote(str(run.folder))} --pick ",
-                    "show": f"nas show {shlex.quote(str(run.folder))} "},
+                    "export": f"nas export --front {shlex.quote(str(run.folder))} --format tflite"},
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from nas.measures import MEASURES, Measure, number_of
 from nas.pareto import Member, ParetoFront, Pick
 from nas.report.tables import bytes_text, number_text
 from nas.runs import Run
+from nas.runs.config import RunConfig
 
 
 def value_text(one: Measure, value: float | None) -> str:
@@ -69,9 +70,9 @@ def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
     told = "; ".join(f"{count:,} {words}" for count, words in others if count)
     seconds = sum(record.seconds for record in records)
     return [
-        f"This run looked for small neural networks for the images of {config.data.name} ({space.num_classes} classes, "
-        f"{height} × {width} pixels, {counted(channels, 'channel')}) that stay correct when an adversary changes every "
-        f"image a little ({threat_words(config.threat.model_dump())}).",
+        f"This run looked for small neural networks for the images of {_data_words(config)} "
+        f"({space.num_classes} classes, {height} × {width} pixels, {counted(channels, 'channel')}) that stay correct "
+        f"when an adversary changes every image a little ({threat_words(config.threat.model_dump())}).",
         f"It optimised {joined(objectives)}{f', with {joined(limits)}' if limits else ''}"
         f"{f', and required {joined(config.constraints)}' if config.constraints else ''}.",
         f"The search space {space.name} has {space.size:,} possible networks, from {len(space.choices)} choices. "
@@ -81,6 +82,12 @@ def searched_sentences(run: Run, records: Sequence[TrialRecord]) -> list[str]:
     ]
 
 
+def _data_words(config: RunConfig) -> str:
+    """The data set by its name; a folder of the user's by its own."""
+    root = getattr(config.data, "root", None)
+    return f"the folder {root.name}" if config.data.name == "image_folder" and root is not None else config.data.name
+
+
 def found_sentences(front: ParetoFront, knee: Pick | None, members: Mapping[int, Member]) -> list[str]:
     """What the front is, its extremes and the compromise."""
     if not front.records:
@@ -88,9 +95,10 @@ def found_sentences(front: ParetoFront, knee: Pick | None, members: Mapping[int,
     names = joined([one.title for one in front.objectives])
     size = len(front.records)
     found = [
-        f"{counted(size, 'network')} {'is' if size == 1 else 'are'} on the Pareto front: no other trained network is "
-        f"at least as good in all of {names} and better in one. Choose among {'them' if size > 1 else 'it'}; every "
-        f"other network is beaten by one of {'these' if size > 1 else 'it'}."
+        f"{size:,} networks are on the Pareto front: no other trained network is at least as good in all of {names} "
+        "and better in one. Choose among them; every other network is beaten by one of these."
+        if size > 1
+        else f"1 network is on the Pareto front: it is at least as good as every other in all of {names}."
     ]
     if knee is not None:
         values = [f"{o.title} {_with_interval(o, knee.record, members)}" for o in front.objectives]

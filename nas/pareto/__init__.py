@@ -4,7 +4,7 @@ from nas.measures import MEASURES, Direction, Measure, derived_of, measure, numb
 from nas.pareto.conditions import Condition, meeting, parse_condition
 from nas.pareto.front import ParetoFront, absences, front_of, has_all, hypervolume, is_non_dominated, losses
 from nas.pareto.luck import SelectionEffect, selection_effects, selection_words
-from nas.pareto.selection import Pick, pick
+from nas.pareto.selection import Pick, pick, pick_all
 from nas.pareto.uncertainty import Member, Trainings, members_by_wilson, members_of
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "number_of",
     "parse_condition",
     "pick",
+    "pick_all",
     "scores_of",
     "selection_effects",
     "selection_words",

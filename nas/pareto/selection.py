@@ -32,17 +32,27 @@ def pick(rule: str, front: ParetoFront, records: tuple[TrialRecord, ...] = (), *
     kind, _, argument = rule.partition(":")
     if kind not in ("knee", "best", "weights") or (kind == "knee") == bool(argument):
         raise UsageError(f"unknown pick {rule!r} (allowed: {RULES})")
+    _refuse_empty(front)
+    if kind == "knee":
+        return _knee(front)
+    if kind == "best":
+        return _best(argument, front)
+    return _weighted(argument, front)
+
+
+def pick_all(front: ParetoFront) -> list[Pick]:
+    """Every trial of `front`, in its order. Raises UsageError for an empty front."""
+    _refuse_empty(front)
+    return [Pick(record, "a member of the front") for record in front.records]
+
+
+def _refuse_empty(front: ParetoFront) -> None:
     if not front.records:
         names = ", ".join(objective.name for objective in front.objectives)
         raise UsageError(
             f"the front is empty: no trial is complete, within every limit and has {names}; loosen budget, constraints "
             "or --where, choose objectives that were measured, or let the search run longer"
         )
-    if kind == "knee":
-        return _knee(front)
-    if kind == "best":
-        return _best(argument, front)
-    return _weighted(argument, front)
 
 
 def _numbered(number: int, records: tuple[TrialRecord, ...], over_budget: bool) -> Pick:

@@ -30,6 +30,8 @@ class Console(rich.console.Console):
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Text of a string anywhere in what is printed: cells, titles, lines."""
+        if settings.get("markup") is False:  # there is nothing to escape then
+            return super().render_str(text, **settings)
         marked = "".join(part if _TAG.fullmatch(part) else escape(part) for part in _TAG.split(text))
         try:
             return super().render_str(marked, **settings)

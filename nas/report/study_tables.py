@@ -73,7 +73,8 @@ def choice_sentences(found: Mapping[str, Any], title: str) -> list[str]:
         return [f"Which choices matter for {title} cannot be told: {found['words']}."]
     sure = [one for one in found["choices"] if one["share_low"] > SMALL]
     others = [one["choice"] for one in found["choices"] if one["share_low"] <= SMALL]
-    first = f"The choices explain {found['explained']:.0%} of the variance of {title} over {found['networks']} networks"
+    part = f"{100 * found['explained']:.0f} % of the variance of {title}"
+    first = f"The choices explain {part} over {found['networks']} networks"
     if not sure:
         return [f"{first}, and no single one is told from chance."]
     parts = [f"{one['choice']} {one['share']:.0%} ({one['share_low']:.0%} to {one['share_high']:.0%})" for one in sure]

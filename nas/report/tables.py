@@ -109,8 +109,8 @@ def tie_notes(front: ParetoFront) -> list[str]:
     if not front.is_tied or all(objective.name != "robust_accuracy" for objective in front.objectives):
         return []
     return [
-        f"all {len(front.records)} members tie in robust accuracy, as their 95 % intervals overlap; about which is "
-        f"more robust, nothing learned yet: raise training.epochs or data.limit"
+        f"all {len(front.records)} members tie in robust accuracy: their 95 % intervals overlap. Two compared on the "
+        "same images (nas show RUN A B) may differ all the same; for more, raise training.epochs or data.limit"
     ]
 
 

@@ -30,7 +30,7 @@ function startDetail() {
 
 function drawNetwork(i) {
   const blocks = model.networks.of[trials.key[i]];
-  byId('drawn').replaceChildren(h('h2', {}, `The network of trial ${trials.number[i]}`), h('p', { class: 'soft' }, `Widths are channels; ${model.networks.weight_bits}-bit weights, ${model.networks.activation_bits}-bit activations; orange: the block that needs most memory. ${trials.genotype[i]}`), ...(blocks ? [drawing(blocks)] : []));
+  byId('drawn').replaceChildren(h('h2', {}, `The network of trial ${trials.number[i]}`), h('p', { class: 'soft' }, `Widths are channels; ${model.networks.weight_bits}-bit weights, ${model.networks.activation_bits}-bit activations; orange: the block that needs most memory. ${trials.genotype[i]}`), ...(blocks ? [h('div', { class: 'scroll' }, drawing(blocks))] : []));
 }
 
 function drawTraining(i) {
@@ -114,8 +114,9 @@ function drawCurve(place, curve) {
     `Loss ${significant(curve.loss[0] ?? NaN)} after epoch ${curve.epoch[0]}, ${significant(curve.loss.at(-1) ?? NaN)} after epoch ${curve.epoch.at(-1)}.`));
 }
 
+const percent = (value, ends) => `${(100 * value).toFixed(1)} % (${(100 * ends.low).toFixed(1)}–${(100 * ends.high).toFixed(1)})`;
+
 function retrainedText(one) {
-  const percent = (value, ends) => `${(100 * value).toFixed(1)} % (${(100 * ends.low).toFixed(1)}–${(100 * ends.high).toFixed(1)})`;
   return h('div', {}, h('p', {}, `Test images: natural ${percent(one.natural, one.natural_interval)}, robust ${percent(one.robust, one.robust_interval)}.`),
     h('p', { class: one.trusted ? 'soft' : 'warn' }, one.verdict), one.warnings.map((text) => h('p', { class: 'warn' }, text)));
 }

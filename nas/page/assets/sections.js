@@ -6,7 +6,8 @@ function startSummary() {
   byId('searched').replaceChildren(...paragraphs(model.searched));
   byId('found').replaceChildren(...paragraphs(model.found));
   const warned = model.warnings;
-  byId('trust').replaceChildren(warned.length
+  const ties = model.ties.map((text) => h('p', { class: 'warn' }, `${sentence(text)}.`));
+  byId('trust').replaceChildren(...ties, warned.length
     ? h('div', { class: 'warn' }, h('p', {}, 'Before you trust these numbers:'), h('ul', {}, warned.map((text) => h('li', {}, `${text} `, ...carriers(text)))))
     : front.length ? h('p', { class: 'good' }, `Trust: ${[...new Set(front.map((i) => trials.texts[trials.trust[i]]))].join('; ')}.`) : '');
   const titles = { explore: 'Trials', budget: 'Within a budget', compare: 'A against B', progress: 'Progress', choices: 'Choices', baseline: 'Baseline', retrained: 'Retrained', method: 'Method' };
@@ -92,7 +93,14 @@ function startBaseline() {
 
 function startRetrained() {
   byId('retrained').hidden = !model.retrained.length;
-  byId('retrained-body').replaceChildren(...model.retrained.map((one) => h('div', {}, h('h3', {}, `Trial ${one.name.replace(/^0+(?=\d)/, '')}`), retrainedText(one))));
+  const cost = columns.get('params'), head = ['trial', 'parameters', 'natural', 'robust'].map((text) => h('th', {}, text));
+  const rows = model.retrained.map((one) => h('tr', {}, h('td', {}, one.name.replace(/^0+(?=\d)/, '')), h('td', {}, placeOf.has(one.trial) ? fmt(cost, valueOf('params', placeOf.get(one.trial))) : '–'),
+    h('td', {}, percent(one.natural, one.natural_interval)), h('td', {}, percent(one.robust, one.robust_interval)),
+    h('td', { class: 'left long' }, h('span', { class: one.trusted ? 'soft' : 'minus' }, one.trusted ? one.trust : one.verdict), one.warnings.map((text) => h('div', { class: 'warn' }, text)))));
+  byId('retrained-body').replaceChildren(
+    h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, h('tr', {}, head, h('th', { class: 'left' }, 'may that be believed?'))), h('tbody', {}, rows))),
+    h('p', { class: 'soft' }, 'On the test images, with 95\u00a0% intervals, after long training. These scores are not for choosing: the best of several looks better than it is.'),
+    h('h3', {}, 'Take them to a device'), command(model.command.export));
 }
 
 function startMethod() {

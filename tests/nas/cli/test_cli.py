@@ -7,12 +7,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import nas.runs.retrain as nas_runs_retrain
 from nas.cli import app
 from nas.cli.ending import Terminated
 from nas.cli.options import study
+from nas.pareto import Pick
+from nas.runs import Run
 from tests.tiny_run import Ended, nas
 
 RUN = "runs/tiny"
@@ -165,6 +169,39 @@ def test_retrain_leaves_a_network_and_its_evaluation(retrained: Path, capsys: Ca
     result = json.loads(ended.out)
     assert (ended.code, result["trial"], result["evaluation"]) == (0, 0, stored), "a finished one is only read"
     assert Path(result["folder"]).resolve() == retrained.resolve()
+
+
+def test_a_whole_front_is_retrained_one_after_the_other_and_nothing_finished_is_lost(
+    copy: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [row["number"] for row in json.loads(nas(capsys, "front", RUN, "--format", "json").out)]
+    assert len(made) >= 2
+    begun: list[int] = []
+
+    def retrain(run: Run, picked: Pick, *arguments: Any, **settings: Any) -> Any:
+        begun.append(picked.record.number)
+        if begun == made[:2]:
+            raise KeyboardInterrupt
+        return nas_runs_retrain.retrain(run, picked, *arguments, **settings)
+
+    monkeypatch.setattr("nas.timing.watched.retrain", retrain)
+    whole = ("retrain", RUN, "--pick", "front")
+    stopped = nas(capsys, *whole)
+    assert (stopped.code, begun) == (130, made[:2])
+    assert "the same command goes on from there" in " ".join(stopped.err.split())
+    first = Path(RUN, "retrained", f"{made[0]:05d}", "model.safetensors")
+    when = first.stat().st_mtime_ns
+
+    ended = nas(capsys, *whole)
+    assert ended.code == 0, ended.err
+    assert begun[2:] == made
+    assert first.stat().st_mtime_ns == when, "a finished one is only read"
+    assert all(f"trial {number}, retrained from scratch (a member of the front)" in ended.out for number in made)
+    assert f"nas export --front {RUN} --format tflite" in ended.out
+    assert f"{len(made)} networks have met the test images" in ended.err
+    listed = json.loads(nas(capsys, *whole, "--where", "params<=100k", "--format", "json").out)
+    assert [(one["trial"], one["evaluation"]["split"]) for one in listed] == [(number, "test") for number in made]
+    assert nas(capsys, *whole, "--where", "params<=1").message.startswith("error the front is empty")
 
 
 def test_evaluate_repeats_the_numbers_of_retrain(retrained: Path, capsys: Capture) -> None:

@@ -93,6 +93,12 @@ def test_brackets_are_text_wherever_they_are_printed() -> None:
     assert str(getattr(console.status(BRACKETS).renderable, "text", "")) == BRACKETS
 
 
+def test_text_without_markup_is_printed_as_it_is() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(f"[dim]{BRACKETS}[/dim]", markup=False)
+    assert console.file.getvalue() == f"[dim]{BRACKETS}[/dim]\n"  # type: ignore[attr-defined]
+
+
 def test_half_a_style_in_a_name_is_text() -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print("no run in exp [/dim]")

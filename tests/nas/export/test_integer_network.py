@@ -1,6 +1,6 @@
 """The integer network against the float one, and every file of it against its simulation, for every kind of block."""
 
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from shutil import which
 
@@ -36,6 +36,7 @@ from tests.builders import (
     with_random_statistics,
     with_unknown_activation,
 )
+from tests.nas.export.compiled import run_c
 from tests.nas.export.conftest import levels_of
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter")
@@ -185,31 +186,10 @@ def test_c_gives_the_same_bits(name: str, integers: IntNetwork, images: Split, t
         network, q = quantized(plain_of(source), images_for(source, 20)), to_levels(images_for(source, 9, 2).numpy())
     (tmp_path / "network.h").write_text(c_header(network, "a comment */ int x; /* and another"))
     (tmp_path / INFERENCE).write_bytes(inference_source())
-    (tmp_path / "main.c").write_text(MAIN)
-    flags = "-std=c99 -O1 -Wall -Wextra -Wconversion -pedantic -Werror -fsanitize=undefined -fno-sanitize-recover"
-    subprocess.run(["gcc", *flags.split(), "main.c", "-o", "main"], cwd=tmp_path, check=True)
-    pixels = (q.astype(np.int16) + 128).astype(np.uint8).transpose(0, 2, 3, 1)
-    done = subprocess.run([tmp_path / "main"], input=pixels.tobytes(), capture_output=True, check=True)
+    logits, classes = run_c(tmp_path, q, tmp_path)
     wanted = simulated(network, q)
-    assert np.array_equal(np.frombuffer(done.stdout, np.int8).reshape(len(q), -1)[:, :-1], wanted)
-    assert np.array_equal(np.frombuffer(done.stdout, np.int8).reshape(len(q), -1)[:, -1], wanted.argmax(1))
-
-
-MAIN = r"""
-#include <stdio.h>
-#include "network.h"
-int main(void) {
-    static int8_t arena[NETWORK_ARENA_BYTES];
-    static uint8_t pixels[NETWORK_HEIGHT * NETWORK_WIDTH * NETWORK_CHANNELS];
-    int8_t logits[NETWORK_CLASSES + 1];
-    while (fread(pixels, 1, sizeof pixels, stdin) == sizeof pixels) {
-        rt_run(&network, pixels, arena, logits);
-        logits[NETWORK_CLASSES] = (int8_t)rt_largest(logits, NETWORK_CLASSES);
-        fwrite(logits, 1, sizeof logits, stdout);
-    }
-    return 0;
-}
-"""
+    assert np.array_equal(logits, wanted)
+    assert np.array_equal(classes, wanted.argmax(1))
 
 
 def test_weights_are_those_that_are_counted(integers: IntNetwork, trained: Checkpoint) -> None:
@@ -300,13 +280,36 @@ def test_weights_beyond_32_bits_are_refused() -> None:
         quantized(plain_of(network), images_for(network))
 
 
-def test_unknown_layers_are_refused() -> None:
-    with pytest.raises(UsageError, match="has layers, hooks or treatments"):
-        plain_of(with_unknown_activation(network_of(BLOCKS["conv 3x3"])).eval())
-    hooked = network_of(BLOCKS["conv 3x3"])
-    hooked.features[0].register_forward_hook(lambda *_: None)
-    with pytest.raises(UsageError, match=r"model\.safetensors"):
-        plain_of(hooked)
+def _hooked(network: Network) -> Network:
+    network.features[0].register_forward_hook(lambda *_: None)
+    return network
+
+
+def _shared(network: Network) -> Network:
+    network.features[1][1] = network.features[0][1]
+    return network
+
+
+def _without_norm(network: Network) -> Network:
+    del network.features[0][1]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            with_unknown_activation,
+            r"^features\.\d\.2 \(\w+\): no other format is written for it \(allowed: convolution, ",
+        ),
+        (_hooked, r"^features\.0 \(Sequential\): .*model\.safetensors"),
+        (_shared, "^a part that is used twice"),
+        (_without_norm, r"^features\.0 \(a block of kind 'conv'\): .*retrain the genotype without that part"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(change: Callable[[Network], Network], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        plain_of(change(network_of(BLOCKS["conv 3x3"])).eval())
 
 
 def test_a_fingerprint_names_the_weights(trained: Checkpoint) -> None:

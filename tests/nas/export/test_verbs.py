@@ -16,6 +16,7 @@ from nas.export.formats import FORMATS
 from nas.export.judge import UNSEEN, FileRung, FileScores
 from nas.export.running import ForwardView
 from nas.export.texts import exported_view, scores_view
+from nas.runs.checkpoint import images_of, load_checkpoint
 from tests.tiny_run import nas
 
 pytest.importorskip("onnxruntime")
@@ -47,6 +48,7 @@ def test_export_as_json_to_a_file_of_ones_own(capsys: Capture, folder: Path, tmp
     assert found["split"] == "validation"
     assert found["num_images"] == 100
     assert found["agreement"] >= 0.99
+    assert (found["differing_margin"] is None) == (found["agreement"] == 1)
 
 
 @pytest.mark.parametrize("options", [(), ("--int8",), ("--format", "tflite"), ("--format", "c"), ("--format", "torch")])
@@ -94,7 +96,13 @@ def test_a_file_that_predicts_otherwise_ends_with_1(
     assert ended.code == 1
     assert "1 of 1 files predict otherwise than their checkpoint on more images than 1.0%" in ended.message
     assert (folder / "model.onnx").exists()
-    assert nas(capsys, "export", folder, "--parity", "0.05").code == 0
+    found = json.loads(nas(capsys, "export", folder, "--parity", "0.05", "--json").out)
+    checkpoint = load_checkpoint(folder)
+    with torch.no_grad():
+        logits = checkpoint.network(images_of(checkpoint, "test").inputs())
+    best, second = logits.topk(2).values.T
+    assert found["margin"] == pytest.approx(float((best - second).median()), rel=1e-4)
+    assert found["differing_margin"] == pytest.approx(float((best - second)[logits.argmax(1) != 0].max()), rel=1e-4)
 
 
 def test_evaluate_scores_the_file_itself(capsys: Capture, folder: Path) -> None:
@@ -168,11 +176,19 @@ def test_everything_is_seen_at_80_columns() -> None:
     operators = ("CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED", "PAD")
     found = Exported(
         Path("runs/a_rather_long_name/retrained/00017-named/model.tflite"), True, 123_456, 98_765, "validation",
-        10_000, 0.98765, 0.8123, 0.8101, 0.43, operators * 9, 65_536, 61_440,
+        10_000, 0.98765, 0.8123, 0.8101, 0.43, 1.25, 0.0625, operators * 9, 65_536, 61_440,
     )  # fmt: skip
     console = Console(width=80, file=StringIO())
     console.print(exported_view(found, 0.99))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80
-    for shown in ("model.tflite", "98.77%", "10000 validation images", *operators, "65,536", "61,440"):
-        assert shown in text.replace("\n", " "), shown
+    for shown in (
+        "model.tflite",
+        "98.77%",
+        "10000 validation images",
+        *operators,
+        "65,536",
+        "61,440",
+        "at most 0.062 apart (median of all images: 1.2)",
+    ):
+        assert shown in " ".join(text.split()), shown

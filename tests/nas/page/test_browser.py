@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from nas.base.files import write_json
+from nas.base.records import to_json
 from nas.page import curves_page, run_page
 from nas.runs import open_run
 from tests.browser import CHROMIUM, Page, browser
+from tests.builders import evaluation
 from tests.made_run import made_run
 from tests.nas.page.test_write import HOSTILE, data_of, hostile_run
 
@@ -226,6 +229,30 @@ def test_the_page_of_curves_is_drawn_and_lets_networks_be_left_out(page: Page, t
     page.frame()
     assert page.js("document.querySelectorAll('#panels svg.lines path:not(.band)').length") == 1
     assert page.js("typeof window.hacked") == "undefined"
+
+
+def test_retrained_networks_are_a_table_with_the_command_that_exports_them(page: Page, tmp_path: Path) -> None:
+    folder = made_run(tmp_path / "made", 12)
+    for name, robust in (("00003", 0.25), ("00003-longer", 0.5)):
+        (folder / "retrained" / name).mkdir(parents=True)
+        write_json(folder / "retrained" / name / "evaluation.json", to_json(evaluation(robust=robust)))
+    path = tmp_path / "page.html"
+    path.write_text(run_page(open_run(folder)), encoding="utf-8")
+    page.open(path)
+    rows = page.js("[...document.querySelectorAll('#retrained tbody tr')].map(r => r.innerText)")
+    assert [row.split()[0] for row in rows] == ["3", "3-longer"]
+    assert "25.0 %" in rows[0]
+    assert "50.0 %" in rows[1]
+    command = page.js("document.querySelector('#retrained code').textContent")
+    assert command == f"nas export --front {folder} --format tflite"
+    assert "the best of several looks better than it is" in page.js("document.querySelector('#retrained').innerText")
+
+
+def test_a_phone_shows_the_whole_comparison_and_a_drawing_that_can_be_read(page: Page, small: tuple[Path, Any]) -> None:
+    page.open(small[0], width=390)
+    table = "document.querySelector('#compare-body .scroll')"
+    assert page.js(f"{table}.scrollWidth <= {table}.clientWidth")
+    assert frame_of(page, "svg.drawing")[2] >= 500
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

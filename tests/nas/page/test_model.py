@@ -3,13 +3,14 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nas.base.records import TrialRecord
+from nas.base.records import Interval, TrialRecord
 from nas.page import Asked, page_model
 from nas.page.progress import hypervolumes
 from nas.pareto import hypervolume, parse_condition, pick
@@ -145,8 +146,6 @@ def test_conditions_and_objectives_make_another_front(run: Run) -> None:
 
 def test_a_run_without_any_front_has_a_page_that_says_so(tmp_path: Path) -> None:
     def hopeless(record: TrialRecord) -> TrialRecord:
-        from dataclasses import replace
-
         return replace(record, violations={"natural_accuracy >= 0.5": 0.3})
 
     found = page_model(open_run(made_run(tmp_path / "made", 4, change=hopeless)))
@@ -164,3 +163,22 @@ def test_sentences_say_what_was_searched_and_found(model: dict[str, Any]) -> Non
                  "on the Pareto front", "A balanced choice is trial", "95 % interval"):  # fmt: skip
         assert part in text
     assert model["command"]["retrain"].startswith("nas retrain ")
+
+
+def test_a_tie_is_said_at_the_top_and_not_again_below(run: Run, model: dict[str, Any], tmp_path: Path) -> None:
+    def alike(record: TrialRecord) -> TrialRecord:
+        found = record.evaluation
+        return replace(record, evaluation=found and replace(found, robust_interval=Interval(0.2, 0.9)))
+
+    found = page_model(open_run(made_run(tmp_path / "made", 12, change=alike)))
+    (text,) = found["ties"]
+    assert text.startswith(f"all {found['tiles'][1]['value']} members tie in robust accuracy")
+    assert text not in found["notes"]
+    assert run.front().is_tied is bool(model["ties"])
+
+
+def test_one_network_on_the_front_beats_all_others(run: Run) -> None:
+    alone = page_model(run, Asked((_measure("robust_accuracy"),)))
+    assert alone["found"][0] == (
+        "1 network is on the Pareto front: it is at least as good as every other in all of robust accuracy."
+    )

@@ -4,7 +4,7 @@ import pytest
 
 from nas.base.errors import UsageError
 from nas.base.records import TrialRecord, TrialState
-from nas.pareto import MEASURES, ParetoFront, front_of, pick
+from nas.pareto import MEASURES, ParetoFront, front_of, pick, pick_all
 from tests.builders import trial
 
 OBJECTIVES = tuple(MEASURES[name] for name in ("robust_accuracy", "params"))
@@ -114,6 +114,12 @@ def test_impossible_rules_are_refused(front: ParetoFront, rule: str, message: st
 def test_an_empty_front_is_refused_with_what_to_do(rule: str) -> None:
     with pytest.raises(UsageError, match=r"the front is empty.*loosen budget"):
         pick(rule, made())
+
+
+def test_all_are_the_members_of_the_front_in_its_order(front: ParetoFront) -> None:
+    assert [one.record.number for one in pick_all(front)] == [3, 2, 1, 0]
+    with pytest.raises(UsageError, match="the front is empty"):
+        pick_all(made())
 
 
 def test_a_number_works_on_an_empty_front() -> None:

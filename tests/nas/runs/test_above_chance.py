@@ -114,7 +114,7 @@ def front_of_robust(*intervals: tuple[float, float], objective: str = "robust_ac
 def test_a_front_whose_members_all_tie_says_so() -> None:
     (note,) = tie_notes(front_of_robust((0.05, 0.2), (0.1, 0.3), (0.19, 0.4)))
     assert note.startswith("all 3 members tie in robust accuracy")
-    assert note.endswith("nothing learned yet: raise training.epochs or data.limit")
+    assert note.endswith("(nas show RUN A B) may differ all the same; for more, raise training.epochs or data.limit")
     assert tie_notes(front_of_robust((0.05, 0.2), (0.1, 0.3), (0.21, 0.4))) == []
     assert tie_notes(front_of_robust((0.05, 0.2))) == []
     assert tie_notes(front_of_robust((0.05, 0.2), (0.1, 0.3), objective="natural_accuracy")) == []

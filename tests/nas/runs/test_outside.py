@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
 
+import nas as nas_api
 from nas.base.plugins import load_plugins
 from nas.measures import MEASURES
 from nas.networks.layer import is_walked
@@ -103,3 +105,22 @@ def test_a_search_with_all_of_them_killed_at_a_step_and_resumed_ends_the_same(
         assert float(network.classifier.weight.abs().max()) <= 0.02
         name = f"trials/{record.number:05d}/{WEIGHTS}"
         assert (whole.folder / name).read_bytes() == (resumed.folder / name).read_bytes()
+
+
+def test_a_network_with_an_activation_of_its_own_is_reported_and_its_export_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nas(capsys, "search", write_config(tmp_path, CONFIG), "--set", "search.trials=2").code == 0
+    assert nas(capsys, "report", "runs/tiny").code == 0
+    assert "least logit under attack" in Path("runs/tiny/report.html").read_text()
+    assert nas(capsys, "retrain", "runs/tiny", "--pick", "0").code == 0
+    folder = Path("runs/tiny/retrained/00000")
+    kept = {path.name for path in folder.iterdir()}
+    for kind in ("torch", "onnx", "tflite", "c"):
+        refused = nas(capsys, "export", folder, "--format", kind)
+        assert refused.code == 2
+        said = " ".join(refused.message.split())
+        assert said.startswith("error features.0.2 (SiLU): no other format is written for it (allowed: convolution, ")
+        assert "for PyTorch through nas.load; or retrain the genotype without that part" in said
+    assert {path.name for path in folder.iterdir()} == kept
+    assert nas_api.load(folder)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

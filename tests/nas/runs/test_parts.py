@@ -97,6 +97,13 @@ CONFIG = (
 )  # fmt: skip
 
 
+EXPORTED = {
+    ("--format", "torch"): "network.safetensors", (): "model.onnx", ("--int8",): "model_int8.onnx",
+    ("--format", "c"): "network.h", ("--format", "tflite"): "model.tflite",
+}  # fmt: skip
+"""Options of `nas export`, and the file that it writes."""
+
+
 def forget() -> None:
     """Makes this process one that has not imported the modules."""
     for name in (MODULE, "elsewhere"):
@@ -147,6 +154,21 @@ def test_every_verb_finds_the_parts_from_any_folder(
     forget()
     checkpoint = load_checkpoint(next((run / "retrained").iterdir()))
     assert (checkpoint.evaluation.attack.name, [one.name for one in checkpoint.treatments]) == ("longer", ["kept"])
+
+    forget()
+    assert nas(capsys, "report", run).code == 0
+    assert "least logit" in (run / "report.html").read_text()
+    network = next((run / "retrained").iterdir())
+    for options, name in EXPORTED.items():
+        forget()
+        exported = nas(capsys, "export", network, *options, "--images", "20", "--parity", "0.5", "--json")
+        assert exported.code == 0, exported.err
+        assert json.loads(exported.out)["file"] == str(network / name)
+    forget()
+    judged = nas(capsys, "evaluate", network / "model.tflite", "--queries", "1", "--format", "json")
+    assert judged.code == 0, judged.err
+    attacked = [rung["attack"].get("attack", rung["attack"])["name"] for rung in json.loads(judged.out)["ladder"]]
+    assert attacked[0] == "longer"
 
     forget()
     moved = path.parent.rename(path.parent.parent / "moved")

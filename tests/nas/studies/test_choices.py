@@ -32,7 +32,7 @@ def test_it_finds_the_slopes_and_shares_of_an_additive_truth() -> None:
     assert width["low"] <= width["per_doubling"] <= width["high"]
     sentences = choice_sentences(found, ROBUST.title)
     assert sentences[0].startswith(
-        "The choices explain 98% of the variance of robust accuracy over 16 networks: width 9"
+        "The choices explain 98 % of the variance of robust accuracy over 16 networks: width 9"
     )
     assert "Doubling adds: width +0.098" in sentences[1]
 
