@@ -16,6 +16,9 @@ class Treatment(nn.Module):
     the hand-written walks do not know them, autograd takes over.
     """
 
+    can_capture: bool = True
+    """Whether a CUDA graph may hold a training step: whether all steps do the same."""
+
     def prepare_(self, network: Network, generator: torch.Generator) -> None:
         """Changes an untrained `network` on the CPU and makes the buffers; all chance is drawn from `generator`."""
 
