@@ -7,6 +7,7 @@ by `search_spaces.network` and `search_spaces.blocks`, so describing and countin
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from search_spaces.bits import BitChoices, with_bits
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.space import Choice, Genotype, SearchSpace
 from search_spaces.spec import BlockSpec, ConvSpec, NetworkSpec
@@ -27,6 +28,7 @@ SPACES: dict[str, SpaceEntry] = {
 
 __all__ = [
     "SPACES",
+    "BitChoices",
     "BlockSpec",
     "Choice",
     "ConvSpec",
@@ -34,4 +36,5 @@ __all__ = [
     "NetworkSpec",
     "SearchSpace",
     "SpaceEntry",
+    "with_bits",
 ]

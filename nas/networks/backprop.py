@@ -106,7 +106,9 @@ class _Pass(torch.autograd.Function):
         clamped, features = head.taken(arithmetic.pool(h), groups)
         ctx.seen = layers, grids, groups, head
         tensors = [tensor for kept in saved for tensor in vars(kept).values()]
-        ctx.save_for_backward(*tensors, clamped, features, head.weight)  # freed by the backward pass, changes are noticed
+        ctx.save_for_backward(
+            *tensors, clamped, features, head.weight
+        )  # freed by the backward pass, changes are noticed
         return head.logits(features)
 
     @staticmethod
@@ -142,7 +144,7 @@ def _kernel(layer: Layer, grids: LayerGrids) -> Tensor:
 
 
 def _of_parameters(grids: LayerGrids, *found: Tensor) -> tuple[Tensor, ...]:
-    """Gradients by β, γ and the weight, from those by β and γ over the output's step and the weight times the input's."""
+    """Gradients by β, γ and the weight, from those by β and γ over the output's step and w times the input's."""
     if grids.is_float:
         return found
     shift, scale, weight = found

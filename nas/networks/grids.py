@@ -27,13 +27,13 @@ def weight_bits(grid: WeightGrid) -> int:
 
 
 def levels_of(weight: Tensor, grid: WeightGrid, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Integers (shape of `weight`), and the scale (O, 1, …) of each output channel: their product is the rounded weight.
+    """Integers (shape of `weight`), and the scale (O, 1, …) of each output channel: the rounded weight's factors.
 
     3 to 8 bits: round(w / s), s = max|w| / (2^(b−1) − 1), as TFLite's int8 weights. 2 bits: the odd integers −3 … 3, as
     a symmetric grid with 0 has only three levels; s = TWO_BIT_STEP / 2 · √mean w². Binary: the sign, s = mean|w|
     (Rastegari 2016, arXiv 1603.05279, eq. 6). Ternary: the sign where |w| > Δ = .7 · mean|w|, else 0; s = mean of the
-    |w| above Δ (Li 2016, arXiv 1605.04711, eq. 5 and 6). With `noise` in [0, 1), shaped as `weight`, a ternary weight is
-    ±1 with probability min(1, |w| / 2Δ): what is likelier than not is what is chosen without noise.
+    |w| above Δ (Li 2016, arXiv 1605.04711, eq. 5 and 6). With `noise` in [0, 1), shaped as `weight`, a ternary weight
+    is ±1 with probability min(1, |w| / 2Δ): what is likelier than not is what is chosen without noise.
     """
     axes, size = tuple(range(1, weight.dim())), weight.abs()
     if grid == "ternary":
@@ -60,7 +60,7 @@ def _divisor(scale: Tensor) -> Tensor:
 def rounded_weight(weight: Tensor, grid: WeightGrid, noise: Tensor | None = None) -> Tensor:
     """`weight` on its grid (see `levels_of`). The gradient passes straight through, beyond the largest level too."""
     levels, scale = levels_of(weight.detach(), grid, noise)
-    return _Straight.apply(weight, levels.mul_(scale))  # type: ignore[no-any-return,no-untyped-call]
+    return _Straight.apply(weight, levels.mul_(scale))  # type: ignore[no-any-return]
 
 
 class _Straight(torch.autograd.Function):
@@ -69,7 +69,7 @@ class _Straight(torch.autograd.Function):
         return rounded
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -78,7 +78,7 @@ def rounded_values(x: Tensor, step: Tensor | float, low: int, high: int) -> Tens
 
     Of the clamp, not of the rounded value: with 2 bits, all x in (0, 1) become 0 and keep their gradient.
     """
-    return _Rounded.apply(x, step, low, high)  # type: ignore[no-any-return,no-untyped-call]
+    return _Rounded.apply(x, step, low, high)  # type: ignore[no-any-return]
 
 
 class _Rounded(torch.autograd.Function):
@@ -89,7 +89,7 @@ class _Rounded(torch.autograd.Function):
         return ratio.clamp_(low, high).round_().mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (inside,) = ctx.saved_tensors
         return gradient * inside, None, None, None
 

@@ -1,5 +1,6 @@
 """A network as a list of its convolution layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -145,7 +146,8 @@ def _chain(module: nn.Module) -> list[Layer] | None:
 
 
 def _is_relu6(module: nn.Module) -> bool:
-    return type(module) in (nn.ReLU6, QuantReLU6) and (module.min_val, module.max_val) == (0, 6)
+    known = isinstance(module, nn.ReLU6) and type(module) in (nn.ReLU6, QuantReLU6)
+    return known and module.min_val == 0 and module.max_val == 6
 
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
@@ -185,6 +187,11 @@ def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
     images = torch.eye(height * width, dtype=weight.dtype, device=weight.device).view(-1, 1, height, width)
     kernels = torch.eye(rows * columns, dtype=weight.dtype, device=weight.device).view(-1, 1, rows, columns)
     return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
+
+
+def rounds_activations(layers: Sequence[Layer]) -> bool:
+    """Whether what one of `layers` stores is rounded."""
+    return any(layer.rounding is not None or layer.sum_rounding is not None for layer in layers)
 
 
 def kernel_of(module: nn.Conv2d | nn.Linear, drawn: bool = False) -> Tensor:

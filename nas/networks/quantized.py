@@ -5,7 +5,7 @@ every pass. What is rounded is what an integer network stores between its operat
 (with its batch-norm and ReLU6), of every sum, and the averages that the classifier takes.
 """
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ class RunningRange(Rounding):
 
     @property
     def step(self) -> Step:
-        """factor · √mean_square."""
+        """Factor · √mean_square."""
         if self.mean_square.device.type == "cpu":
             return float(self.mean_square.item() ** 0.5 * self.factor)
         return self.mean_square.sqrt() * self.factor
@@ -99,7 +99,7 @@ M = TypeVar("M", bound=Any)
 def _become(module: nn.Module, kind: type[M], switch: Switch) -> M:
     """`module` as one of the subclass `kind`, in place: its parameters, and their names, stay where they are."""
     module.__class__ = kind
-    made: M = module
+    made = cast(M, module)
     made.switch = switch
     return made
 
@@ -117,7 +117,9 @@ class QuantConv2d(nn.Conv2d):
     noise: Tensor | None
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, grid: WeightGrid, input_scale: Tensor | None, noise: Tensor | None, on: Switch) -> None:
+    def of(
+        cls, conv: nn.Conv2d, grid: WeightGrid, input_scale: Tensor | None, noise: Tensor | None, on: Switch
+    ) -> None:
         """Makes it of `conv`, in place."""
         made = _become(conv, cls, on)
         made.grid = grid
@@ -135,7 +137,8 @@ class QuantConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Output of the convolution with the rounded kernel."""
-        return self._conv_forward(x, self.kernel(self.training), self.bias)
+        out: Tensor = self._conv_forward(x, self.kernel(self.training), self.bias)
+        return out
 
 
 class QuantBatchNorm2d(RunningRange, nn.BatchNorm2d):

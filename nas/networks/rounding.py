@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

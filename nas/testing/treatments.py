@@ -132,7 +132,7 @@ class TreatmentContract:
 
 @torch.no_grad()
 def _assert_alike(network: Network) -> None:
-    """The view of `network` computes what it computes: in float64, where no rounding of values ends on another level."""
+    """The view of `network` computes what it computes: in float64, where no value is rounded to another level."""
     exact = copy.deepcopy(network).double().eval()
     x = IMAGES.images.double() / 255
     torch.testing.assert_close(view_of(exact).logits(x), exact(x), rtol=1e-9, atol=1e-9)

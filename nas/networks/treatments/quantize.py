@@ -1,5 +1,7 @@
 """Weights and activations of few bits, in every pass of the training and in scoring (quantization-aware training)."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from nas.networks.quantized import (
     Switch,
 )
 from nas.networks.treatments.treatment import Treatment
-from search_spaces.blocks import Resnet, Shortcut
+from search_spaces.blocks import Shortcut
 from search_spaces.network import Network
 
 
@@ -74,11 +76,14 @@ class Quantizer(Treatment):
 
 
 GOLDEN = 0.6180339887
-"""What the noise of every weight grows by, modulo 1, from one step to the next: begun at random, it falls into each part
-of [0, 1) as often as the part is long, and more evenly than independent draws (a Kronecker sequence)."""
+"""What the noise of every weight grows by, modulo 1, from one step to the next: begun at random, it falls into each
+part of [0, 1) as often as the part is long, and more evenly than independent draws (a Kronecker sequence)."""
 
 
-def _of_type(module: nn.Module, kind: type[nn.Module]) -> list:
+M = TypeVar("M", bound=nn.Module)
+
+
+def _of_type(module: nn.Module, kind: type[M]) -> list[M]:
     return [part for part in module.modules() if isinstance(part, kind)]
 
 

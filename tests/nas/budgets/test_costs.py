@@ -191,7 +191,7 @@ def test_the_sizes_of_every_layer_are_those_of_its_tensors(name: str) -> None:
             if isinstance(module, torch.nn.Conv2d):
                 module.register_forward_hook(lambda _, x, y: seen.append((x[0].numel(), y.numel())))
         network(torch.empty(1, *spec.input_shape))
-    assert [(inputs, outputs) for _, inputs, outputs, _ in walk(spec)] == seen
+    assert [(layer.inputs, layer.outputs) for layer in walk(spec, Deployment())] == seen
 
 
 @pytest.mark.parametrize("name", specs())
