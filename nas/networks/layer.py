@@ -146,8 +146,9 @@ def _chain(module: nn.Module) -> list[Layer] | None:
 
 
 def _is_relu6(module: nn.Module) -> bool:
-    known = isinstance(module, nn.ReLU6) and type(module) in (nn.ReLU6, QuantReLU6)
-    return known and module.min_val == 0 and module.max_val == 6
+    if not isinstance(module, nn.ReLU6) or type(module) not in (nn.ReLU6, QuantReLU6):
+        return False
+    return (float(module.min_val), float(module.max_val)) == (0, 6)
 
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
