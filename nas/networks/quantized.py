@@ -29,6 +29,12 @@ class Switch:
         """Reads no tensor where quantization begins with the training."""
         return self._treatment.start == 0 or bool(self._treatment.begun)
 
+    @property
+    def spread(self) -> Tensor:
+        """Width () of the interval around 1/2 that noise is drawn from now, from 1 down to 0."""
+        spread: Tensor = self._treatment.spread
+        return spread
+
 
 class Rounding:
     """What rounds a tensor to low · step … high · step."""
@@ -108,7 +114,8 @@ class QuantConv2d(nn.Conv2d):
     """A convolution with rounded weights.
 
     `input_scale` (1, I, 1, 1) divides the weights while they are rounded: the standard deviations by which the images
-    were divided, which deployment folds into this kernel. `noise`, shaped as the weight, rounds it in training mode.
+    were divided, which deployment folds into this kernel. `noise` in [0, 1), shaped as the weight, rounds it in
+    training mode.
     """
 
     grid: WeightGrid
@@ -130,7 +137,9 @@ class QuantConv2d(nn.Conv2d):
         """Weight as the convolution takes it, with its noise where `drawn`; its gradient is that of the weight."""
         if not self.switch.is_on:
             return self.weight
-        noise = self.noise if drawn else None
+        noise = None
+        if drawn and self.noise is not None:
+            noise = (self.noise - 0.5) * self.switch.spread + 0.5
         if self.input_scale is None:
             return rounded_weight(self.weight, self.grid, noise)
         return rounded_weight(self.weight / self.input_scale, self.grid, noise) * self.input_scale

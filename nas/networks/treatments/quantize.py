@@ -23,16 +23,20 @@ from search_spaces.network import Network
 class Quantizer(Treatment):
     """Replaces what a network computes by what an integer network computes; see nas/networks/quantized.py.
 
-    `begun` () says whether a training has come so far that it rounds.
+    `begun` () says whether a training has come so far that it rounds, `spread` () how wide the noise of stochastic
+    weights still is: as wide as the share of the training that is left, so that it ends with the weights that are
+    scored.
     """
 
     begun: Tensor
+    spread: Tensor
 
     def __init__(self, weights: WeightGrid, activations: int, stochastic: bool, start: float, momentum: float) -> None:
         super().__init__()
         self.weights, self.activations, self.stochastic = weights, activations, stochastic
         self.start, self.momentum = start, momentum
         self.register_buffer("begun", torch.tensor(start == 0))
+        self.register_buffer("spread", torch.ones(()))
 
     @property
     def can_capture(self) -> bool:
@@ -64,6 +68,7 @@ class Quantizer(Treatment):
     def after_step_(self, network: Network, progress: Tensor) -> None:
         """Moves the running ranges and the noise of stochastic weights, and begins to round when it is time."""
         self.begun.copy_(progress >= self.start)
+        self.spread.copy_(1 - progress)
         for module in network.modules():
             if isinstance(module, RunningRange):
                 module.move_(self.momentum)

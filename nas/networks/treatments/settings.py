@@ -38,7 +38,7 @@ class Quantize(Settings):
     """Bits of what is stored between layers, 2 to 8 or 32 (float). A block's own bits come first."""
     stochastic: bool = False
     """Whether ternary weights are drawn in every training step, zero or not with a probability that grows with their
-    size; what is scored is not drawn."""
+    size; less and less so towards the end, as what is scored is not drawn."""
     start: float = Field(0.0, ge=0, le=1)
     """Share of the training after which it rounds: 0 throughout, so that robustness is trained while quantized; 1 for
     what is scored only, so that it is trained before."""

@@ -13,7 +13,9 @@ quant = pytest.importorskip("brevitas.quant")
 @pytest.mark.parametrize("bits", [8, 6, 4, 3])
 @pytest.mark.parametrize("groups", [1, 8])
 def test_weights_are_rounded_as_by_brevitas(bits: int, groups: int) -> None:
-    conv = qnn.QuantConv2d(8, 8, 3, groups=groups, weight_quant=quant.Int8WeightPerChannelFloat, weight_bit_width=bits)
+    rounding = {"weight_quant": quant.Int8WeightPerChannelFloat, "weight_bit_width": bits}
+    with torch.random.fork_rng():  # which it draws its weights from
+        conv = qnn.QuantConv2d(8, 8, 3, groups=groups, **rounding)
     with torch.no_grad():
         conv.weight.normal_(generator=generator(bits))
     assert torch.equal(conv.quant_weight().value, rounded_weight(conv.weight, bits))

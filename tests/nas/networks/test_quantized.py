@@ -196,9 +196,12 @@ def test_stochastic_weights_change_from_step_to_step_and_are_scored_without_nois
     conv = network.features[1].conv[0][0]
     assert isinstance(conv, QuantConv2d)
     first, scored = conv.kernel(drawn=True), conv.kernel()
-    after_step_(network, torch.ones(()))
+    after_step_(network, torch.tensor(0.25))
     assert not torch.equal(conv.kernel(drawn=True), first)
     assert torch.equal(conv.kernel(), scored)
+    assert float(network.treatments[0].spread) == 0.75  # type: ignore[arg-type]
+    after_step_(network, torch.ones(()))
+    assert torch.equal(conv.kernel(drawn=True), scored), "the training ends with what is scored"
     noise = conv.noise
     assert noise is not None
     assert 0 <= float(noise.min()) <= float(noise.max()) < 1
