@@ -19,7 +19,7 @@ from search_spaces.network import Network
 
 
 @dataclass(frozen=True)
-class Grid:
+class TensorGrid:
     """How a tensor is stored: clamped to `low` … `high` steps, then rounded where `rounds`."""
 
     step: Step
@@ -46,7 +46,7 @@ class Grid:
             clamp_back_(gradient, clamped, self.low, self.high)
 
 
-FREE, RELU6 = Grid(1.0, -inf, inf, False), Grid(1.0, 0, 6, False)
+FREE, RELU6 = TensorGrid(1.0, -inf, inf, False), TensorGrid(1.0, 0, 6, False)
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class LayerGrids:
 
     before: Step
     """Step of the input."""
-    own: Grid
-    total: Grid | None
+    own: TensorGrid
+    total: TensorGrid | None
     added: Step
     """Step of what is added to the output in the sum."""
     ranges: tuple[RunningRange | None, RunningRange | None] = (None, None)
@@ -139,10 +139,10 @@ def _is_one(step: Step) -> bool:
     return isinstance(step, float) and step == 1
 
 
-def _grid(rounding: Rounding | None, relu6: bool) -> Grid:
+def _grid(rounding: Rounding | None, relu6: bool) -> TensorGrid:
     if rounding is None or not rounding.switch.is_on:
         return RELU6 if relu6 else FREE
-    return Grid(rounding.step, rounding.low, rounding.high, True)
+    return TensorGrid(rounding.step, rounding.low, rounding.high, True)
 
 
 def rounds_any(network: Network, layers: Sequence[Layer]) -> bool:
