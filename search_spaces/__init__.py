@@ -7,6 +7,7 @@ by `search_spaces.network` and `search_spaces.blocks`, so describing and countin
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from search_spaces.bits import BitChoices, with_bits
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, resnet_tiny
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.space import Choice, Genotype, SearchSpace
@@ -30,6 +31,7 @@ SPACES: dict[str, SpaceEntry] = {
 
 __all__ = [
     "SPACES",
+    "BitChoices",
     "BlockSpec",
     "Choice",
     "ConvSpec",
@@ -37,4 +39,5 @@ __all__ = [
     "NetworkSpec",
     "SearchSpace",
     "SpaceEntry",
+    "with_bits",
 ]

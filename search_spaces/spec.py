@@ -83,6 +83,7 @@ class BlockSpec:
 
     `kernel_size` and `stride` are an integer for both axes or (height, width); a pair of equal ones becomes an integer,
     so that one network has one key. A kernel of even size makes maps smaller: no block with a shortcut has one.
+    `weight_bits` and `activation_bits` (of what its layers store) are its own, 1 to 32, or 0: as the run says.
     """
 
     kind: str
@@ -92,6 +93,8 @@ class BlockSpec:
     out_channels: int
     kernel_size: Size
     stride: Size
+    weight_bits: int = 0
+    activation_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in CONVOLUTIONS:
@@ -102,6 +105,8 @@ class BlockSpec:
         channels = (self.in_channels, self.hidden_channels, self.out_channels)
         if min(*channels, *pair(self.kernel_size), *pair(self.stride)) < 1:
             raise ValueError(f"a block needs positive sizes, got {self}")
+        if not (0 <= self.weight_bits <= 32 and 0 <= self.activation_bits <= 32):
+            raise ValueError(f"bits of a block are 1 to 32, or 0 where it has none of its own, got {self}")
         if (self.has_residual or self.has_projection) and self.has_even_kernel:
             raise ValueError(f"a block that adds its input needs an odd kernel, got {self}")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from nas.budgets.costs import Deployment, size_in_bytes, walk
-from search_spaces import NetworkSpec
+from nas.budgets.costs import Deployment, classifier_memory_bits, size_in_bytes, walk
+from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.spec import Pair, size_text
 
 
@@ -29,6 +29,10 @@ class BlockCosts:
     shortcut: str = ""
     """`yes` where the input is added to the output, `projection` where a projection of it is."""
     row: str = ""
+    weight_bytes: int = 0
+    """Bytes of its weights, biases and scales."""
+    bits: str = ""
+    """Bits of a weight and of what it stores: 4/8."""
 
 
 def block_costs(spec: NetworkSpec, deployment: Deployment) -> tuple[BlockCosts, ...]:
@@ -37,22 +41,31 @@ def block_costs(spec: NetworkSpec, deployment: Deployment) -> tuple[BlockCosts, 
 
 
 def _blocks(spec: NetworkSpec, deployment: Deployment) -> Iterator[BlockCosts]:
-    layers, size, outputs = walk(spec), spec.input_shape[1:], 0
+    layers, size = walk(spec, deployment), spec.input_shape[1:]
     for block in spec.blocks:
-        params = macs = peak = 0
-        for conv, inputs, outputs, held in islice(layers, len(block.convolutions)):
+        params = macs = weights = peak = 0
+        for layer in islice(layers, len(block.convolutions)):
+            conv = layer.conv
             params += conv.num_weights + 2 * conv.out_channels
-            macs += conv.num_weights // conv.out_channels * outputs
-            peak = max(peak, inputs + outputs + held)
+            macs += conv.num_weights // conv.out_channels * layer.outputs
+            weights += deployment.weight_bytes(block, conv.num_weights, conv.out_channels)
+            peak = max(peak, layer.memory_bits)
         for _, _, after in block.layers(size):
             size = after
         yield BlockCosts(
             block.kind, block.in_channels, block.hidden_channels, block.out_channels, size, params, macs,
-            size_in_bytes(peak, deployment.activation_bits), size_text(block.kernel_size), size_text(block.stride),
+            size_in_bytes(peak, 1), size_text(block.kernel_size), size_text(block.stride),
             "projection" if block.has_projection else "yes" if block.has_residual else "", str(block.row),
+            weights, _bits(deployment, block),
         )  # fmt: skip
-    features, classes = spec.blocks[-1].out_channels, spec.num_classes
-    peak = max(outputs + features, features + classes)
-    weights = features * classes
-    memory = size_in_bytes(peak, deployment.activation_bits)
-    yield BlockCosts("linear", features, 0, classes, (1, 1), weights + classes, weights, memory)
+    last, classes = spec.blocks[-1], spec.num_classes
+    weights = last.out_channels * classes
+    yield BlockCosts(
+        "linear", last.out_channels, 0, classes, (1, 1), weights + classes, weights,
+        size_in_bytes(classifier_memory_bits(spec, deployment), 1),
+        weight_bytes=deployment.weight_bytes(last, weights, classes), bits=_bits(deployment, last),
+    )  # fmt: skip
+
+
+def _bits(deployment: Deployment, block: BlockSpec) -> str:
+    return f"{deployment.weights_of(block)}/{deployment.activations_of(block)}"

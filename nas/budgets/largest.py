@@ -2,7 +2,7 @@
 
 from nas.base.records import Costs
 from nas.budgets.budget import Budget
-from nas.budgets.costs import walk
+from nas.budgets.costs import Deployment, walk
 from search_spaces import NetworkSpec
 
 
@@ -18,15 +18,15 @@ def over_budget_text(spec: NetworkSpec, costs: Costs, budget: Budget) -> str:
 
 def largest_part(spec: NetworkSpec, cost: str) -> tuple[str, str]:
     """Part of the network of `spec` with most of `cost` (one of COSTS), in words, and the field that shrinks it."""
-    features, classes, convs = spec.blocks[-1].out_channels, spec.num_classes, walk(spec)
+    features, classes, convs = spec.blocks[-1].out_channels, spec.num_classes, walk(spec, Deployment())
     # Of each part: its name, the field, its parameters, its MACs, the values in memory while it runs.
     classifier = f"the classifier behind the head alone holds {features:,} × {classes} weights"
     parts = [(classifier, "space.head_channels", (features + 1) * classes, features * classes, features)]
     for block in spec.blocks:
         layers = [next(convs) for _ in block.convolutions]
-        params = sum(conv.num_weights + 2 * conv.out_channels for conv, *_ in layers)
-        macs = sum(conv.num_weights // conv.out_channels * outputs for conv, _, outputs, _ in layers)
-        peak = max(inputs + outputs + held for _, inputs, outputs, held in layers)
+        params = sum(layer.conv.num_weights + 2 * layer.conv.out_channels for layer in layers)
+        macs = sum(layer.conv.num_weights // layer.conv.out_channels * layer.outputs for layer in layers)
+        peak = max(layer.inputs + layer.outputs + layer.held for layer in layers)
         if block.row == 0:
             name, field = "the stem", "space.stem_channels"
         elif block.row == spec.blocks[-1].row:

@@ -128,9 +128,10 @@ def show(
     from nas.pareto import MEASURES, derived_of, meeting, parse_condition
     from nas.report.evaluations import certified_table, evaluation_view
     from nas.report.intervals import seeds_table
-    from nas.report.tables import block_table, broken_texts, bytes_text, genotype_text, number_text
+    from nas.report.tables import bits_text, block_table, broken_texts, bytes_text, genotype_text, number_text
     from nas.runs import open_run
     from nas.runs.members import trainings_of
+    from nas.runs.quantized import quantization_text
 
     opened = open_run(run)
     record = _record(opened, pick, where)
@@ -155,11 +156,14 @@ def show(
         out.print(f"trained from the weights of trial {record.inherits}, not from random ones")
     out.print(genotype_text(record.genotype.values), highlight=False)
     out.print(block_table(opened.space.spec(record.genotype), opened.config.deployment))
+    spec, deployment = opened.space.spec(record.genotype), opened.config.deployment
     out.print(
-        f"weights {bytes_text(costs.weight_bytes)} at {opened.config.deployment.weight_bits} bits, "
+        f"weights {bytes_text(costs.weight_bytes)} at {bits_text(map(deployment.weights_of, spec.blocks))} bits, "
         f"peak activation {bytes_text(costs.peak_activation_bytes)} at "
-        f"{opened.config.deployment.activation_bits} bits (batch 1, layer by layer)"
+        f"{bits_text(map(deployment.activations_of, spec.blocks))} bits (batch 1, layer by layer)"
     )
+    if quantized := quantization_text(opened.config.treatments):
+        out.print(quantized, soft_wrap=True)
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
     for name, value in derived.items():

@@ -49,6 +49,6 @@ def arithmetic_of(layers: Sequence[Layer]) -> Arithmetic:
     return maps if layers[0].channel_major_in else images  # only dense networks begin so
 
 
-def relu6_back_(gradient: Tensor, output: Tensor) -> None:
-    """In place: `gradient` where 0 < `output` < 6, else 0."""
-    torch.ops.aten.hardtanh_backward.grad_input(gradient, output, 0.0, 6.0, grad_input=gradient)
+def clamp_back_(gradient: Tensor, output: Tensor, low: float, high: float) -> None:
+    """In place: `gradient` where `low` < `output` < `high`, else 0."""
+    torch.ops.aten.hardtanh_backward.grad_input(gradient, output, low, high, grad_input=gradient)

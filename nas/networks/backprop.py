@@ -14,9 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
+from nas.networks.arithmetic import Arithmetic, arithmetic_of
 from nas.networks.images import flipped
-from nas.networks.layer import Layer, layers_of
+from nas.networks.layer import Layer, kernel_of, layers_of
+from nas.networks.rounding import Head, LayerGrids, grids_of
 from search_spaces.network import Network
 
 Forward = Callable[..., tuple[Tensor, ...]]
@@ -69,63 +70,63 @@ class _Saved:
     x: Tensor
     z: Tensor
     """Output of the convolution, before batch-norm."""
+    inner: Tensor | None
+    """Own output before its rounding, where it is added to another."""
     output: Tensor
+    """Output, or the sum, before its rounding."""
     mean: Tensor
     inverse_std: Tensor
     """Of z, for each channel and, within it, each batch: (C·G,)."""
     weight: Tensor
-    """γ, repeated likewise."""
+    """γ, repeated likewise, over the step of the output."""
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, network: Network, layers: tuple[Layer, ...], groups: int, x: Tensor, *_: Tensor) -> Tensor:
         normalization = network.normalization
-        arithmetic = arithmetic_of(layers)
+        arithmetic, (grids, step) = arithmetic_of(layers), grids_of(layers)
         h = residual = arithmetic.enter((x - normalization.mean) / normalization.std)
-        weights, biases = _repeated(layers, groups)
+        weights, biases = _repeated(layers, grids, groups)
         saved: list[_Saved] = []
-        for layer, weight, bias in zip(layers, weights, biases, strict=True):
+        for layer, grid, weight, bias in zip(layers, grids, weights, biases, strict=True):
             if layer.opens_residual:
                 residual = h
-            matrix = arithmetic.matrix_of(layer, layer.conv.weight.detach())
+            matrix = arithmetic.matrix_of(layer, _kernel(layer, grid))
             z = arithmetic.convolve(layer, h, matrix)
             output, mean, inverse_std = _normalise(layer, arithmetic, z, groups, weight, bias)
-            if layer.closes_residual:
-                output.add_(residual)
-            if layer.relu6:
-                output.clamp_(0, 6)
-            saved.append(_Saved(matrix, h, z, output, mean, inverse_std, weight))
+            inner, output, stored = grid.stored(output, residual, in_place=False, batches=groups)
+            saved.append(_Saved(matrix, h, z, inner, output, mean, inverse_std, weight))
             if layer.projects:
-                residual = output
+                residual = stored
             else:
-                h = output
+                h = stored
         _move_statistics_(layers, saved, groups)
-        features, classifier = arithmetic.pool(h), network.classifier
-        ctx.seen = layers, groups
+        head = Head(network, step)
+        clamped, features = head.taken(arithmetic.pool(h), groups)
+        ctx.seen = layers, grids, groups, head
         tensors = [tensor for kept in saved for tensor in vars(kept).values()]
-        ctx.save_for_backward(*tensors, features, classifier.weight)  # freed by the backward pass, changes are noticed
-        return torch.addmm(classifier.bias, features, classifier.weight.t())
+        ctx.save_for_backward(
+            *tensors, clamped, features, head.weight
+        )  # freed by the backward pass, changes are noticed
+        return head.logits(features)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        layers, groups = ctx.seen
-        *tensors, features, classifier = ctx.saved_tensors
+        layers, grids, groups, head = ctx.seen
+        *tensors, clamped, features, _ = ctx.saved_tensors
         size = len(tensors) // len(layers)
         saved = [_Saved(*tensors[start : start + size]) for start in range(0, len(tensors), size)]
         gradients = [slope.sum(0), slope.t() @ features]
         arithmetic = arithmetic_of(layers)
-        gradient = residual = arithmetic.unpool(slope @ classifier, saved[-1].output)
+        gradient = residual = arithmetic.unpool(head.back(slope, clamped), saved[-1].output)
         for index in reversed(range(len(layers))):
-            layer, kept = layers[index], saved[index]
-            if layer.relu6:
-                relu6_back_(gradient, kept.output)
-            if layer.closes_residual:
-                residual = gradient
-            behind = residual if layer.projects else gradient
+            layer, grid, kept = layers[index], grids[index], saved[index]
+            behind, added = grid.back(residual if layer.projects else gradient, kept.inner, kept.output)
+            residual = residual if added is None else added
             behind, scale, shift = _normalise_back(layer, arithmetic, behind, kept, groups)
-            gradients += [shift, scale, arithmetic.weight_gradient(layer, behind, kept.x)]
+            gradients += _of_parameters(grid, shift, scale, arithmetic.weight_gradient(layer, behind, kept.x))
             if index == 0:  # the images need no gradient
                 break
             turned = flipped(layer, kept.matrix) if layer.flips else None
@@ -136,10 +137,32 @@ class _Pass(torch.autograd.Function):
         return None, None, None, None, *gradients[::-1]
 
 
-def _repeated(layers: Sequence[Layer], groups: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """γ and β (C·G,) of all layers, every value once for each batch; together, as tiny calls cost more than work."""
+def _kernel(layer: Layer, grids: LayerGrids) -> Tensor:
+    """Kernel for an input in steps of its grid."""
+    kernel = kernel_of(layer.conv, drawn=True).detach()
+    return kernel if grids.is_float else kernel * grids.before
+
+
+def _of_parameters(grids: LayerGrids, *found: Tensor) -> tuple[Tensor, ...]:
+    """Gradients by β, γ and the weight, from those by β and γ over the output's step and w times the input's."""
+    if grids.is_float:
+        return found
+    shift, scale, weight = found
+    return shift / grids.own.step, scale / grids.own.step, weight * grids.before
+
+
+def _repeated(
+    layers: Sequence[Layer], grids: Sequence[LayerGrids], groups: int
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """γ and β (C·G,) of all layers, every value once for each batch; together, as tiny calls cost more than work.
+
+    Over the step of the layer's own output.
+    """
     sizes = [layer.norm.num_features * groups for layer in layers]
-    together = torch.cat([p for name in ("weight", "bias") for layer in layers for p in [getattr(layer.norm, name)]])
+    parameters = [p for name in ("weight", "bias") for layer in layers for p in [getattr(layer.norm, name)]]
+    if not all(grid.is_float for grid in grids):
+        parameters = [p / grid.own.step for p, grid in zip(parameters, [*grids, *grids], strict=True)]
+    together = torch.cat(parameters)
     pieces = torch.split(together.repeat_interleave(groups), sizes * 2)
     return pieces[: len(layers)], pieces[len(layers) :]
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
+from nas.networks.quantized import ROUNDED_PARTS, QuantConv2d, RunningRange
 from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
 
@@ -19,11 +20,20 @@ PARAMETERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.ReLU6: (),
     nn.Linear: ("weight", "bias"),
 }
+PARAMETERS |= {rounding: PARAMETERS[plain] for rounding, plain in ROUNDED_PARTS.items()}
 """Types that are known, exactly these, with the parameters that each must have."""
 BUFFERS: dict[type[nn.Module], tuple[str, ...]] = {
     Normalization: ("mean", "std"),
     nn.BatchNorm2d: ("running_mean", "running_var", "num_batches_tracked"),
 }
+BUFFERS |= {
+    rounding: (*BUFFERS.get(plain, ()), *(("mean_square", "seen") if issubclass(rounding, RunningRange) else ()))
+    for rounding, plain in ROUNDED_PARTS.items()
+}
+OPTIONAL: dict[type[nn.Module], tuple[str, ...]] = {QuantConv2d: ("input_scale", "noise")}
+"""Buffers that may be None."""
+COMPUTED = ("kernel", "step", "rounded", "observed", "observe_")
+"""What the walks ask of modules that round."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """What torch calls around a module's forward and backward pass; hooks of state_dict change neither."""
 
@@ -59,7 +69,8 @@ def _is_plain(module: nn.Module) -> bool:
     if kind not in PARAMETERS or any(getattr(module, name) for name in HOOKS):
         return False
     parameters, buffers = PARAMETERS[kind], BUFFERS.get(kind, ())
-    overrides = {"forward", *parameters, *buffers} & vars(module).keys()
+    buffers += tuple(name for name in OPTIONAL.get(kind, ()) if module._buffers.get(name) is not None)
+    overrides = {"forward", *COMPUTED, *parameters, *buffers} & vars(module).keys()
     return (
         not overrides
         and {name for name, value in module._parameters.items() if value is not None} == set(parameters)

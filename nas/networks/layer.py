@@ -1,5 +1,6 @@
 """A network as a list of its convolution layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.networks.known import are_known, first_unknown
+from nas.networks.quantized import QuantBatchNorm2d, QuantConv2d, QuantLinear, QuantReLU6, QuantShortcut, Rounding
 from search_spaces.blocks import Resnet, Shortcut
 from search_spaces.network import Network, Normalization
 from search_spaces.spec import BlockSpec
@@ -31,6 +33,10 @@ class Layer:
     closes_residual: bool
     projects: bool = False
     """Its output is what the closing layer adds; the next layer has the same input as this one."""
+    rounding: Rounding | None = None
+    """What rounds its output, behind batch-norm and ReLU6."""
+    sum_rounding: Rounding | None = None
+    """What rounds the sum, where it closes a residual."""
     channel_major_in: bool = False
     channel_major_out: bool = False
     taps: Tensor | None = None
@@ -62,7 +68,9 @@ def layers_of(network: nn.Module) -> tuple[Layer, ...] | None:
     if not isinstance(network, Network) or not are_known(network):
         return None
     parts = [type(network.normalization), type(network.features), type(network.classifier)]
-    if parts != [Normalization, nn.Sequential, nn.Linear] or len(network.spec.blocks) != len(network.features):
+    if parts[:2] != [Normalization, nn.Sequential] or parts[2] not in (nn.Linear, QuantLinear):
+        return None
+    if len(network.spec.blocks) != len(network.features):
         return None
     found: list[Layer] = []
     for block, module in zip(network.spec.blocks, network.features, strict=True):
@@ -105,7 +113,7 @@ def _layers_of_block(module: nn.Module, block: BlockSpec) -> list[Layer] | None:
     residual, layers = isinstance(module, Shortcut) and module.adds_input, _chain(module)
     if not layers or block.has_projection or residual != block.has_residual or (residual and layers[-1].relu6):
         return None
-    return _closed(layers) if residual else layers
+    return _closed(layers, module if isinstance(module, QuantShortcut) else None) if residual else layers
 
 
 def _layers_of_resnet(module: Resnet, block: BlockSpec) -> list[Layer] | None:
@@ -115,17 +123,18 @@ def _layers_of_resnet(module: Resnet, block: BlockSpec) -> list[Layer] | None:
         return None
     if (block.has_residual, block.has_projection) != (module.projection is None, len(projection) == 1):
         return None
+    rounding = module.relu if isinstance(module.relu, QuantReLU6) else None
     branch[-1] = replace(branch[-1], relu6=True)
     if not projection:
-        return _closed(branch)
-    branch[-1] = replace(branch[-1], closes_residual=True)
+        return _closed(branch, rounding)
+    branch[-1] = replace(branch[-1], closes_residual=True, sum_rounding=rounding)
     return None if projection[0].relu6 else [replace(projection[0], projects=True), *branch]
 
 
-def _closed(layers: list[Layer]) -> list[Layer]:
-    """`layers` with a residual from the first one's input to the last one's output."""
+def _closed(layers: list[Layer], rounding: Rounding | None) -> list[Layer]:
+    """`layers` with a residual from the first one's input to the last one's output, and what rounds the sum."""
     layers = [replace(layers[0], opens_residual=True), *layers[1:]]
-    return [*layers[:-1], replace(layers[-1], closes_residual=True)]
+    return [*layers[:-1], replace(layers[-1], closes_residual=True, sum_rounding=rounding)]
 
 
 def _chain(module: nn.Module) -> list[Layer] | None:
@@ -134,16 +143,23 @@ def _chain(module: nn.Module) -> list[Layer] | None:
     layers: list[Layer] = []
     while leaves:
         conv, norm, leaves = leaves[0], leaves[1] if len(leaves) > 1 else None, leaves[2:]
-        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or not _is_known(conv, norm):
+        if type(conv) not in (nn.Conv2d, QuantConv2d) or type(norm) not in (nn.BatchNorm2d, QuantBatchNorm2d):
             return None
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
         relu6 = bool(leaves) and _is_relu6(leaves[0])
-        leaves = leaves[1:] if relu6 else leaves
-        layers.append(Layer(conv, norm, relu6, opens_residual=False, closes_residual=False))
+        if not _is_known(conv, norm) or (relu6 and isinstance(norm, QuantBatchNorm2d)):
+            return None
+        last, leaves = (leaves[0], leaves[1:]) if relu6 else (norm, leaves)
+        rounding = last if isinstance(last, Rounding) else None
+        layers.append(Layer(conv, norm, relu6, opens_residual=False, closes_residual=False, rounding=rounding))
     return layers
 
 
 def _is_relu6(module: nn.Module) -> bool:
-    return type(module) is nn.ReLU6 and (module.min_val, module.max_val) == (0, 6)
+    if not isinstance(module, nn.ReLU6) or type(module) not in (nn.ReLU6, QuantReLU6):
+        return False
+    return (float(module.min_val), float(module.max_val)) == (0, 6)
 
 
 def _is_known(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
@@ -185,12 +201,27 @@ def _taps(conv: nn.Conv2d, height: int, width: int) -> Tensor:
     return F.conv2d(images, kernels, None, conv.stride, conv.padding).transpose(0, 1).contiguous()
 
 
+def rounds_activations(layers: Sequence[Layer]) -> bool:
+    """Whether what one of `layers` stores is rounded."""
+    return any(layer.rounding is not None or layer.sum_rounding is not None for layer in layers)
+
+
+def kernel_of(module: nn.Conv2d | nn.Linear, drawn: bool = False) -> Tensor:
+    """Weight that `module` computes with: rounded, where it rounds; differentiable by its weight.
+
+    As it is scored, or, where `drawn` and its rounding is stochastic, as this training step has drawn it.
+    """
+    if isinstance(module, QuantConv2d):
+        return module.kernel(drawn)
+    return module.kernel() if isinstance(module, QuantLinear) else module.weight
+
+
 def folded_weight(layer: Layer) -> tuple[Tensor, Tensor]:
     """Weight (O, I/groups, k_h, k_w) with batch-norm in eval mode folded in, and the factor of each output (O,).
 
-    w · γ / √(σ² + ε) with the running variance σ², differentiable by w and γ.
+    w · γ / √(σ² + ε) with the running variance σ² and the rounded w, where it is; differentiable by w and γ.
     """
     norm = layer.norm
     assert norm.running_var is not None, "batch-norm without running statistics was let through"
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    return layer.conv.weight * scale[:, None, None, None], scale
+    return kernel_of(layer.conv) * scale[:, None, None, None], scale

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks.layer import Layer, folded_weight, layers_of
+from nas.networks.layer import Layer, folded_weight, kernel_of, layers_of, rounds_activations
 from search_spaces.network import Network
 
 DENSE_ROWS = 16
@@ -159,9 +159,11 @@ def factors_of(network: nn.Module) -> tuple[Factor, ...]:
     layers = layers_of(network)
     if layers is None:
         raise ValueError("no norms: the network is not made of convolution, batch-norm and ReLU6 alone")
+    if rounds_activations(layers):
+        raise ValueError("no norms: activations are rounded, and a function with jumps has no Lipschitz constant")
     assert isinstance(network, Network)
     remaining = iter(layers)
-    std, classifier = network.normalization.std, network.classifier.weight
+    std, classifier = network.normalization.std, kernel_of(network.classifier)
     factors = [Factor("normalisation", (LinearMap("scale", 1 / std.min()),))]
     size = network.spec.input_shape[1:]
     for index, block in enumerate(network.spec.blocks):

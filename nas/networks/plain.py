@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.base.errors import UsageError
-from nas.networks.layer import folded_weight, layers_of, unknown_part
+from nas.networks.layer import folded_weight, kernel_of, layers_of, rounds_activations, unknown_part
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 from search_spaces.spec import Pair
@@ -71,6 +71,11 @@ def plain_of(network: nn.Module) -> PlainNetwork:
             "shortcuts and one linear layer, without hooks); its model.safetensors stays as it is, for PyTorch through "
             "nas.load; or retrain the genotype without that part"
         )
+    if rounds_activations(layers):
+        raise UsageError(
+            "the network is quantized (treatment quantize): other formats are written for float networks, which they "
+            "round by rules of their own; keep its model.safetensors, or retrain the genotype without the treatment"
+        )
     steps: list[PlainConv | PlainSum] = []
     current = shortcut = 0
     for layer in layers:
@@ -93,7 +98,7 @@ def plain_of(network: nn.Module) -> PlainNetwork:
             current = len(steps)
     normalization, classifier = network.normalization, network.classifier
     mean, std = (_copy(values.flatten()) for values in (normalization.mean, normalization.std))
-    return PlainNetwork(network.spec, mean, std, tuple(steps), _copy(classifier.weight), _copy(classifier.bias))
+    return PlainNetwork(network.spec, mean, std, tuple(steps), _copy(kernel_of(classifier)), _copy(classifier.bias))
 
 
 def _copy(values: Tensor) -> Tensor:

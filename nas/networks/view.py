@@ -16,12 +16,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
+from nas.networks.arithmetic import Arithmetic, arithmetic_of
 from nas.networks.images import flipped
 from nas.networks.layer import Layer, folded_weight, layers_of
 from nas.networks.mode import evaluation_mode
+from nas.networks.rounding import Head, LayerGrids, grids_of, rounds_any
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
 
@@ -73,14 +73,21 @@ class _Folded:
     bias: Tensor
     turned: Tensor | None
     """The flipped kernel, for layers whose backward pass is a convolution with it."""
+    grids: LayerGrids
+
+
+_Kept = tuple[Tensor, Tensor | None, Tensor]
+"""Of a layer: its input, its own output where that is added to another, its last output; all before their rounding."""
 
 
 class FoldedView:
     """View of a `Network` whose blocks are convolution, batch-norm and ReLU6, with residuals."""
 
     def __init__(self, network: Network, layers: Sequence[Layer], dtype: torch.dtype) -> None:
-        self._network, self._layers = network, layers
-        self._folded = [_fold(layer, arithmetic_of(layers), dtype) for layer in layers]
+        self._network, self._layers, self._rounds = network, layers, rounds_any(network, layers)
+        grids, step = grids_of(layers)
+        self._head = Head(network, step)
+        self._folded = [_fold(*pair, arithmetic_of(layers), dtype) for pair in zip(layers, grids, strict=True)]
         self._dtype = dtype
         self.chunk_size = max(8, CACHE_BYTES // _largest_step(network.spec))
         self.refold_()
@@ -95,82 +102,88 @@ class FoldedView:
 
     @torch.no_grad()
     def refold_(self) -> None:
-        """W ← w · γ / √(σ² + ε) and b ← β − μ · γ / √(σ² + ε), in place."""
+        """W ← w · γ / √(σ² + ε) and b ← β − μ · γ / √(σ² + ε), in place; in steps of the grids, where tensors have."""
         arithmetic = self._arithmetic
+        if self._rounds:
+            grids, step = grids_of(self._layers)
+            self._head = Head(self._network, step)
+            for folded, found in zip(self._folded, grids, strict=True):
+                folded.grids = found
         for folded in self._folded:
             norm = folded.layer.norm
             assert norm.running_mean is not None, "batch-norm without running statistics was let through"
             weight, scale = folded_weight(folded.layer)
+            bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)
+            if not folded.grids.is_float:
+                weight, bias = weight * folded.grids.gain, bias / folded.grids.own.step
             folded.matrix.copy_(arithmetic.matrix_of(folded.layer, weight))
-            folded.bias.copy_(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1))
+            folded.bias.copy_(bias)
             if folded.turned is not None:
                 folded.turned.copy_(flipped(folded.layer, weight))
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K) of pixels (N, C, H, W)."""
-        return self._classify(self._forward(x)[-1])
+        return self._head.logits(self._taken(self._forward(x, None)[-1])[1])
 
     @torch.no_grad()
     def gradient(self, x: Tensor, slope: Slope) -> tuple[Tensor, Tensor]:
         """Logits, and the gradient of the loss by the pixels; activations live only until it returns."""
-        outputs = self._forward(x)
-        logits = self._classify(outputs[-1])
-        return logits, self._backward(slope(logits), x, outputs)
+        kept: list[_Kept] = []
+        stored, last = self._forward(x, kept)
+        clamped, features = self._taken(stored)
+        logits = self._head.logits(features)
+        return logits, self._backward(self._head.back(slope(logits), clamped), x, kept, last)
 
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        """Input of every layer, then the output of the last one; a projection and the next layer share an input."""
+    def _forward(self, x: Tensor, kept: list[_Kept] | None) -> tuple[Tensor, Tensor]:
+        """The last tensor as it is stored, and as it was before it was rounded.
+
+        `kept` gets what the backward pass needs of every layer; without it, the second result is of no use.
+        """
         normalization = self._network.normalization
         h = (x - normalization.mean) / normalization.std
         arithmetic = self._arithmetic
         h, convolve = arithmetic.enter(h.to(self._dtype)), arithmetic.convolve
-        outputs, residual = [h], h
+        before = residual = h
         for folded in self._folded:
             layer = folded.layer
             if layer.opens_residual:
                 residual = h
             output = convolve(layer, h, folded.matrix, folded.bias)
-            if layer.closes_residual:
-                output.add_(residual)
-            if layer.relu6:
-                output.clamp_(0, 6)
+            inner, last, stored = folded.grids.stored(output, residual, in_place=kept is None)
+            if kept is not None:
+                kept.append((before, inner, last))
             if layer.projects:
-                residual = output
+                residual = stored
             else:
-                h = output
-            outputs.append(h)
-        return outputs
+                h, before = stored, last
+        return h, before
 
-    def _classify(self, features: Tensor) -> Tensor:
-        classifier = self._network.classifier
-        pooled = self._arithmetic.pool(features).to(classifier.weight.dtype)
-        return F.linear(pooled, classifier.weight, classifier.bias)
+    def _taken(self, stored: Tensor) -> tuple[Tensor, Tensor]:
+        return self._head.taken(self._arithmetic.pool(stored).to(self._head.weight.dtype))
 
-    def _backward(self, slope: Tensor, x: Tensor, outputs: list[Tensor]) -> Tensor:
+    def _backward(self, pooled: Tensor, x: Tensor, kept: list[_Kept], last: Tensor) -> Tensor:
+        """Gradient by the pixels, from the one by the averages of the last tensor."""
         arithmetic = self._arithmetic
-        pooled = (slope @ self._network.classifier.weight).to(self._dtype)
-        gradient = residual = arithmetic.unpool(pooled, outputs[-1])
-        for folded, h, output in zip(self._folded[::-1], outputs[-2::-1], outputs[:0:-1], strict=True):
+        gradient = residual = arithmetic.unpool(pooled.to(self._dtype), last)
+        for folded, (h, inner, output) in zip(self._folded[::-1], kept[::-1], strict=True):
             layer = folded.layer
-            if layer.relu6:
-                relu6_back_(gradient, output)
-            if layer.closes_residual:
-                residual = gradient
-            behind = residual if layer.projects else gradient
+            behind, added = folded.grids.back(residual if layer.projects else gradient, inner, output)
+            residual = residual if added is None else added
             before = arithmetic.convolve_back(layer, behind, h, folded.matrix, folded.turned)
             gradient = gradient.add_(before) if layer.projects else before
             if layer.opens_residual:
                 gradient.add_(residual)
-        return arithmetic.leave(gradient.to(slope.dtype), x) / self._network.normalization.std
+        return arithmetic.leave(gradient.to(pooled.dtype), x) / self._network.normalization.std
 
 
-def _fold(layer: Layer, arithmetic: Arithmetic, dtype: torch.dtype) -> _Folded:
+def _fold(layer: Layer, grids: LayerGrids, arithmetic: Arithmetic, dtype: torch.dtype) -> _Folded:
     """Room for the folded weights of `layer`."""
     weight = layer.conv.weight.detach()
     turned = flipped(layer, weight).contiguous(memory_format=torch.channels_last) if layer.flips else None
     matrix = arithmetic.matrix_of(layer, weight).clone()
     bias = torch.empty_like(layer.norm.bias.detach())
-    return _Folded(layer, matrix.to(dtype), bias.to(dtype), None if turned is None else turned.to(dtype))
+    return _Folded(layer, matrix.to(dtype), bias.to(dtype), None if turned is None else turned.to(dtype), grids)
 
 
 CACHE_BYTES = 8_000_000

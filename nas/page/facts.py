@@ -13,6 +13,7 @@ from nas.page.columns import all_rounded, rounded
 from nas.report.baselines import alike_text, baseline_words
 from nas.report.evaluations import protocol_text, trust_text, verdict_text, warnings_of
 from nas.report.study_tables import choice_sentences
+from nas.report.tables import bits_text
 from nas.runs import Run
 from nas.runs.trial_files import CURVE, LOG, trial_folder
 from nas.studies import at_common_rung, versus
@@ -60,10 +61,10 @@ def networks_of(run: Run, records: Sequence[TrialRecord]) -> dict[str, Any]:
                  one.activation_bytes, one.kernel, one.stride, one.shortcut, one.row]
                 for one in block_costs(run.space.spec(record.genotype), run.config.deployment)
             ]  # fmt: skip
-    deployment = run.config.deployment
+    deployment, chosen = run.config.deployment, run.config.bits
     return {"fields": list(fields), "of": found, "input": list(run.space.input_shape),
-            "classes": run.space.num_classes, "weight_bits": deployment.weight_bits,
-            "activation_bits": deployment.activation_bits}  # fmt: skip
+            "classes": run.space.num_classes, "weight_bits": bits_text(chosen.weights or (deployment.weight_bits,)),
+            "activation_bits": bits_text(chosen.activations or (deployment.activation_bits,))}  # fmt: skip
 
 
 def curves_of(run: Run, records: Sequence[TrialRecord], front: set[int]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Rich tables for the terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -119,18 +119,28 @@ def genotype_text(values: Mapping[str, Any]) -> str:
     groups: dict[str, list[str]] = {}
     for name, value in values.items():
         groups.setdefault(name.split("_")[0], []).append(f"{value:g}" if isinstance(value, float) else str(value))
-    return "  ".join(f"{name[0].upper()} {' '.join(options)}" for name, options in groups.items())
+    letters = {"weight": "bits W", "activation": "bits A"}
+    return "  ".join(f"{letters.get(name, name[0].upper())} {' '.join(options)}" for name, options in groups.items())
+
+
+def bits_text(bits: Iterable[int]) -> str:
+    """Different numbers of bits: 4, or 2 to 8."""
+    found = sorted(set(bits))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def block_table(spec: NetworkSpec, deployment: Deployment) -> WholeTable:
     """The network block by block: channels, resolution, parameters and MACs of each."""
     table = WholeTable(kept=8, see="`nas show` into a file")
-    for heading in ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row"):
+    own = any(block.weight_bits or block.activation_bits for block in spec.blocks)
+    bits = ("bits W/A",) if own else ()
+    headings = ("block", "in", "hidden", "out", "output", "params", "MACs", "kernel", "stride", "residual", "row")
+    for heading in (*headings, *bits):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     for one in block_costs(spec, deployment):
         size = f"{one.size[0]}×{one.size[1]}" if one.kernel else ""
         channels = (str(one.in_channels), str(one.hidden_channels or ""), str(one.out_channels))
-        last = (one.kernel, one.stride, one.shortcut, one.row)
+        last = (one.kernel, one.stride, one.shortcut, one.row, *((one.bits,) if own else ()))
         table.add_row(one.kind, *channels, size, f"{one.params:,}", f"{one.macs:,}", *last)
     costs = count_costs(spec, deployment)
     table.add_section()

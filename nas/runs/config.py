@@ -27,9 +27,10 @@ from nas.networks.treatments import TreatmentSettings
 from nas.pareto import Condition, parse_condition
 from nas.runs.config_errors import describe, line_of
 from nas.runs.parts import load_parts, with_parts
+from nas.runs.quantized import check_quantized, deployed
 from nas.search.settings import SearchSettings
 from nas.training import Training
-from search_spaces import SPACES
+from search_spaces import SPACES, BitChoices
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny
 from search_spaces.mobilenet_tiny import MobileNetTiny
 from search_spaces.tiny_blocks import TinyBlocks
@@ -100,6 +101,8 @@ class RunConfig(Settings):
     """Data set."""
     space: SpaceSettings
     """Search space."""
+    bits: BitChoices = BitChoices()
+    """Bits of weights and activations as choices beside those of the space, for a `quantize` treatment."""
     threat: ThreatModel
     """What the adversary may do, in training and in scoring."""
     training: Training = Training()
@@ -117,7 +120,7 @@ class RunConfig(Settings):
     Lipschitz constant is an objective, natural accuracy must be above chance unless one of them is on it."""
     budget: Budget = Budget()
     """Limits on costs; a genotype beyond them is rejected untrained."""
-    deployment: Deployment = Deployment()
+    deployment: Deployment = Field(Deployment(), validate_default=True)
     """Number formats on the device."""
     search: SearchSettings = SearchSettings()
     """Sampler, amount of work, workers."""
@@ -170,6 +173,16 @@ class RunConfig(Settings):
         wanted = {one.name for one in self.wanted}
         if "lipschitz_maximised" in wanted and not self.evaluation.lipschitz_steps:
             raise ValueError("lipschitz_maximised is wanted but not measured: set evaluation.lipschitz_steps (20, say)")
+        return self
+
+    @field_validator("deployment")
+    @classmethod
+    def _bits_of_the_treatment(cls, value: Deployment, info: ValidationInfo) -> Deployment:
+        return deployed(value, info.data.get("treatments", ()))
+
+    @model_validator(mode="after")
+    def _quantization_is_possible(self) -> "RunConfig":
+        check_quantized(self)
         return self
 
     @field_validator("search")

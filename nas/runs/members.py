@@ -28,6 +28,7 @@ from nas.pareto import (
 from nas.pareto.front import Array
 from nas.report.tables import tie_notes
 from nas.runs import Run
+from nas.runs.quantized import quantization_text
 from nas.runs.trial_files import RESULT, images_path, trial_folder
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ class SureFront:
 def front_notes(run: Run, front: ParetoFront, asked: Sequence[Measure] = ()) -> list[str]:
     """What is to be said under a front: which of its objectives and of what else is `asked` were not measured.
 
-    And that its members were selected, with the effect of that where they were trained again.
+    How its networks are quantized, and that its members were selected, with the effect of that where they were trained
+    again.
     """
     notes = absences(run.records, (*front.objectives, *asked))
+    if quantized := quantization_text(run.config.treatments):
+        notes.append(quantized)
     if front.records:
         found = [_with_all(trainings_of(run, record), record, front.objectives) for record in front.records]
         values = [_values(r, own, front.objectives) for r, own in zip(front.records, found, strict=True)]

@@ -13,15 +13,15 @@ from nas.budgets import count_costs, over_budget_text
 from nas.measures import Measure, Setting, measure
 from nas.runs.config import RunConfig
 from nas.search.problem import Problem
-from search_spaces import SPACES, Genotype, SearchSpace
+from search_spaces import SPACES, Genotype, SearchSpace, with_bits
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
 
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
-    """Search space of `config` for images of this shape."""
-    return SPACES[config.space.name].constructor(config.space, input_shape, num_classes)
+    """Search space of `config` for images of this shape, with the bits that are chosen."""
+    return with_bits(SPACES[config.space.name].constructor(config.space, input_shape, num_classes), config.bits)
 
 
 def make_problem(config: RunConfig, data: SearchData) -> Problem:

@@ -15,7 +15,7 @@ from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
-from nas.networks.treatments.treatment import after_step_, finish_
+from nas.networks.treatments.treatment import after_step_, can_capture, finish_
 from nas.networks.view import View, view_of
 from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
@@ -164,7 +164,8 @@ class _Steps:
         """Share of the live weights in the next average."""
         self._progress = torch.zeros((), device=device)
         """Share of the training that is done after the step."""
-        replays = device.type == "cuda" and settings.cuda_graphs and state.method.can_capture
+        capturable = state.method.can_capture and can_capture(state.network)
+        replays = device.type == "cuda" and settings.cuda_graphs and capturable
         self._step = Replayed(self._work, recorder(state.generator)) if replays else self._work
 
     def fit(self, data: Split, settings: Training, threat: ThreatModel) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nas.base.registry import ChosenFrom
 from nas.base.settings import Settings
@@ -27,7 +27,57 @@ class FrozenZeros(Settings):
         return ZeroMasks(self.share)
 
 
-TREATMENTS: dict[str, type[Settings]] = {"frozen_zeros": FrozenZeros}
+class Quantize(Settings):
+    """Weights and activations of few bits, as an integer network has them, from a share of the training on."""
+
+    name: Literal["quantize"] = "quantize"
+    weights: int | Literal["ternary", "binary"] = 8
+    """Bits of a weight with batch-norm folded in, 2 to 8 (2: four levels), ternary (2 bits), binary (1 bit) or 32
+    (float); each output channel has a scale. A block's own bits (`space.bits`) come first."""
+    activations: int = 8
+    """Bits of what is stored between layers, 2 to 8 or 32 (float). A block's own bits come first."""
+    stochastic: bool = False
+    """Whether ternary weights are drawn in every training step, zero or not with a probability that grows with their
+    size; less and less so towards the end, as what is scored is not drawn."""
+    start: float = Field(0.0, ge=0, le=1)
+    """Share of the training after which it rounds: 0 throughout, so that robustness is trained while quantized; 1 for
+    what is scored only, so that it is trained before."""
+    momentum: float = Field(0.1, gt=0, le=1)
+    """Share of a step's values in the running ranges of tensors without ReLU6."""
+
+    @field_validator("weights", "activations")
+    @classmethod
+    def _possible_bits(cls, value: int | str, info: ValidationInfo) -> int | str:
+        if isinstance(value, int) and not (2 <= value <= 8 or value == 32):
+            raise ValueError(f"{info.field_name}: 2 to 8 bits, or 32 for float [got {value}]")
+        return value
+
+    @model_validator(mode="after")
+    def _noise_is_of_ternary_weights(self) -> Quantize:
+        if self.stochastic and self.weights != "ternary":
+            raise ValueError(f"stochastic: only ternary weights are drawn [got weights: {self.weights}]")
+        return self
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a stored weight."""
+        return self.weights if isinstance(self.weights, int) else {"ternary": 2, "binary": 1}[self.weights]
+
+    @property
+    def stage(self) -> str:
+        """When robustness is trained, in words."""
+        if self.start in (0, 1):
+            return "while quantized" if self.start == 0 else "before quantizing"
+        return f"before quantizing, then while quantized from {self.start:.0%} of the training on"
+
+    def make(self) -> Treatment:
+        """A treatment of one network."""
+        from nas.networks.treatments.quantize import Quantizer
+
+        return Quantizer(self.weights, self.activations, self.stochastic, self.start, self.momentum)
+
+
+TREATMENTS: dict[str, type[Settings]] = {"frozen_zeros": FrozenZeros, "quantize": Quantize}
 """Settings by name; each has `make`, which returns a Treatment."""
 
 TreatmentSettings = Annotated[Settings, ChosenFrom(TREATMENTS, "treatment")]

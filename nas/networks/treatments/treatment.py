@@ -16,6 +16,11 @@ class Treatment(nn.Module):
     the hand-written walks do not know them, autograd takes over.
     """
 
+    @property
+    def can_capture(self) -> bool:
+        """Whether a CUDA graph may hold a training step: whether all steps do the same."""
+        return True
+
     def prepare_(self, network: Network, generator: torch.Generator) -> None:
         """Changes an untrained `network` on the CPU and makes the buffers; all chance is drawn from `generator`."""
 
@@ -42,6 +47,11 @@ def after_step_(network: nn.Module, progress: Tensor) -> None:
     """Lets all treatments of `network` act; nothing for a module that is no `Network`."""
     for treatment in treatments_of(network):
         treatment.after_step_(network, progress)
+
+
+def can_capture(network: nn.Module) -> bool:
+    """Whether all treatments of `network` leave it to a CUDA graph."""
+    return all(treatment.can_capture for treatment in treatments_of(network))
 
 
 def finish_(network: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """Block by block, a network costs what it costs as a whole."""
 
+from dataclasses import replace
+
 import pytest
 
 from nas.budgets import Deployment, block_costs, count_costs
@@ -17,6 +19,21 @@ def test_blocks_add_up_to_the_network(name: str, bits: int) -> None:
     assert sum(one.params for one in found) == whole.params
     assert sum(one.macs for one in found) == whole.macs
     assert max(one.activation_bytes for one in found) == whole.peak_activation_bytes
+    assert sum(one.weight_bytes for one in found) == whole.weight_bytes
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_of_different_bits_add_up_to_the_network(name: str) -> None:
+    blocks = (BlockSpec("conv", 0, 3, 4, 4, 3, 1), *BLOCKS[name])
+    choices = [(2, 8), (8, 0), (0, 3), (32, 4)]
+    mixed = (replace(block, weight_bits=choices[n % 4][0], activation_bits=choices[n % 4][1])
+             for n, block in enumerate(blocks))  # fmt: skip
+    deployment = Deployment(weight_bits=4, activation_bits=5)
+    spec = NetworkSpec((3, 9, 9), 5, tuple(mixed))
+    found, whole = block_costs(spec, deployment), count_costs(spec, deployment)
+    assert max(one.activation_bytes for one in found) == whole.peak_activation_bytes
+    assert sum(one.weight_bytes for one in found) == whole.weight_bytes
+    assert [one.bits for one in found[:2]] == ["2/8", "8/5"]
 
 
 def test_a_block_says_what_it_is() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.networks import images, maps
-from nas.networks.arithmetic import Arithmetic, arithmetic_of, relu6_back_
+from nas.networks.arithmetic import Arithmetic, arithmetic_of, clamp_back_
 from nas.networks.layer import Layer, _densely
 from search_spaces.spec import Size
 from tests.builders import generator
@@ -293,6 +293,6 @@ def test_relu6_lets_through_where_it_is_not_at_an_end() -> None:
     output = F.relu6(z)
     output.backward(torch.arange(1.0, 8.0))  # type: ignore[no-untyped-call]
     gradient = torch.arange(1.0, 8.0)
-    relu6_back_(gradient, output.detach())
+    clamp_back_(gradient, output.detach(), 0, 6)
     assert z.grad is not None
     assert torch.equal(gradient, z.grad)

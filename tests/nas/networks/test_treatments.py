@@ -3,11 +3,14 @@
 from math import floor
 
 import pytest
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
+from nas.networks.layer import kernel_of
+from nas.networks.quantized import QuantReLU6
 from nas.networks.treatments import TREATMENTS, TreatmentSettings
-from nas.networks.treatments.settings import FrozenZeros
+from nas.networks.treatments.settings import FrozenZeros, Quantize
 from nas.testing.treatments import TreatmentContract, zero_channels
 from search_spaces.network import Network
 
@@ -24,6 +27,31 @@ class TestFrozenZeros(TreatmentContract):
         return zeros == drawn == [floor(0.5 * conv.out_channels) for conv in convolutions]
 
 
+class TestQuantize(TreatmentContract):
+    registered = "quantize"
+    settings = Quantize(weights=4, activations=4)
+
+    def holds(self, network: Network) -> bool:
+        return is_quantized(network, levels=15)
+
+
+class TestStochasticTernary(TreatmentContract):
+    registered = "quantize"
+    settings = Quantize(weights="ternary", activations=3, stochastic=True)
+
+    def holds(self, network: Network) -> bool:
+        return is_quantized(network, levels=3)
+
+
+def is_quantized(network: Network, levels: int) -> bool:
+    """Whether kernels have as few levels for each channel, and outputs of ReLU6 are on their grid."""
+    kernels = [kernel_of(part).flatten(1) for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    few = all(len(row.unique()) <= levels for kernel in kernels for row in kernel)
+    rounding = [part for part in network.modules() if isinstance(part, QuantReLU6)]
+    x = torch.linspace(-1, 7, 1000)
+    return few and bool(rounding) and all(len(part(x).unique()) == part.high + 1 for part in rounding)
+
+
 def test_every_treatment_has_a_contract() -> None:
     covered = {contract.registered for contract in TreatmentContract.__subclasses__()}
     assert covered >= set(TREATMENTS), "tests add treatments of their own"
@@ -32,7 +60,7 @@ def test_every_treatment_has_a_contract() -> None:
 def test_settings_are_read_by_their_name() -> None:
     adapter: TypeAdapter[FrozenZeros] = TypeAdapter(TreatmentSettings)
     assert adapter.validate_python({"name": "frozen_zeros", "share": 0.5}) == FrozenZeros(share=0.5)
-    with pytest.raises(ValidationError, match=r"unknown treatment 'frozen' \(allowed: frozen_zeros\)"):
+    with pytest.raises(ValidationError, match=r"unknown treatment 'frozen' \(allowed: frozen_zeros, quantize\)"):
         adapter.validate_python({"name": "frozen"})
     with pytest.raises(ValidationError) as refused:
         adapter.validate_python({"name": "frozen_zeros", "share": 1.5})

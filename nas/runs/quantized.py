@@ -1,0 +1,80 @@
+"""What a config says about quantization: one treatment, its bits in the costs, and what does not go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nas.base.settings import Settings
+from nas.budgets import Deployment
+from nas.networks.treatments import Quantize
+
+if TYPE_CHECKING:
+    from nas.runs.config import RunConfig
+
+
+def quantization_of(treatments: Sequence[Settings]) -> Quantize | None:
+    """The `quantize` treatment, if there is one. Raises ValueError where there are two."""
+    found = [one for one in treatments if isinstance(one, Quantize)]
+    if len(found) > 1:
+        raise ValueError("treatments: a network is quantized once; leave one quantize out")
+    return found[0] if found else None
+
+
+def deployed(deployment: Deployment, treatments: Sequence[Settings]) -> Deployment:
+    """`deployment` with the bits of the `quantize` treatment, where it says none itself.
+
+    Raises ValueError where it says others.
+    """
+    treatment = quantization_of(treatments)
+    if treatment is None:
+        return deployment
+    bits = {
+        "weight_bits": ("weights", treatment.weights, treatment.weight_bits),
+        "activation_bits": ("activations", treatment.activations, treatment.activations),
+    }
+    for name, (field, said, own) in bits.items():
+        if name in deployment.model_fields_set and getattr(deployment, name) != own:
+            raise ValueError(
+                f"{name} {getattr(deployment, name)} contradicts the treatment quantize, {field}: {said}; leave "
+                f"deployment.{name} out, it is taken from the treatment"
+            )
+    return deployment.model_copy(update={name: own for name, (_, _, own) in bits.items()})
+
+
+def check_quantized(config: RunConfig) -> None:
+    """Raises ValueError for choices of bits that nothing rounds to, and for bounds that no rounded network has."""
+    treatment = quantization_of(config.treatments)
+    if treatment is None:
+        if config.bits.is_chosen:
+            raise ValueError(
+                "bits: bits are chosen but nothing is quantized: add treatments: [{name: quantize}], or leave bits out"
+            )
+        return
+    if any(one.name == "lipschitz_certified_log10" for one in config.wanted):
+        raise ValueError(
+            "lipschitz_certified_log10: a network of rounded activations has jumps and no Lipschitz constant; leave "
+            "the measure or the treatment quantize out"
+        )
+    penalised = [name for name in ("training", "retrain") if getattr(config, name).lipschitz_penalty]
+    if penalised:
+        raise ValueError(
+            f"{penalised[0]}.lipschitz_penalty: a network of rounded activations has no Lipschitz constant to lower; "
+            "set it to 0 or leave the treatment quantize out"
+        )
+
+
+def quantization_text(treatments: Sequence[Settings]) -> str:
+    """Bits, and when robustness is trained, in a sentence; empty without quantization."""
+    treatment = quantization_of(treatments)
+    if treatment is None:
+        return ""
+    drawn = " (drawn in training)" if treatment.stochastic else ""
+    return (
+        f"quantized: weights {_bits_text(treatment.weights)}{drawn}, activations {_bits_text(treatment.activations)}, "
+        f"where no block has bits of its own; robustness is trained {treatment.stage}"
+    )
+
+
+def _bits_text(bits: int | str) -> str:
+    return bits if isinstance(bits, str) else "float" if bits == 32 else f"{bits} bits"
