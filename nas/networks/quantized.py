@@ -5,6 +5,8 @@ every pass. What is rounded is what an integer network stores between its operat
 (with its batch-norm and ReLU6), of every sum, and the averages that the classifier takes.
 """
 
+import copy
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -225,3 +227,45 @@ ROUNDED_PARTS: dict[type[nn.Module], type[nn.Module]] = {
     QuantLinear: nn.Linear,
 }
 """Rounding modules, and what each replaces."""
+
+
+@torch.no_grad()
+def degenerate_grids(network: nn.Module, x: Tensor) -> dict[str, str]:
+    """What is wrong with the grids of `network` (in eval mode) on the images `x` (N, C, H, W), by the layer's name.
+
+    Weights that are all zero or not finite; steps that are no positive number; values of which more than half lie
+    beyond their range; values of which fewer than one in a thousand are others than those of the first image.
+    """
+    watched, faults = copy.deepcopy(network), {}
+    for name, module in watched.named_modules():
+        if isinstance(module, QuantConv2d | QuantLinear) and not _carries(module.kernel()):
+            faults[name] = "its weights are all zero or not finite"
+        elif isinstance(module, Rounding):
+            setattr(module, "rounded", _watching(name, module, faults))  # noqa: B010 - a method of its type
+    watched(x)
+    return faults
+
+
+def _carries(weight: Tensor) -> bool:
+    return bool(weight.isfinite().all() and weight.any())
+
+
+def _watching(name: str, module: Rounding, faults: dict[str, str]) -> Callable[[Tensor], Tensor]:
+    """Rounds as `module` does, and adds what is wrong with its grid to `faults`."""
+    rounded = module.rounded
+
+    def watch(x: Tensor) -> Tensor:
+        out, step = rounded(x), float(module.step)
+        if not 0 < step < torch.inf:
+            faults[name] = f"the step of its grid is {step:g}"
+            return out
+        beyond = x > (module.high + 0.5) * step
+        if module.low < 0:
+            beyond |= x < (module.low - 0.5) * step
+        if (share := float(beyond.double().mean())) > 0.5:
+            faults[name] = f"{share:.0%} of its values lie beyond its range"
+        elif len(x) > 1 and float((out != out[:1]).double().mean()) < 1e-3:
+            faults[name] = "its values are those of one image, whatever the image"
+        return out
+
+    return watch
