@@ -165,8 +165,9 @@ def rung_passes(
     own = scoring_passes(
         attacks, settings, num_classes, count, standing, has_first=first is not None, check_steps=check_steps(fidelity)
     )
-    if is_quantized and fidelity in RUNGS:
-        own += standing * twin_passes(num_classes)
+    if is_quantized:  # the first attack is made on the float twin, too (nas/measures/float_twin.py)
+        own += count * first.passes(num_classes) if first is not None else 0.0
+        own += standing * twin_passes(num_classes) if fidelity in RUNGS else 0.0
     return own + further_passes(fidelity, settings, num_classes, count, standing, is_quantized=is_quantized)
 
 

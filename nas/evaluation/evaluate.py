@@ -253,7 +253,17 @@ class _Scoring:
             else torch.zeros_like(kl),
             measured=measuring.of_batch(
                 Attacked(
-                    self.network, self.view, x, y, logits, x_adv, logits_adv, self.threat, self.settings, self.generator
+                    self.network,
+                    self.view,
+                    x,
+                    y,
+                    logits,
+                    x_adv,
+                    logits_adv,
+                    self.threat,
+                    self.settings,
+                    self.generator,
+                    attack,
                 )
             ),
         )

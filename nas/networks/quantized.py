@@ -55,6 +55,10 @@ class Rounding:
         return rounded_values(x, self.step, self.low, self.high) if self.switch.is_on else x
 
 
+LEAST_ROOT = 1e-20
+"""Root mean square of values that are all 0, for a step that can be divided by."""
+
+
 class RunningRange(Rounding):
     """Rounding to a range that follows the root mean square of the values seen in training mode.
 
@@ -75,10 +79,10 @@ class RunningRange(Rounding):
 
     @property
     def step(self) -> Step:
-        """Factor · √mean_square."""
+        """Factor · √mean_square, above 0 even where all values were 0."""
         if self.mean_square.device.type == "cpu":
-            return float(self.mean_square.item() ** 0.5 * self.factor)
-        return self.mean_square.sqrt() * self.factor
+            return float(max(self.mean_square.item() ** 0.5, LEAST_ROOT) * self.factor)
+        return self.mean_square.sqrt().clamp_min(LEAST_ROOT) * self.factor
 
     def observed(self, x: Tensor) -> Tensor:
         """`x` on the grid; in training mode, it counts for the next one."""
