@@ -34,7 +34,7 @@ def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     honest.SHARED = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "honest"
 
 
-QUICK = EvaluationSettings(attack=Pgd(steps=20), ladder=Ladder(front=(), final=(), trust_images=8))
+QUICK = EvaluationSettings(attack=Pgd(steps=10), ladder=Ladder(front=(), final=(), trust_images=8))
 
 
 def judged(

@@ -104,7 +104,7 @@ def test_a_search_over_bits_ends_in_a_quantized_checkpoint(
         rung.attack["name"] for r in run.front().records if r.evaluation for rung in r.evaluation.ladder
     }
     rows = json.loads(nas(capsys, "front", "runs/tiny", "--format", "json").out)
-    assert all(0 <= row[name] <= 1 for row in rows["front"] for name in NAMES)
+    assert all(0 <= row[name] <= 1 for row in rows for name in NAMES)
     shown = nas(capsys, "show", "runs/tiny", "0").out
     assert "the same weights without rounding" in shown
     assert "quantized: weights 4 bits" in shown
