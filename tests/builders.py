@@ -13,6 +13,8 @@ from nas.data import Augmentation
 from nas.data.datasets import SearchData
 from nas.data.domain import CropFlip, draw_crop_flip
 from nas.evaluation import Ladder
+from nas.networks.treatments import Quantize
+from nas.networks.treatments.treatment import prepare_
 from nas.networks.view import View
 from nas.testing.small import (  # noqa: F401 - names of many tests
     TINY_SETTINGS,
@@ -210,9 +212,17 @@ class Linear(nn.Module):
         return x.flatten(1) @ self.weight.T + self.bias
 
 
-def briefly_trained(spec: NetworkSpec, training: Training, threat: ThreatModel, data: SearchData, seed: int) -> Network:
+def briefly_trained(
+    spec: NetworkSpec,
+    training: Training,
+    threat: ThreatModel,
+    data: SearchData,
+    seed: int,
+    treatments: Sequence[Quantize] = (),
+) -> Network:
     """Network of `spec` as a trial would score it, in eval mode."""
     network = build_network(spec, make_generator(seed, "weights"), data.mean, data.std)
+    prepare_(network, treatments, make_generator(seed, "treatments"))
     state = start_training(network, training, make_generator(seed, "training"))
     for _ in range(training.epochs):
         train_epoch(state, data.train, training, threat)

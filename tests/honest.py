@@ -1,4 +1,4 @@
-"""Ten honest networks: of different sizes and methods, briefly trained on digits; made once for all tests of a run."""
+"""Ten honest networks and four quantized ones, briefly trained on digits; made once for all tests of a run."""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +7,7 @@ from nas.base.seeding import derive_seed
 from nas.data.datasets import SearchData, load_search_data
 from nas.networks.build import stored_network
 from nas.networks.stored import save_weights
+from nas.networks.treatments import Quantize
 from nas.runs import make_space
 from nas.runs.config import RunConfig, load_config
 from nas.training.settings import InnerAttack
@@ -23,6 +24,14 @@ RECIPES: tuple[tuple[str, float, float, int], ...] = (
 )  # fmt: skip
 """Method, beta, width multiplier and expand ratio of all rows."""
 
+BITS: dict[str, Quantize] = {
+    "W8A8": Quantize(),
+    "W4A4": Quantize(weights=4, activations=4),
+    "W2A4": Quantize(weights=2, activations=4),
+    "ternary": Quantize(weights="ternary"),
+}
+"""Of quantized networks: that of RECIPES[1], with two epochs."""
+
 
 @cache
 def digits_config() -> RunConfig:
@@ -37,15 +46,26 @@ def digits_data() -> SearchData:
 @cache
 def honest_network(index: int, epochs: int = 4) -> Network:
     """Network of RECIPES[index], in eval mode. Not to be changed: copy it."""
+    return _trained(index, epochs, f"{index}_{epochs}")
+
+
+@cache
+def quantized_network(bits: str) -> Network:
+    """Network of BITS[bits], in eval mode. Not to be changed: copy it."""
+    return _trained(1, 2, bits, BITS[bits])
+
+
+def _trained(index: int, epochs: int, name: str, *treatments: Quantize) -> Network:
     method, beta, width, expand = RECIPES[index]
     config, data = digits_config(), digits_data()
     space = make_space(config, data.input_shape, data.num_classes)
     values = {choice.name: width if choice.name.startswith("width") else expand for choice in space.choices}
-    spec, path = space.spec(space.genotype(values)), SHARED / f"{index}_{epochs}.safetensors"
+    spec, path = space.spec(space.genotype(values)), SHARED / f"{name}.safetensors"
     if not path.exists():
         training = config.training.model_copy(
             update={"method": method, "beta": beta, "epochs": epochs, "attack": InnerAttack(steps=2, step_size=0.075)}
         )
         SHARED.mkdir(exist_ok=True)
-        save_weights(path, briefly_trained(spec, training, config.threat, data, derive_seed(index, "honest")))
-    return stored_network(spec, path)
+        seed = derive_seed(index, "honest")
+        save_weights(path, briefly_trained(spec, training, config.threat, data, seed, treatments))
+    return stored_network(spec, path, treatments)

@@ -21,11 +21,14 @@ class Transfer:
 
     source: nn.Module | View
     attack: Attack
+    source_name: str = ""
+    """What `source` is, for descriptions; empty: another network."""
 
     def describe(self, threat: Threat) -> dict[str, Any]:
         """Full description of the attack as it is run, for records."""
         return {
             "name": "transfer",
+            **({"source": self.source_name} if self.source_name else {}),
             "attack": self.attack.describe(threat),
             "convention": "made on another network, robust only if the last point does not fool",
         }

@@ -162,7 +162,7 @@ def show(
         f"peak activation {bytes_text(costs.peak_activation_bytes)} at "
         f"{bits_text(map(deployment.activations_of, spec.blocks))} bits (batch 1, layer by layer)"
     )
-    if quantized := quantization_text(opened.config.treatments):
+    if quantized := quantization_text(opened.config):
         out.print(quantized, soft_wrap=True)
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))

@@ -19,6 +19,8 @@ class Target:
     network: nn.Module
     view: View
     split: Split
+    twin: View | None = None
+    """Of a quantized network, the same weights without rounding."""
 
 
 @dataclass
@@ -37,11 +39,16 @@ class Targets:
         if threat.acts_on == "inputs":
             return self.inputs
         if self._waveforms is None:
-            network, view, split = self.inputs.network, self.inputs.view, self.inputs.split
+            network, view, split, twin = (
+                self.inputs.network, self.inputs.view, self.inputs.split, self.inputs.twin
+            )  # fmt: skip
             check_origin(split, "threat")
             assert split.origin is not None
             front_end = split.origin.front_end().to(split.images.device)
-            self._waveforms = Target(Composed(front_end, network), Through(view, front_end), split.at_origin())
+            self._waveforms = Target(
+                Composed(front_end, network), Through(view, front_end), split.at_origin(),
+                None if twin is None else Through(twin, front_end),
+            )  # fmt: skip
         return self._waveforms
 
 

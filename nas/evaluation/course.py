@@ -17,6 +17,7 @@ from torch import Tensor
 from nas.attacks.result import Attack
 from nas.base.files import write_atomic
 from nas.base.records import Fidelity, Rung, from_json, to_json
+from nas.evaluation.float_twin import RUNGS, twin_passes
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.scores import ImageScores, from_tensors
 from nas.evaluation.settings import EvaluationSettings
@@ -146,26 +147,45 @@ def check_steps(fidelity: Fidelity) -> int:
     return {"front": 10, "final": 20}.get(fidelity, 0)
 
 
-def rung_passes(fidelity: Fidelity, settings: EvaluationSettings, num_classes: int, count: int, standing: int) -> float:
+def rung_passes(
+    fidelity: Fidelity,
+    settings: EvaluationSettings,
+    num_classes: int,
+    count: int,
+    standing: int,
+    *,
+    is_quantized: bool = False,
+) -> float:
     """Passes of a scoring of `count` images on one rung, of which `standing` meet the attacks after the first.
 
-    Those under further threats are among them.
+    Those under further threats are among them, and those that only a quantized network meets.
     """
     first, others = attacks_of(settings.ladder, settings.attack, fidelity, num_classes)
     attacks = others if first is None else (first, *others)
     own = scoring_passes(
         attacks, settings, num_classes, count, standing, has_first=first is not None, check_steps=check_steps(fidelity)
     )
-    return own + further_passes(fidelity, settings, num_classes, count, standing)
+    if is_quantized:  # the first attack is made on the float twin, too (nas/measures/float_twin.py)
+        own += count * first.passes(num_classes) if first is not None else 0.0
+        own += standing * twin_passes(num_classes) if fidelity in RUNGS else 0.0
+    return own + further_passes(fidelity, settings, num_classes, count, standing, is_quantized=is_quantized)
 
 
 def further_passes(
-    fidelity: Fidelity, settings: EvaluationSettings, num_classes: int, count: int, standing: int
+    fidelity: Fidelity,
+    settings: EvaluationSettings,
+    num_classes: int,
+    count: int,
+    standing: int,
+    *,
+    is_quantized: bool = False,
 ) -> float:
     """Those passes of a rung that all its further threats take: each begins anew, as it has no rung below."""
     first, others = attacks_of(settings.ladder, settings.attack, fidelity, num_classes)
     alone = settings.model_copy(update={"lipschitz_steps": 0})
-    return len(settings.threats) * scoring_passes(
+    own = scoring_passes(
         (first or settings.attack, *others), alone, num_classes, count, standing, has_first=True,
         check_steps=check_steps(fidelity),
     )  # fmt: skip
+    twin = standing * twin_passes(num_classes) if is_quantized and fidelity in RUNGS else 0.0
+    return len(settings.threats) * (own + twin)

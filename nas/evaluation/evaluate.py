@@ -22,6 +22,7 @@ from nas.evaluation.acting import Target, Targets
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.course import Course, Made, check_steps, further_passes, scoring_passes
+from nas.evaluation.float_twin import RUNGS, with_twin
 from nas.evaluation.instability import instability
 from nas.evaluation.ladder import attacks_of
 from nas.evaluation.lipschitz import slopes
@@ -29,11 +30,12 @@ from nas.evaluation.measured import Measuring, gaps, means
 from nas.evaluation.scores import ImageScores, finite_mean, joined
 from nas.evaluation.settings import EvaluationSettings
 from nas.evaluation.steepest import steepest_slopes
-from nas.evaluation.trust import ATTACK, DEEP, NETWORK, Probe
+from nas.evaluation.trust import ATTACK, DEEP, NETWORK, QUANTIZED, Probe
 from nas.evaluation.trust.probe import exceeds
 from nas.measures import Attacked
 from nas.measures.closed_form import lipschitz_bound_log10
 from nas.networks.mode import evaluation_mode
+from nas.networks.treatments.quantize import float_twin
 from nas.networks.view import view_of
 from search_spaces import NetworkSpec
 from search_spaces.network import Network
@@ -80,9 +82,10 @@ def score(
     """Scores of `network` in eval mode and float32 on the images of `split`, after the rung `fidelity`.
 
     `before` is what the same network reached on the same images on a lower rung: its attacks count, too. `transfers`
-    are made last. All chance comes from `generator`, on the device of the images. The network comes back in the mode
-    it was handed over in. `course` gets a report of every attack; those whose results it has kept are not made again,
-    and what comes after is the same bit for bit.
+    are made last. On the rungs `front` and `final`, a quantized network also meets PGD-20 with rescaled logits, and the
+    images that PGD-20 makes on its float twin (nas/evaluation/float_twin.py). All chance comes from `generator`, on the
+    device of the images. The network comes back in the mode it was handed over in. `course` gets a report of every
+    attack; those whose results it has kept are not made again, and what comes after is the same bit for bit.
 
     The further threats of `settings` are scored after all that, each from its first attack on and with chance derived
     from its name, so no other score depends on them; their results are in `by_threat` alone.
@@ -90,7 +93,8 @@ def score(
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
     with evaluation_mode(network), _full_precision(split.images.device):
         view, course, by_threat = view_of(network), course or Course(), {}
-        targets = Targets(Target(network, view, split))
+        twin = float_twin(network)
+        targets = Targets(Target(network, view, split, None if twin is None else view_of(twin)))
         scoring = _Scoring(targets.under(threat), threat, settings, generator, course)
         found = scoring.run(fidelity, before, transfers, split_name, training)
         for name, other in settings.threats.items():
@@ -113,6 +117,7 @@ class _Scoring:
         course: Course,
     ) -> None:
         self.network, self.view, self.split, self.threat = target.network, target.view, target.split, threat
+        self.twin = target.twin
         self.settings, self.generator, self.course = settings, generator, course
         self.seed = generator.initial_seed()  # of computed measures, which leave the generator as it is
         self.rungs: list[Rung] = []
@@ -130,13 +135,18 @@ class _Scoring:
         x, y = _pixels(self.split[: max(self.settings.ladder.trust_images, 8)])
         with torch.no_grad():
             logits = self.network(x)
-        first, others = attacks_of(self.settings.ladder, self.settings.attack, fidelity, logits.shape[1])
+        first, ladder = attacks_of(self.settings.ladder, self.settings.attack, fidelity, logits.shape[1])
+        others: tuple[Attack, ...] = ladder
+        if self.twin is not None and fidelity in RUNGS:
+            others = with_twin(ladder, self.twin)
         if first is None and before is None:
             first = self.settings.attack
         if before is not None:
             self.rungs += before.evaluation.ladder
         steps, count = check_steps(fidelity), len(self.split)
-        self.later = further_passes(fidelity, self.settings, logits.shape[1], count, count)
+        self.later = further_passes(
+            fidelity, self.settings, logits.shape[1], count, count, is_quantized=self.twin is not None
+        )
         images = self._made(first, (*others, *transfers), before.images if before else None, logits.shape[1], steps)
         primary = first or self.settings.attack
         probe = Probe(
@@ -145,7 +155,8 @@ class _Scoring:
             steps=steps or 10, domain=self.split.domain,
         )  # fmt: skip
         is_deep = steps > 0 and self.settings.ladder.trust_images > 0
-        asked = {**(NETWORK if before is None else {}), **ATTACK, **(DEEP if is_deep else {})}
+        deep = {**DEEP, **(QUANTIZED if self.twin is not None else {})}
+        asked = {**(NETWORK if before is None else {}), **ATTACK, **(deep if is_deep else {})}
         checks = _merged(before, [ask(probe) for ask in asked.values()])
         return Scored(self._evaluation(images, primary, fidelity, checks, split_name, before), images)
 
@@ -242,7 +253,17 @@ class _Scoring:
             else torch.zeros_like(kl),
             measured=measuring.of_batch(
                 Attacked(
-                    self.network, self.view, x, y, logits, x_adv, logits_adv, self.threat, self.settings, self.generator
+                    self.network,
+                    self.view,
+                    x,
+                    y,
+                    logits,
+                    x_adv,
+                    logits_adv,
+                    self.threat,
+                    self.settings,
+                    self.generator,
+                    attack,
                 )
             ),
         )

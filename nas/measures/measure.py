@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from nas.attacks.result import Attack
     from nas.attacks.threat import ThreatModel
     from nas.evaluation import EvaluationSettings
     from nas.networks.view import View
@@ -47,6 +48,8 @@ class Attacked:
     settings: EvaluationSettings
     generator: torch.Generator
     """The measure's own source of chance: nothing else draws from it, and the measure draws from no other."""
+    attack: Attack
+    """What made the adversarial images."""
 
 
 @dataclass(frozen=True)

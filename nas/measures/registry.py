@@ -6,6 +6,7 @@ from math import inf, isfinite, log
 
 from nas.base.errors import UsageError
 from nas.base.records import Costs, Evaluation, TrialRecord
+from nas.measures import float_twin
 from nas.measures.closed_form import lipschitz_bound_log10
 from nas.measures.measure import Measure
 
@@ -60,6 +61,17 @@ _ENTRIES = (
         "lipschitz_empirical_scaled", "minimize", "logits per pixel unit, l1/linf",
         "empirical Lipschitz (paper's scale)", 0.0, images="lipschitz_scaled", is_sensitivity=True, is_relative=True,
         is_rescaled=True, note="as in the tables of Mousavi 2023: l1 / l_inf",
+    ),
+    Measure(
+        "float_natural_accuracy", "maximize", "fraction", "natural accuracy of the float twin", 1.0, worst=0.0,
+        high=1.0, compute=float_twin.natural, short="float natural", note="the same weights without rounding",
+        absent="it is measured of quantized networks",
+    ),
+    Measure(
+        "float_robust_accuracy", "maximize", "fraction", "robust accuracy of the float twin", 1.0, worst=0.0,
+        high=1.0, compute=float_twin.robust, short="float robust",
+        note="the same weights without rounding, under the attack behind instability alone",
+        absent="it is measured of quantized networks",
     ),
     _cost("params", "parameters", "parameters", "params"),
     _cost("macs", "multiply-accumulates per image", "MACs"),

@@ -5,6 +5,8 @@ every pass. What is rounded is what an integer network stores between its operat
 (with its batch-norm and ReLU6), of every sum, and the averages that the classifier takes.
 """
 
+import copy
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -53,6 +55,10 @@ class Rounding:
         return rounded_values(x, self.step, self.low, self.high) if self.switch.is_on else x
 
 
+LEAST_ROOT = 1e-20
+"""Root mean square of values that are all 0, for a step that can be divided by."""
+
+
 class RunningRange(Rounding):
     """Rounding to a range that follows the root mean square of the values seen in training mode.
 
@@ -73,10 +79,10 @@ class RunningRange(Rounding):
 
     @property
     def step(self) -> Step:
-        """Factor · √mean_square."""
+        """Factor · √mean_square, above 0 even where all values were 0."""
         if self.mean_square.device.type == "cpu":
-            return float(self.mean_square.item() ** 0.5 * self.factor)
-        return self.mean_square.sqrt() * self.factor
+            return float(max(self.mean_square.item() ** 0.5, LEAST_ROOT) * self.factor)
+        return self.mean_square.sqrt().clamp_min(LEAST_ROOT) * self.factor
 
     def observed(self, x: Tensor) -> Tensor:
         """`x` on the grid; in training mode, it counts for the next one."""
@@ -225,3 +231,45 @@ ROUNDED_PARTS: dict[type[nn.Module], type[nn.Module]] = {
     QuantLinear: nn.Linear,
 }
 """Rounding modules, and what each replaces."""
+
+
+@torch.no_grad()
+def degenerate_grids(network: nn.Module, x: Tensor) -> dict[str, str]:
+    """What is wrong with the grids of `network` (in eval mode) on the images `x` (N, C, H, W), by the layer's name.
+
+    Weights that are all zero or not finite; steps that are no positive number; values of which more than half lie
+    beyond their range; values of which fewer than one in a thousand are others than those of the first image.
+    """
+    watched, faults = copy.deepcopy(network), {}
+    for name, module in watched.named_modules():
+        if isinstance(module, QuantConv2d | QuantLinear) and not _carries(module.kernel()):
+            faults[name] = "its weights are all zero or not finite"
+        elif isinstance(module, Rounding):
+            setattr(module, "rounded", _watching(name, module, faults))  # noqa: B010 - a method of its type
+    watched(x)
+    return faults
+
+
+def _carries(weight: Tensor) -> bool:
+    return bool(weight.isfinite().all() and weight.any())
+
+
+def _watching(name: str, module: Rounding, faults: dict[str, str]) -> Callable[[Tensor], Tensor]:
+    """Rounds as `module` does, and adds what is wrong with its grid to `faults`."""
+    rounded = module.rounded
+
+    def watch(x: Tensor) -> Tensor:
+        out, step = rounded(x), float(module.step)
+        if not 0 < step < torch.inf:
+            faults[name] = f"the step of its grid is {step:g}"
+            return out
+        beyond = x > (module.high + 0.5) * step
+        if module.low < 0:
+            beyond |= x < (module.low - 0.5) * step
+        if (share := float(beyond.double().mean())) > 0.5:
+            faults[name] = f"{share:.0%} of its values lie beyond its range"
+        elif len(x) > 1 and float((out != out[:1]).double().mean()) < 1e-3:
+            faults[name] = "its values are those of one image, whatever the image"
+        return out
+
+    return watch

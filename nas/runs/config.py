@@ -27,7 +27,8 @@ from nas.networks.treatments import TreatmentSettings
 from nas.pareto import Condition, parse_condition
 from nas.runs.config_errors import describe, line_of
 from nas.runs.parts import load_parts, with_parts
-from nas.runs.quantized import check_quantized, deployed
+from nas.runs.quantized import check_quantized, deployed, twin_measures
+from nas.runs.supernet_config import check_supernet
 from nas.search.settings import SearchSettings
 from nas.training import Training
 from search_spaces import SPACES, BitChoices
@@ -233,19 +234,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _supernet_can_be_trained(self) -> "RunConfig":
-        if self.search.evaluator != "scratch":
-            if self.supernet.method != "trades":
-                raise ValueError(f"supernet.method: a supernet is trained by trades alone [got {self.supernet.method}]")
-            if self.supernet.lipschitz_penalty:
-                raise ValueError("supernet.lipschitz_penalty: a supernet has none; set it to 0")
-            if self.supernet.jacobian.weight:
-                raise ValueError("supernet.jacobian.weight: a supernet has no such penalty; set it to 0")
-            if self.treatments:
-                raise ValueError("treatments: a supernet's networks are not treated; set search.evaluator to scratch")
-        if self.search.evaluator == "supernet" and self.evaluation.seeds > 1:
-            raise ValueError(
-                "evaluation.seeds: must be 1 with search.evaluator supernet, where no candidate is trained"
-            )
+        check_supernet(self)
         return self
 
     @model_validator(mode="after")
@@ -283,7 +272,7 @@ class RunConfig(Settings):
     def scoring(self) -> EvaluationSettings:
         """`evaluation` with all measures that are to be computed."""
         computed = (one.name for one in self.wanted if one.compute is not None)
-        measures = tuple(dict.fromkeys((*self.evaluation.measures, *computed)))
+        measures = tuple(dict.fromkeys((*self.evaluation.measures, *computed, *twin_measures(self.treatments))))
         return self.evaluation.model_copy(update={"measures": measures})
 
     @property

@@ -50,7 +50,7 @@ def front_notes(run: Run, front: ParetoFront, asked: Sequence[Measure] = ()) -> 
     again.
     """
     notes = absences(run.records, (*front.objectives, *asked))
-    if quantized := quantization_text(run.config.treatments):
+    if quantized := quantization_text(run.config):
         notes.append(quantized)
     if front.records:
         found = [_with_all(trainings_of(run, record), record, front.objectives) for record in front.records]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nas.base.settings import Settings
 from nas.budgets import Deployment
+from nas.measures.float_twin import NAMES
 from nas.networks.treatments import Quantize
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ def quantization_of(treatments: Sequence[Settings]) -> Quantize | None:
     if len(found) > 1:
         raise ValueError("treatments: a network is quantized once; leave one quantize out")
     return found[0] if found else None
+
+
+def twin_measures(treatments: Sequence[Settings]) -> tuple[str, ...]:
+    """Measures of the float twin, which are taken wherever there is one."""
+    return () if quantization_of(treatments) is None else NAMES
 
 
 def deployed(deployment: Deployment, treatments: Sequence[Settings]) -> Deployment:
@@ -50,6 +56,9 @@ def check_quantized(config: RunConfig) -> None:
             raise ValueError(
                 "bits: bits are chosen but nothing is quantized: add treatments: [{name: quantize}], or leave bits out"
             )
+        asked = [name for name in (*(one.name for one in config.wanted), *config.evaluation.measures) if name in NAMES]
+        if asked:
+            raise ValueError(f"{asked[0]}: a network that is not quantized is its own float twin; leave it out")
         return
     if any(one.name == "lipschitz_certified_log10" for one in config.wanted):
         raise ValueError(
@@ -64,15 +73,15 @@ def check_quantized(config: RunConfig) -> None:
         )
 
 
-def quantization_text(treatments: Sequence[Settings]) -> str:
+def quantization_text(config: RunConfig) -> str:
     """Bits, and when robustness is trained, in a sentence; empty without quantization."""
-    treatment = quantization_of(treatments)
+    treatment = quantization_of(config.treatments)
     if treatment is None:
         return ""
     drawn = " (drawn in training)" if treatment.stochastic else ""
     return (
         f"quantized: weights {_bits_text(treatment.weights)}{drawn}, activations {_bits_text(treatment.activations)}, "
-        f"where no block has bits of its own; robustness is trained {treatment.stage}"
+        f"where no block has bits of its own; robustness is trained {treatment.stage(config.training.natural_until)}"
     )
 
 

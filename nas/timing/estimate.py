@@ -15,10 +15,12 @@ from nas.base.records import Costs
 from nas.budgets import count_costs
 from nas.data.datasets import SearchData
 from nas.evaluation.course import first_passes, rung_passes
+from nas.evaluation.float_twin import EXTRA
 from nas.runs import check_budget, front_in, make_problem
 from nas.runs.config import RunConfig
 from nas.runs.needs import check_needs
 from nas.runs.placement import workers_and_threads
+from nas.runs.quantized import quantization_of
 from nas.search.problem import Problem
 from nas.search.start import first_genotypes, starts_of
 from nas.timing.bench import Workload, engine_speed, worker_pool
@@ -170,14 +172,15 @@ def retraining_time(
     a_pass = 1 / (speed["scoring"] * first_passes(settings.attack, settings, classes))
     validations = -(-epochs // retrain.validate_every) * len(data.validation)
     tested = _test_images(config, data)
-    passes = rung_passes("final", settings, classes, tested, round(standing * tested))
+    rounds = quantization_of(config.treatments) is not None
+    passes = rung_passes("final", settings, classes, tested, round(standing * tested), is_quantized=rounds)
     return {
         "training_seconds": epochs * trained / speed["training"]
         + validations * (retrain.validation_attack.passes(classes) + 1) * a_pass
         + _alarm_passes(retrain, data, range(retrain.epochs - epochs + 1, retrain.epochs + 1)) * a_pass,
         "evaluation_seconds": passes * a_pass,
         "epochs": epochs,
-        "attacks": (1 + len(settings.ladder.final)) * (1 + len(settings.threats)),
+        "attacks": (1 + len(settings.ladder.final) + EXTRA * rounds) * (1 + len(settings.threats)),
         "test_images": tested,
         "standing": standing,
     }
@@ -221,8 +224,9 @@ def _images(config: RunConfig, data: SearchData, course: ForecastTrial) -> tuple
     epochs = 0 if config.search.evaluator == "supernet" else course.epochs
     settings, classes = config.evaluation, data.num_classes
     validation = min(len(data.validation), settings.max_images or len(data.validation))
+    rounds, standing = quantization_of(config.treatments) is not None, round(course.robust * validation)
     passes = sum(
-        rung_passes(rung, settings, classes, validation, round(course.robust * validation)) for rung in course.rungs
+        rung_passes(rung, settings, classes, validation, standing, is_quantized=rounds) for rung in course.rungs
     )
     tracked = epochs * validation * config.training.track_every_epoch * (1 + len(settings.threats))
     an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))

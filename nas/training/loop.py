@@ -116,11 +116,16 @@ def train_epoch(
     def gap(attack: InnerAttack, images: Split) -> Gap:
         return measure_gap(state.view, images, attack, threat, state.memory, state.epoch)
 
+    is_natural = state.epoch < settings.natural_epochs
+
+    def present() -> InnerAttack | None:
+        return None if is_natural else state.method.attack
+
     log, share, undone = watch(
-        state, lambda: _pass(state, data, settings, threat), lambda: state.method.attack, gap,
+        state, lambda: _pass(state, data, settings, threat), present, gap,
         watched if settings.alarm else None, settings.epochs,
     )  # fmt: skip
-    steps = 0 if state.method.attack is None else state.method.attack.steps
+    steps = 0 if (attack := present()) is None else attack.steps
     return replace(log, attack_steps=steps, gap=share, undone=undone)
 
 

@@ -48,6 +48,8 @@ def method_of(settings: Training, teacher: View | None = None) -> Method:
     method: Method = getattr(import_module(module), name)(settings)
     if teacher is not None:
         method = Distilled(method, settings.beta, teacher)
+    if settings.natural_epochs:
+        method = Delayed(method, Natural(settings), settings.natural_epochs)
     if settings.lipschitz_penalty:
         method = Penalised(method, LipschitzTerm(settings.lipschitz_penalty))
     if settings.jacobian.weight:
@@ -152,6 +154,25 @@ class Distilled:
         logits, logits_adv = state.forward(batch.x, x_adv)
         both = divergence(taught, logits) + self._beta * divergence(taught, logits_adv)
         return both / (1 + self._beta), logits
+
+
+class Delayed:
+    """A method that begins after so many epochs of another, which makes no attack."""
+
+    can_capture = False
+    """A step of one epoch is not that of another."""
+
+    def __init__(self, method: Method, first: Method, epochs: int) -> None:
+        self._method, self._first, self._epochs = method, first, epochs
+
+    @property
+    def attack(self) -> InnerAttack | None:
+        """That of the method, which is not made before it begins."""
+        return self._method.attack
+
+    def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+        """That of whichever has its turn."""
+        return (self._first if state.epoch < self._epochs else self._method).loss(state, batch, threat)
 
 
 class Penalty(Protocol):

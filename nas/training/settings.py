@@ -109,6 +109,10 @@ class Training(Settings):
     overfitted, undo the epoch and double the steps (nas/training/alarm.py)."""
     epochs: int = Field(10, ge=1, le=100_000)
     """Passes over the training images."""
+    natural_until: float = Field(0.0, ge=0, lt=1)
+    """Share of the epochs, rounded to whole ones, that are trained by the cross-entropy of clean images alone, before
+    the method's own loss. Where `start` of a `quantize` treatment is at most this, robustness is trained after
+    quantizing. A supernet has none."""
     batch_size: int = Field(128, ge=2, le=65_536)
     """Images per step. What is left of an epoch behind its whole batches is a step of its own where it is at least half
     a batch, and else left out of this epoch; of fewer images than a batch, all are one step."""
@@ -140,6 +144,11 @@ class Training(Settings):
     cuda_graphs: bool = True
     """On a GPU, record the training step once and replay it; changes no result. No effect on a CPU."""
 
+    @property
+    def natural_epochs(self) -> int:
+        """Epochs before the method's own loss begins."""
+        return round(self.natural_until * self.epochs)
+
     @field_validator("method")
     @classmethod
     def _known_method(cls, value: str) -> str:
@@ -155,6 +164,7 @@ class Training(Settings):
 
 
 LATER = {
+    "natural_until",
     "consistency",
     "label_smoothing",
     "alarm",

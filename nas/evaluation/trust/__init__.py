@@ -27,6 +27,7 @@ from nas.evaluation.trust.network import (
     logits,
 )
 from nas.evaluation.trust.probe import Probe
+from nas.evaluation.trust.quantized import grids, transfer
 
 NETWORK: dict[str, Callable[[Probe], Check]] = {
     "eval_mode": eval_mode,
@@ -55,7 +56,11 @@ DEEP: dict[str, Callable[[Probe], Check]] = {
 }
 """Of numbers that others will rest on: further attacks on the probe's images."""
 
+QUANTIZED: dict[str, Callable[[Probe], Check]] = {"grids": grids, "transfer": transfer}
+"""Of the same numbers where the network is quantized."""
+
 SHALLOW = NETWORK | ATTACK
 CHECKS = SHALLOW | DEEP
+"""Of every network, on the rungs that others rest on."""
 
-__all__ = ["ATTACK", "CHECKS", "DEEP", "NETWORK", "SHALLOW", "Probe"]
+__all__ = ["ATTACK", "CHECKS", "DEEP", "NETWORK", "QUANTIZED", "SHALLOW", "Probe"]

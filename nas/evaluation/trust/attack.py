@@ -4,12 +4,12 @@ from nas.attacks import Fgsm, Noise, Pgd, Square
 from nas.attacks.result import Attack
 from nas.base.records import Check
 from nas.evaluation.classes import chance_of
+from nas.evaluation.float_twin import TWIN, WITHOUT_GRADIENTS
 from nas.evaluation.trust.probe import Probe, exceeds, verdict
 from nas.networks.view import Scaled
 
 QUERIES = 100
 """Of the black-box attack, where the ladder ends without one."""
-WITHOUT_GRADIENTS = ("square", "noise", "transfer")
 
 
 def threat_model(probe: Probe) -> Check:
@@ -68,7 +68,7 @@ def logit_scale(probe: Probe) -> Check:
     """Multiplying the logits by 1/100 or 100, or a loss that ignores their scale, uncovers nothing.
 
     Some gap is usual: a margin loss is the better attack on many honest networks (Croce & Hein 2020). 5 points
-    beyond doubt are not.
+    beyond doubt are not. A quantized network has met an attack with rescaled logits before; what it broke counts, too.
     """
     standing = probe.head(probe.scores.robust)
     more = {
@@ -77,12 +77,15 @@ def logit_scale(probe: Probe) -> Check:
         "margin_loss": probe.broken(probe.usual("margin"), standing),
     }
     largest = max(more, key=lambda name: more[name])
+    broken, count = more[largest], len(probe.x)
+    met = sum(rung.broken for rung in probe.ladder if rung.attack["name"] == "rescaled")
+    if exceeds(met, len(probe.scores.robust), 0.05):
+        largest, broken, count = "logits_rescaled", met, len(probe.scores.robust)
     return verdict(
-        "logit_scale", not exceeds(more[largest], len(probe.x), 0.05),
+        "logit_scale", not exceeds(broken, count, 0.05),
         "the result does not depend on the scale of the logits",
-        f"{largest.replace('_', ' ')}: {more[largest]} images of {len(probe.x)} more are broken; the logits' scale "
-        f"masks gradients",
-        dict(more),
+        f"{largest.replace('_', ' ')}: {broken} images of {count} more are broken; the logits' scale masks gradients",
+        more | ({largest: broken} if largest not in more else {}),
     )  # fmt: skip
 
 
@@ -118,7 +121,7 @@ def black_box(probe: Probe) -> Check:
     count = len(probe.scores.robust)
     names = [rung.attack["name"] for rung in probe.ladder]
     last = max((index for index, name in enumerate(names) if name not in WITHOUT_GRADIENTS), default=len(names))
-    made = [rung for rung in probe.ladder[last + 1 :] if rung.attack["name"] != "noise"]
+    made = [r for r in probe.ladder[last + 1 :] if r.attack["name"] != "noise" and r.attack.get("source") != TWIN]
     if not made:
         count = len(probe.x)
     more = sum(rung.broken for rung in made) if made else probe.broken(

@@ -1,5 +1,6 @@
 """Weights and activations of few bits, in every pass of the training and in scoring (quantization-aware training)."""
 
+import copy
 from typing import TypeVar
 
 import torch
@@ -78,6 +79,26 @@ class Quantizer(Treatment):
     def finish_(self, network: Network) -> None:
         """What is scored is rounded, however short its training was."""
         self.begun.fill_(True)
+
+    def switch_off_(self) -> None:
+        """Lets the network compute in float from now on, with the weights and statistics that it has."""
+        self.start = 1.0
+        self.begun.fill_(False)
+
+
+def float_twin(network: nn.Module) -> nn.Module | None:
+    """Copy of `network` with rounding switched off; None where this treatment rounds nothing in it.
+
+    Weights and batch-norm's statistics are the same, those of the quantized network, so nothing is trained or estimated
+    anew. It is the float parent that attacks are transferred from.
+    """
+    if not any(isinstance(module, Quantizer) for module in network.modules()):
+        return None
+    twin = copy.deepcopy(network)
+    for module in twin.modules():
+        if isinstance(module, Quantizer):
+            module.switch_off_()
+    return twin
 
 
 GOLDEN = 0.6180339887

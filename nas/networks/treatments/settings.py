@@ -63,12 +63,15 @@ class Quantize(Settings):
         """Bits of a stored weight."""
         return self.weights if isinstance(self.weights, int) else {"ternary": 2, "binary": 1}[self.weights]
 
-    @property
-    def stage(self) -> str:
-        """When robustness is trained, in words."""
+    def stage(self, natural_until: float = 0.0) -> str:
+        """When robustness is trained, in words, where it is not for the share `natural_until` of the training."""
+        natural = f"natural training until {natural_until:.0%}"
+        if natural_until and self.start <= natural_until:
+            return f"after quantizing ({natural}, quantized from {self.start:.0%} on)"
+        later = f", after {natural}" if natural_until else ""
         if self.start in (0, 1):
-            return "while quantized" if self.start == 0 else "before quantizing"
-        return f"before quantizing, then while quantized from {self.start:.0%} of the training on"
+            return ("while quantized" if self.start == 0 else "before quantizing") + later
+        return f"before quantizing, then while quantized from {self.start:.0%} of the training on{later}"
 
     def make(self) -> Treatment:
         """A treatment of one network."""

@@ -10,8 +10,8 @@ import pytest
 from nas.base.errors import ConfigError
 from nas.base.records import Candidate
 from nas.data.datasets import load_search_data
+from nas.measures.float_twin import NAMES
 from nas.networks.quantized import QuantConv2d
-from nas.networks.treatments import Quantize
 from nas.runs import make_problem, open_run
 from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import dump_config, load_config
@@ -63,6 +63,7 @@ def test_a_deployment_of_other_bits_is_refused_and_both_are_named(refusal: Refus
         (("treatments=[{name: quantize, weights: 4, stochastic: true}]",), "only ternary weights are drawn"),
         ((W4A4, "training.lipschitz_penalty=0.1"), "training.lipschitz_penalty: a network of rounded activations"),
         ((W4A4, "objectives=[robust_accuracy, lipschitz_certified_log10]"), "has jumps and no Lipschitz constant"),
+        (("evaluation.measures=[float_robust_accuracy]",), "is its own float twin"),
         ((W4A4, "search.evaluator=supernet"), "a supernet's networks are not treated"),
     ],
 )
@@ -74,9 +75,13 @@ def test_what_does_not_go_together_is_refused(refusal: Refusal, overrides: tuple
     ("start", "words"),
     [(0, "while quantized"), (1, "before quantizing"), (0.25, "then while quantized from 25% of the training on")],
 )
-def test_when_robustness_is_trained_is_said(start: float, words: str) -> None:
-    assert words in quantization_text([Quantize(start=start)])
-    assert quantization_text([]) == ""
+def test_when_robustness_is_trained_is_said(start: float, words: str, tmp_path: Path) -> None:
+    treated = f"treatments=[{{name: quantize, start: {start}}}]"
+    assert words in quantization_text(load_config(write_config(tmp_path), (treated,)))
+    assert quantization_text(load_config(write_config(tmp_path))) == ""
+    late = load_config(write_config(tmp_path), (treated, "training.natural_until=0.5"))
+    wanted = "natural training until 50%" if start == 1 else "trained after quantizing"
+    assert wanted in quantization_text(late)
 
 
 def test_a_search_over_bits_ends_in_a_quantized_checkpoint(
@@ -93,7 +98,15 @@ def test_a_search_over_bits_ends_in_a_quantized_checkpoint(
         grids = [part.grid for part in network.modules() if isinstance(part, QuantConv2d)]
         assert grids[0] == bits[0]
         assert set(grids) <= set(bits)
+        assert record.evaluation is not None
+        assert set(record.evaluation.scores) == set(NAMES)
+    assert {"rescaled", "transfer"} <= {
+        rung.attack["name"] for r in run.front().records if r.evaluation for rung in r.evaluation.ladder
+    }
+    rows = json.loads(nas(capsys, "front", "runs/tiny", "--format", "json").out)
+    assert all(0 <= row[name] <= 1 for row in rows for name in NAMES)
     shown = nas(capsys, "show", "runs/tiny", "0").out
+    assert "the same weights without rounding" in shown
     assert "quantized: weights 4 bits" in shown
     assert "bits W/A" in shown
     assert "robustness is trained while quantized" in " ".join(nas(capsys, "front", "runs/tiny").out.split())

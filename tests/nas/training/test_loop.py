@@ -300,3 +300,20 @@ def test_an_epoch_takes_the_settings_it_is_given_not_those_of_the_epoch_before()
     logs = [train_epoch(state, IMAGES, settings(method="natural"), THREAT) for state in (changed, afresh)]
     assert logs[0] == logs[1]
     assert same(changed.network, afresh.network)
+
+
+@pytest.mark.parametrize("method", ["trades", "madry"])
+def test_a_method_begins_after_the_natural_epochs(method: str) -> None:
+    late, natural, at_once = (
+        started(chosen) for chosen in (
+            settings(method=method, epochs=2, natural_until=0.5), settings(method="natural", epochs=2),
+            settings(method=method, epochs=2),
+        )
+    )  # fmt: skip
+    logs = [train_epoch(state, IMAGES, state.settings, THREAT) for state in (late, natural, at_once)]
+    assert same(late.network, natural.network)
+    assert not same(late.network, at_once.network)
+    assert [log.attack_steps for log in logs] == [0, 0, TINY_TRAINING.attack.steps]
+    logs = [train_epoch(state, IMAGES, state.settings, THREAT) for state in (late, natural)]
+    assert not same(late.network, natural.network)
+    assert logs[0].attack_steps == TINY_TRAINING.attack.steps
