@@ -80,7 +80,7 @@ def export(
     split = images_of(checkpoint, split_name)[:limit]
     if split.domain != PIXELS:
         raise UsageError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {split.domain}")
-    integers = integers_of(checkpoint, plain) if kind.is_int8 else None
+    integers = integers_of(checkpoint, plain, kind.is_fine) if kind.is_int8 else None
     content = kind.write(plain, integers, facts_of(checkpoint, folder, kind.is_int8))
     path = path or folder / kind.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def _costs(checkpoint: Checkpoint, is_int8: bool) -> Costs:
     return count_costs(replace(spec, blocks=tuple(blocks)), deployment)
 
 
-def integers_of(checkpoint: Checkpoint, plain: PlainNetwork) -> IntNetwork:
+def integers_of(checkpoint: Checkpoint, plain: PlainNetwork, fine: bool = False) -> IntNetwork:
     """The integer network, calibrated on the first training images of the checkpoint's data."""
     data = load_search_data(checkpoint.data)
     check_same_classes(data.class_names, checkpoint.class_names)
@@ -125,7 +125,7 @@ def integers_of(checkpoint: Checkpoint, plain: PlainNetwork) -> IntNetwork:
         raise DataError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {data.domain}")
     images = data.train[:CALIBRATION_IMAGES]
     check_shape(checkpoint, images)
-    return quantized(plain, images.inputs())
+    return quantized(plain, images.inputs(), fine)
 
 
 def retrained_in(run: Path) -> list[Path]:

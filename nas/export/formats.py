@@ -52,6 +52,8 @@ class FileFormat:
     write: Callable[[PlainNetwork, IntNetwork | None, Mapping[str, str]], Content]
     run: Callable[[Path, IntNetwork | None], ForwardView]
     """View of the written file; C code is run as its simulation, which the tests compare bit for bit."""
+    is_fine: bool = False
+    """Whether it stores levels of weights, so that `quantized` may be `fine`."""
 
 
 def _int8(network: IntNetwork | None) -> IntNetwork:
@@ -111,9 +113,9 @@ FORMATS: dict[tuple[str, bool], FileFormat] = {
         lambda plain, _, facts: Content(onnx_float(_float(plain), facts)),
         lambda path, _: opened(path),
     ),
-    ("onnx", True): FileFormat("model_int8.onnx", True, _onnx_int8, lambda path, _: opened(path)),
+    ("onnx", True): FileFormat("model_int8.onnx", True, _onnx_int8, lambda path, _: opened(path), True),
     ("tflite", True): FileFormat("model.tflite", True, _tflite, lambda path, _: opened(path)),
-    ("c", True): FileFormat("network.h", True, _c, lambda _, network: simulated_view(_int8(network))),
+    ("c", True): FileFormat("network.h", True, _c, lambda _, network: simulated_view(_int8(network)), True),
     ("torch", False): FileFormat(
         "network.safetensors",
         False,

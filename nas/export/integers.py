@@ -67,7 +67,7 @@ class IntConv:
 
     source: int
     weight: Ints
-    """int8 (O, I / groups, k_h, k_w) in [-127, 127]."""
+    """(O, I / groups, k_h, k_w) int8 in [-127, 127]; int32 where the unit of its coding is larger."""
     scales: Floats
     """float32 (O,), of the weights."""
     bias: Ints

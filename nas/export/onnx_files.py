@@ -77,7 +77,7 @@ def _conv(nodes: "_Nodes", step: IntConv, tensors: list[str], source: Grid) -> s
     if stored_bits(step) == INT4_BITS:
         weight = nodes.real_int4(step.weight // step.coding.unit, scales * np.float32(step.coding.unit))
     else:
-        weight = nodes.real(step.weight, scales, 0)
+        weight = nodes.real((step.weight // step.coding.unit).astype(np.int8), scales * np.float32(step.coding.unit), 0)
     bias = nodes.real(step.bias, np.float32(source.scale) * scales, 0)
     x, padding = tensors[step.source], step.padding
     if any(padding) and (step.border != source.zero).any():  # zeros of Conv would not be what it is padded with

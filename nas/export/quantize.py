@@ -28,7 +28,7 @@ from nas.export.integers import (
     Ints,
     IntSum,
 )
-from nas.export.levels import Coded, coded, grid_of
+from nas.export.levels import Coded, coded, fine_unit, grid_of
 from nas.networks.plain import PlainConv, PlainGrid, PlainNetwork, PlainSum, shapes_of, walked
 
 CALIBRATION_IMAGES = 512
@@ -39,11 +39,13 @@ LARGEST_BIAS = 2**29
 """Of an integer bias: what a convolution adds to it stays within 32 bits."""
 
 
-def quantized(network: PlainNetwork, images: Tensor) -> IntNetwork:
+def quantized(network: PlainNetwork, images: Tensor, fine: bool = False) -> IntNetwork:
     """The integer network of `network`, calibrated on pixels `images` (N, C, H, W) in [0, 1].
 
     The normalisation is folded into the convolutions that take the image; these are padded with the stored value
-    nearest to the mean, which is what the float network's zeros mean there. Raises UsageError where numbers do not fit
+    nearest to the mean, which is what the float network's zeros mean there. With `fine`, weights that the network
+    rounds itself have units beyond int8, so that biases and products are rounded less: for formats that store levels.
+    Raises UsageError where numbers do not fit
     32-bit accumulators.
     """
     network = _entered(network)
@@ -59,10 +61,10 @@ def quantized(network: PlainNetwork, images: Tensor) -> IntNetwork:
         if isinstance(step, PlainSum):
             steps.append(IntSum(step.left, step.right, output, step.relu6))
         else:
-            steps.append(_conv(network, step, grids[step.source], output))
+            steps.append(_conv(network, step, grids[step.source], output, fine))
     mean, logits = grids[-2:]
     steps.append(IntMean(len(network.steps), mean, _mean_unit(network)))
-    steps.append(_classifier(network, len(steps), mean, logits))
+    steps.append(_classifier(network, len(steps), mean, logits, fine))
     return IntNetwork(network.spec.input_shape, tuple(steps))
 
 
@@ -73,11 +75,12 @@ def _mean_unit(network: PlainNetwork) -> int:
     return HIGH if few and count * 255 * HIGH < 2**31 else 1
 
 
-def _classifier(network: PlainNetwork, source: int, mean: Grid, logits: Grid) -> IntDense | IntConv:
+def _classifier(network: PlainNetwork, source: int, mean: Grid, logits: Grid, fine: bool) -> IntDense | IntConv:
     """The linear layer; a 1×1 convolution where its weights are on grids of their own, a scale for each class."""
     bias = network.bias.numpy()
     if network.levels is not None:
-        found = coded(network.weight.numpy(), network.levels, np.abs(bias) / (mean.scale * LARGEST_BIAS))
+        unit = fine_unit(network.levels, logits) if fine else 0
+        found = coded(network.weight.numpy(), network.levels, np.abs(bias) / (mean.scale * LARGEST_BIAS), unit)
         biases = _biases(found, bias, mean, logits, "the classifier")
         border = np.full(network.weight.shape[1], mean.zero, np.int8)
         weight = found.weight[:, :, None, None]
@@ -131,13 +134,16 @@ def _grid(own: PlainGrid | None, found: tuple[float, float]) -> Grid:
     return Grid(scale, int(np.clip(round(LOW - low / scale), LOW, HIGH)))
 
 
-def _conv(network: PlainNetwork, step: PlainConv, source: Grid, output: Grid) -> IntConv:
+def _conv(network: PlainNetwork, step: PlainConv, source: Grid, output: Grid, fine: bool) -> IntConv:
     weight, bias = step.weight.numpy(), step.bias.numpy()
     border = np.full(weight.shape[1] * step.groups, source.zero, np.int8)
     if step.source == 0:
         weight, bias, border = _with_normalisation(network, step)
     least = np.abs(bias) / (source.scale * LARGEST_BIAS)
-    found = _to_int8(weight, least) if step.levels is None else coded(weight, step.levels, least)
+    if step.levels is None:
+        found = _to_int8(weight, least)
+    else:
+        found = coded(weight, step.levels, least, fine_unit(step.levels, output) if fine else 0)
     biases = _biases(found, bias, source, output, "a convolution")
     return IntConv(
         step.source, found.weight, found.scales, biases, step.stride, step.padding, step.groups, border, output,

@@ -11,7 +11,7 @@
  *     int label = rt_largest(logits, NETWORK_CLASSES);
  *
  * Weights are unpacked one by one in the innermost loop, so no copy of them is made. Tensors are int8; those of fewer
- * bits use some of its values only. The results are those of the integer network in the TFLite file, bit for bit.
+ * bits use some of its values only. The results are those of the integer network, bit for bit.
  */
 #ifndef ROBUST_TINY_PACKED_H
 #define ROBUST_TINY_PACKED_H
@@ -24,7 +24,8 @@
  * weights, but a `unit`, which its sums are multiplied by. */
 typedef struct {
     const uint8_t *codes;
-    uint8_t bits, odd, unit;
+    uint8_t bits, odd;
+    uint16_t unit;
 } rt_packed;
 
 /* Smallest and largest value of a tensor. */

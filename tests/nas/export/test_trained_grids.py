@@ -61,8 +61,8 @@ def trained(name: str, mix: str) -> Network:
     return treated(NETWORKS[name](), **MIXES[mix]).eval()
 
 
-def integers_of(network: Network) -> IntNetwork:
-    return quantized(plain_of(network), images_for(network, 20, 1))
+def integers_of(network: Network, fine: bool = False) -> IntNetwork:
+    return quantized(plain_of(network), images_for(network, 20, 1), fine)
 
 
 def _cases() -> Iterator[Any]:
@@ -221,7 +221,7 @@ def test_logits_are_those_of_the_quantized_checkpoint(name: str, mix: str) -> No
         return
     network = trained(name, mix)
     x = images_for(network, 30)
-    integers = integers_of(network)
+    integers = integers_of(network, fine=True)
     found = to_reals(simulated(integers, to_levels(x.numpy())), integers.grids[-1])
     onnx = run_onnx(onnx_int8(integers, {}), x)
     *_, logits = walked(plain_of(network), x)
@@ -255,7 +255,7 @@ def test_int4_is_what_the_onnx_file_stores() -> None:
 )  # fmt: skip
 def test_c_unpacks_the_same_bits(name: str, mix: str, tmp_path: Path) -> None:
     network = trained(name, mix)
-    integers, q = integers_of(network), to_levels(images_for(network, 9, 2).numpy())
+    integers, q = integers_of(network, fine=True), to_levels(images_for(network, 9, 2).numpy())
     header = c_header(integers, "")
     (tmp_path / "network.h").write_text(header)
     for file, content in inference_sources(integers).items():
