@@ -66,7 +66,8 @@ def export(
         raise CheckpointError(
             f"{len(below)} of {len(results)} files predict otherwise than their checkpoint on more images than "
             f"{1 - needed:.1%} ({worst.file}: {1 - worst.agreement:.1%}); they are written, but not what "
-            "was evaluated: `nas evaluate FILE` scores them, --parity accepts less, --format onnx keeps float32"
+            "was evaluated: `nas evaluate FILE` scores them, --parity accepts less, --format onnx keeps float32 (c and "
+            "onnx --int8 are nearest to a quantized network)"
         )
 
 

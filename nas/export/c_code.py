@@ -1,4 +1,7 @@
-"""C header of an integer network: its integers, and tables that sources/robust_tiny.h walks. Plain C99."""
+"""C header of an integer network: its integers, and tables that sources/robust_tiny.h walks. Plain C99.
+
+Where weights or tensors have less than 8 bits, sources/robust_tiny_packed.h walks further tables, too.
+"""
 
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -8,17 +11,21 @@ import numpy as np
 
 from nas.export.arena import Arena, planned
 from nas.export.fixed_point import Multiplier, conv_multiplier, dense_multiplier, mean_multiplier, sum_multipliers
-from nas.export.integers import IntConv, IntDense, IntMean, IntNetwork, Ints, IntStep, IntSum, sources
+from nas.export.integers import INT8, IntConv, IntDense, IntMean, IntNetwork, Ints, IntStep, IntSum, sources
+from nas.export.packing import packed
 
 INFERENCE = "robust_tiny.h"
 """Reference inference, which the header includes: written beside it."""
+PACKED_INFERENCE = "robust_tiny_packed.h"
+"""That of networks of less than 8 bits, beside both; it includes the other one."""
 WIDTH = 120
 _IMAGE = ("CHANNELS", "HEIGHT", "WIDTH")
 
 
-def inference_source() -> bytes:
-    """The reference inference, ready to be compiled."""
-    return files("nas.export").joinpath("sources", INFERENCE).read_bytes()
+def inference_sources(network: IntNetwork) -> dict[str, bytes]:
+    """Reference inference by the names of its files, ready to be compiled."""
+    names = (INFERENCE, PACKED_INFERENCE) if network.is_packed else (INFERENCE,)
+    return {name: files("nas.export").joinpath("sources", name).read_bytes() for name in names}
 
 
 def arena_of(network: IntNetwork) -> Arena:
@@ -30,10 +37,11 @@ def arena_of(network: IntNetwork) -> Arena:
 def c_header(network: IntNetwork, facts: str) -> str:
     """The header; `facts`, lines of text, become its first comment."""
     arena, shapes = arena_of(network), network.shapes
+    inference = PACKED_INFERENCE if network.is_packed else INFERENCE
     comment = "\n".join(f" * {line}" for line in facts.replace("*/", "* /").replace("/*", "/ *").splitlines())
     lines = [
         f"/* An integer network, written by robust-tiny-nas.\n *\n{comment}\n */",
-        "#ifndef NETWORK_H", "#define NETWORK_H", "", f'#include "{INFERENCE}"', "",
+        "#ifndef NETWORK_H", "#define NETWORK_H", "", f'#include "{inference}"', "",
         *(f"#define NETWORK_{name} {size}" for name, size in zip(_IMAGE, shapes[0], strict=True)),
         f"#define NETWORK_CLASSES {shapes[-1][0]}", f"#define NETWORK_ARENA_BYTES {arena.size}", "",
     ]  # fmt: skip
@@ -46,8 +54,27 @@ def c_header(network: IntNetwork, facts: str) -> str:
     steps = (_step(step, index) for index, step in enumerate(network.steps, 1))
     lines += ["static const rt_tensor network_tensors[] = {", *_wrapped(tensors), "};", ""]
     lines += ["static const rt_step network_steps[] = {", *(f"    {step}," for step in steps), "};", ""]
-    lines += [f"static const rt_network network = {{network_tensors, network_steps, {len(network.steps)}}};", ""]
+    table = f"{{network_tensors, network_steps, {len(network.steps)}}}"
+    if network.is_packed:
+        lines += _packed_tables(network)
+        lines += [f"static const rt_packed_network network = {{{table}, network_packed, network_limits}};", ""]
+    else:
+        lines += [f"static const rt_network network = {table};", ""]
     return "\n".join([*lines, "#endif", ""])
+
+
+def _packed_tables(network: IntNetwork) -> Iterator[str]:
+    """How the weights of every step are coded, and the limits of every tensor."""
+    rows = []
+    for index, step in enumerate(network.steps, 1):
+        if isinstance(step, IntConv) and step.coding != INT8:
+            coding = step.coding
+            rows.append(f"{{weights_{index}, {coding.bits}, {int(coding.odd)}, {coding.unit}}}")
+        else:
+            rows.append(f"{{0, 8, 0, {step.unit if isinstance(step, IntMean) else 1}}}")
+    yield from ("static const rt_packed network_packed[] = {", *_wrapped(rows), "};", "")
+    limits = (f"{{{grid.low}, {grid.high}}}" for grid in network.grids)
+    yield from ("static const rt_limits network_limits[] = {", *_wrapped(limits), "};", "")
 
 
 def _multipliers(network: IntNetwork, step: IntStep) -> list[Multiplier]:
@@ -56,15 +83,19 @@ def _multipliers(network: IntNetwork, step: IntStep) -> list[Multiplier]:
         return list(sum_multipliers(grids[step.left], grids[step.right], step.output))
     source = grids[step.source]
     if isinstance(step, IntMean):
-        return [mean_multiplier(source, step.output, prod(network.shapes[step.source][1:]))]
+        return [mean_multiplier(source, step.output, prod(network.shapes[step.source][1:]), step.unit)]
     return [conv_multiplier(step, source) if isinstance(step, IntConv) else dense_multiplier(step, source)]
 
 
 def _arrays(network: IntNetwork, step: IntStep, index: int) -> Iterator[str]:
     """Definitions of the constants of a step."""
     if isinstance(step, IntConv):
-        order = (1, 2, 3, 0) if step.groups > 1 else (0, 2, 3, 1)
-        yield from _array("int8_t", f"weights_{index}", step.weight.transpose(order))
+        if step.coding == INT8:
+            order = (1, 2, 3, 0) if step.groups > 1 else (0, 2, 3, 1)
+            yield from _array("int8_t", f"weights_{index}", step.weight.transpose(order))
+        else:
+            codes = packed(step.weight.transpose(0, 2, 3, 1), step.coding)
+            yield from _array("uint8_t", f"weights_{index}", codes)
         yield from _array("int8_t", f"border_{index}", step.border)
     elif isinstance(step, IntDense):
         yield from _array("int8_t", f"weights_{index}", step.weight)
@@ -102,6 +133,12 @@ def _step(step: IntStep, index: int) -> str:
     else:
         kind, sizes = {IntSum: "SUM", IntMean: "MEAN", IntDense: "DENSE"}[type(step)], (0,) * 6
     has_weights, has_border = isinstance(step, IntConv | IntDense), isinstance(step, IntConv)
-    arrays = (("weights", has_weights), ("bias", has_weights), ("multipliers", True), ("border", has_border))
+    is_packed = isinstance(step, IntConv) and step.coding != INT8
+    arrays = (
+        ("weights", has_weights and not is_packed),
+        ("bias", has_weights),
+        ("multipliers", True),
+        ("border", has_border),
+    )
     named = (f"{name}_{index}" if exists else "0" for name, exists in arrays)
     return f"{{RT_{kind}, {left}, {right}, {index}, {', '.join(map(str, sizes))}, {', '.join(named)}}}"

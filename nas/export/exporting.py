@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_atomic
+from nas.base.records import Costs
 from nas.budgets.costs import Deployment, count_costs
 from nas.data.datasets import check_same_classes, load_search_data
 from nas.data.domain import PIXELS
@@ -20,6 +21,7 @@ from nas.export.quantize import CALIBRATION_IMAGES, quantized
 from nas.networks.plain import PlainNetwork, plain_of
 from nas.networks.stored import tensors_of
 from nas.runs.checkpoint import DESCRIPTION, RESULT, WEIGHTS, Checkpoint, check_shape, images_of
+from nas.runs.quantized import bits_text, quantization_of
 
 PARITY = 0.99
 """Smallest share of images on which file and checkpoint have to predict the same class."""
@@ -39,7 +41,7 @@ class Exported:
     num_images: int
     agreement: float
     """Share of these images on which file and checkpoint predict the same class."""
-    float_accuracy: float
+    checkpoint_accuracy: float
     """Of the checkpoint on these images."""
     accuracy: float
     """Of the file."""
@@ -53,6 +55,10 @@ class Exported:
     arena_bytes: int | None
     peak_activation_bytes: int
     """As nas/budgets counts them, at the file's number of bits."""
+    stored_weights: str = ""
+    """How weights of less than 8 bits are stored; empty without such weights."""
+    stored_weight_bytes: int | None = None
+    """What these take in the file, with biases and scales."""
 
 
 def export(
@@ -74,7 +80,7 @@ def export(
     split = images_of(checkpoint, split_name)[:limit]
     if split.domain != PIXELS:
         raise UsageError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {split.domain}")
-    integers = integers_of(checkpoint, plain) if kind.is_int8 else None
+    integers = integers_of(checkpoint, plain, kind.is_fine) if kind.is_int8 else None
     content = kind.write(plain, integers, facts_of(checkpoint, folder, kind.is_int8))
     path = path or folder / kind.file_name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +93,31 @@ def export(
     logits, ours = (torch.cat(parts) for parts in zip(*both, strict=True))
     predicted, own, (best, second) = logits.argmax(1), ours.argmax(1), ours.topk(2).values.T
     differs, margins = predicted != own, best - second
-    bits = 8 if kind.is_int8 else 32
-    costs = count_costs(checkpoint.network.spec, Deployment(weight_bits=bits, activation_bits=bits))
+    costs = _costs(checkpoint, kind.is_int8)
     return Exported(
         path, kind.is_int8, len(content.file), costs.weight_bytes, split_name, count,
         int((~differs).sum()) / count, int((own == split.labels).sum()) / count,
         int((predicted == split.labels).sum()) / count, float((logits - ours).abs().max()), float(margins.median()),
         float(margins[differs].max()) if differs.any() else None, content.operators, content.arena_bytes,
-        costs.peak_activation_bytes,
+        costs.peak_activation_bytes, *((content.weights.text, content.weights.num_bytes) if content.weights else ()),
     )  # fmt: skip
 
 
-def integers_of(checkpoint: Checkpoint, plain: PlainNetwork) -> IntNetwork:
+def _costs(checkpoint: Checkpoint, is_int8: bool) -> Costs:
+    """Of what an integer file has: at most 8 bits, and the fewer ones of a network that was trained with them."""
+    spec, treatment = checkpoint.network.spec, quantization_of(checkpoint.treatments)
+    if not is_int8:
+        return count_costs(spec, Deployment(weight_bits=32, activation_bits=32))
+    weights, activations = (treatment.weight_bits, treatment.activations) if treatment else (8, 8)
+    blocks = (
+        replace(block, weight_bits=min(block.weight_bits, 8), activation_bits=min(block.activation_bits, 8))
+        for block in spec.blocks
+    )
+    deployment = Deployment(weight_bits=min(weights, 8), activation_bits=min(activations, 8))
+    return count_costs(replace(spec, blocks=tuple(blocks)), deployment)
+
+
+def integers_of(checkpoint: Checkpoint, plain: PlainNetwork, fine: bool = False) -> IntNetwork:
     """The integer network, calibrated on the first training images of the checkpoint's data."""
     data = load_search_data(checkpoint.data)
     check_same_classes(data.class_names, checkpoint.class_names)
@@ -106,7 +125,7 @@ def integers_of(checkpoint: Checkpoint, plain: PlainNetwork) -> IntNetwork:
         raise DataError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {data.domain}")
     images = data.train[:CALIBRATION_IMAGES]
     check_shape(checkpoint, images)
-    return quantized(plain, images.inputs())
+    return quantized(plain, images.inputs(), fine)
 
 
 def retrained_in(run: Path) -> list[Path]:
@@ -119,6 +138,7 @@ def retrained_in(run: Path) -> list[Path]:
 
 def facts_of(checkpoint: Checkpoint, folder: Path, is_int8: bool) -> dict[str, str]:
     """What is known of the network, for the metadata of a file: text, or JSON where it is more than that."""
+    quantized_as = bits_text(checkpoint.treatments)
     return {
         "input": "pixels in [0, 1], shape (images, channels, height, width)" if not is_int8 else
                  "stored pixel values 0 to 255 less 128 (TFLite), or pixels in [0, 1] (ONNX)",
@@ -127,15 +147,17 @@ def facts_of(checkpoint: Checkpoint, folder: Path, is_int8: bool) -> dict[str, s
         "architecture": checkpoint.network.spec.key,
         "threat": json.dumps(checkpoint.threat.model_dump(mode="json")),
         "scores": json.dumps(_scores(folder)),
-        "scores_of": "the float network, not this file: `nas evaluate FILE` scores what was exported",
+        "scores_of": f"the {'quantized' if quantized_as else 'float'} network, not this file: `nas evaluate FILE` "
+                     "scores what was exported",
         "precision": "int8" if is_int8 else "float32",
         "parent": fingerprint(checkpoint),
         "data_licence": "licence of the data unknown",
+        **({"quantization": quantized_as} if quantized_as else {}),
     }  # fmt: skip
 
 
 def _scores(folder: Path) -> Mapping[str, Any]:
-    """Scores of the float network in `folder`, with what they were measured under; empty where it has none."""
+    """Scores of the network in `folder`, with what they were measured under; empty where it has none."""
     try:
         found = json.loads((folder / RESULT).read_bytes())
         names = ("split", "num_images", "natural_accuracy", "robust_accuracy", "instability", "threat", "warnings")

@@ -72,14 +72,22 @@ def dense_multiplier(step: IntDense, source: Grid) -> Multiplier:
     return multiplier_of(source.scale * step.scale / step.output.scale)
 
 
-def mean_multiplier(source: Grid, output: Grid, count: int) -> Multiplier:
-    """From the sum over `count` pixels to their average on the grid of the output.
+def mean_multiplier(source: Grid, output: Grid, count: int, unit: int = 1) -> Multiplier:
+    """From the sum over `count` pixels, times `unit`, to their average on the grid of the output.
 
-    The division by `count` is part of the fraction, as in present kernels; older ones round once more.
+    The division by `count` is part of the fraction, as in present kernels; older ones round once more. With a `unit`
+    above 1, it is that of a depthwise convolution whose weights are all `unit` steps of `mean_scale`.
     """
+    if unit > 1:
+        return multiplier_of(source.scale * mean_scale(unit, count) / output.scale)
     whole = multiplier_of(source.scale / output.scale)
     shift = min(count.bit_length() - 1, 31 + int(whole.shift[0]))
     return Multiplier((whole.fraction << shift) // count, whole.shift - shift)
+
+
+def mean_scale(unit: int, count: int) -> float:
+    """1 / (unit · count), a float32 number."""
+    return float(np.float32(1 / (unit * count)))
 
 
 def sum_multipliers(left: Grid, right: Grid, output: Grid) -> tuple[Multiplier, Multiplier, Multiplier]:

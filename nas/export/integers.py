@@ -5,8 +5,9 @@ for each output channel and zero 0, biases the scale of input times weight (TFLi
 the image, 255 levels from the darkest to the brightest; step i makes tensor i + 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,19 +31,43 @@ class Grid:
     """A float32 number."""
     zero: int
     """Integer that stands for 0."""
+    low: int = LOW
+    """Smallest integer of the tensor."""
+    high: int = HIGH
+    """Largest integer of the tensor: of b bits, low + 2^b − 1, or low + 2^b − 2 where the grid is symmetric."""
 
 
+@dataclass(frozen=True)
+class Coding:
+    """What weights are stored as: codes of `bits` bits for levels, the integer weights being unit · level.
+
+    A level is its code in two's complement or, where `odd`, 2 · code − (2^bits − 1): one of the odd integers, as
+    binary (±1) and four-level weights (±1, ±3) have no 0. A `unit` above 1 makes sums of products large, so that
+    multipliers of 32-bit kernels, which round twice, seldom round otherwise than once (docs/export.md).
+    """
+
+    bits: int = 8
+    odd: bool = False
+    unit: int = 1
+
+    @property
+    def largest(self) -> int:
+        """Largest level that is used."""
+        return (1 << self.bits) - 1 if self.odd else max((1 << self.bits >> 1) - 1, 1)
+
+
+INT8 = Coding()
 PIXEL_GRID = Grid(float(np.float32(1 / 255)), LOW)
 """Of an image with pixels in [0, 1]: q is the stored value 0 … 255, less 128."""
 
 
 @dataclass(frozen=True, eq=False)
 class IntConv:
-    """A convolution; its output is clipped to int8, which is ReLU6 where the grid of the output says so."""
+    """A convolution; its output is clipped to its grid, which is ReLU6 where the grid says so."""
 
     source: int
     weight: Ints
-    """int8 (O, I / groups, k_h, k_w) in [-127, 127]."""
+    """(O, I / groups, k_h, k_w) int8 in [-127, 127]; int32 where the unit of its coding is larger."""
     scales: Floats
     """float32 (O,), of the weights."""
     bias: Ints
@@ -54,11 +79,12 @@ class IntConv:
     """int8 (I,): what each channel is padded with; the integer that stands for 0 in the float network."""
     output: Grid
     relu6: bool
+    coding: Coding = INT8
 
 
 @dataclass(frozen=True)
 class IntSum:
-    """The sum of two tensors, clipped to int8."""
+    """The sum of two tensors, clipped to its grid."""
 
     left: int
     right: int
@@ -72,6 +98,8 @@ class IntMean:
 
     source: int
     output: Grid
+    unit: int = 1
+    """What sums are multiplied by before they are scaled, as `Coding.unit`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +140,25 @@ class IntNetwork:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of weights and biases, and 4 for each of the weights' scales."""
+        """Bytes of weights, packed, and biases, and 4 for each of the weights' scales."""
+        return self.weight_bytes_with(lambda step: step.coding.bits)
+
+    def weight_bytes_with(self, bits: Callable[[IntConv], int]) -> int:
+        """`weight_bytes` where the weights of a convolution have `bits` of it each, and those of others 8."""
         found = 0
         for step in self.steps:
             if isinstance(step, IntConv | IntDense):
-                scales = len(step.scales) if isinstance(step, IntConv) else 1
-                found += step.weight.size + 4 * (step.bias.size + scales)
+                scales, each = (len(step.scales), bits(step)) if isinstance(step, IntConv) else (1, 8)
+                found += ceil(step.weight.size * each / 8) + 4 * (step.bias.size + scales)
         return found
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether anything has less than 8 bits: weights, or a tensor."""
+        convs = (step for step in self.steps if isinstance(step, IntConv))
+        return any(conv.coding != INT8 for conv in convs) or any(
+            (grid.low, grid.high) != (LOW, HIGH) for grid in self.grids
+        )
 
 
 def sources(step: IntStep) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """Scores of an exported file itself: natural accuracy, and what stands of it after attacks that need no gradient of it.
 
-Examples made on its float parent are tried on it, the protocol's own attack is made on it with its parent's gradients,
-and Square searches on its own logits. The float network is scored under the same attacks (its own gradients, its own
-Square), so that the two numbers can be compared.
+Examples made on its parent, the checkpoint, are tried on it, the protocol's own attack is made on it with its parent's
+gradients, and Square searches on its own logits. The parent is scored under the same attacks (its own gradients, its
+own Square), so that the two numbers can be compared.
 """
 
 from collections.abc import Callable
@@ -38,13 +38,13 @@ class FileRung:
     num_images: int
     broken: int
     robust_accuracy: float
-    float_robust_accuracy: float
-    """Of the float parent after its own attack of this kind and all before it."""
+    parent_robust_accuracy: float
+    """Of the parent after its own attack of this kind and all before it."""
 
 
 @dataclass(frozen=True)
 class FileScores:
-    """Scores of a file and, under the same attacks on the same images, of its float parent."""
+    """Scores of a file and, under the same attacks on the same images, of its parent, the checkpoint."""
 
     split: str
     num_images: int
@@ -54,8 +54,8 @@ class FileScores:
     robust_accuracy: float
     """Share of images that are classified correctly after every attack of `ladder`."""
     robust_interval: Interval
-    float_natural_accuracy: float
-    float_robust_accuracy: float
+    parent_natural_accuracy: float
+    parent_robust_accuracy: float
     ladder: tuple[FileRung, ...]
     warnings: tuple[str, ...]
 
@@ -164,18 +164,18 @@ class _Scoring:
     def scores(self, split_name: str, warnings: tuple[str, ...]) -> FileScores:
         """All scores."""
         count, threat = len(self.x), self.threat.model_dump(mode="json")
-        (natural, float_natural), (robust, float_robust) = (
+        (natural, parent_natural), (robust, parent_robust) = (
             [int(one.sum()) for one in both] for both in (self.natural, self.robust)
         )
         return FileScores(
             split_name, count, threat, natural / count, wilson_interval(natural, count), robust / count,
-            wilson_interval(robust, count), float_natural / count, float_robust / count, tuple(self.rungs), warnings,
+            wilson_interval(robust, count), parent_natural / count, parent_robust / count, tuple(self.rungs), warnings,
         )  # fmt: skip
 
     def _add(self, attack: dict[str, Any], before: int) -> None:
-        after, float_after = (int(robust.sum()) for robust in self.robust)
+        after, parent_after = (int(robust.sum()) for robust in self.robust)
         count = len(self.x)
-        self.rungs.append(FileRung(attack, before, before - after, after / count, float_after / count))
+        self.rungs.append(FileRung(attack, before, before - after, after / count, parent_after / count))
 
     def _right(self, view: View, x: Tensor, y: Tensor) -> Tensor:
         parts = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)

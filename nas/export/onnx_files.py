@@ -1,7 +1,8 @@
 """ONNX files, with any number of images at once (needs the extra `export`).
 
 Float32: the folded network. Int8: the integer network in QDQ form, its weights int8 with a scale for each channel; a
-runtime that knows int8 (ONNX Runtime) computes in integers, rounding by its own rules.
+runtime that knows int8 (ONNX Runtime) computes in integers, rounding by its own rules. Weights of at most 4 bits are
+int4, two a byte, in a file of opset 21.
 """
 
 from collections.abc import Mapping
@@ -11,12 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export.integers import PIXEL_GRID, Grid, IntConv, IntDense, IntMean, IntNetwork, IntSum
+from nas.export.integers import HIGH, LOW, PIXEL_GRID, Coding, Grid, IntConv, IntDense, IntMean, IntNetwork, IntSum
 from nas.export.packages import needed
+from nas.export.packing import packed
 from nas.networks.plain import PlainNetwork, PlainSum
 
 OPSET, IR_VERSION = 17, 8
 """Of ONNX 1.12 (2022); any later runtime reads them."""
+INT4_OPSET, INT4_IR_VERSION = 21, 10
+"""Of ONNX 1.16 (2024), which has int4."""
+INT4_BITS = 4
 CLASSES = "logits"
 IMAGE = "image"
 
@@ -57,12 +62,22 @@ def onnx_int8(network: IntNetwork, facts: Mapping[str, str]) -> bytes:
         else:
             out = _dense(nodes, step, tensors[step.source], grids[step.source])
             tensors.append(nodes.on_grid(out, step.output, to=CLASSES))
+    if isinstance(network.steps[-1], IntConv):
+        nodes.add("Flatten", tensors[-1], to=CLASSES)
     return nodes.model(network.input_shape, network.shapes[-1][0], facts)
 
 
+def stored_bits(step: IntConv) -> int:
+    """Bits of a weight of `step` in an ONNX file: 4 where its levels fit, else 8."""
+    return INT4_BITS if step.coding.largest < 2 ** (INT4_BITS - 1) else 8
+
+
 def _conv(nodes: "_Nodes", step: IntConv, tensors: list[str], source: Grid) -> str:
-    scales = step.scales.astype(np.float32)
-    weight = nodes.real(step.weight, scales, 0)
+    scales: NDArray[Any] = step.scales.astype(np.float32)
+    if stored_bits(step) == INT4_BITS:
+        weight = nodes.real_int4(step.weight // step.coding.unit, scales * np.float32(step.coding.unit))
+    else:
+        weight = nodes.real((step.weight // step.coding.unit).astype(np.int8), scales * np.float32(step.coding.unit), 0)
     bias = nodes.real(step.bias, np.float32(source.scale) * scales, 0)
     x, padding = tensors[step.source], step.padding
     if any(padding) and (step.border != source.zero).any():  # zeros of Conv would not be what it is padded with
@@ -91,6 +106,7 @@ class _Nodes:
     onnx: Any = field(default_factory=lambda: needed("onnx"))
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
+    has_int4: bool = False
 
     def add(self, kind: str, *inputs: str, to: str = "", **attributes: Any) -> str:
         """Name of the output of a new node."""
@@ -110,6 +126,9 @@ class _Nodes:
 
     def on_grid(self, name: str, grid: Grid, to: str = "") -> str:
         """The tensor, rounded to the nearest numbers of `grid`."""
+        if (grid.low, grid.high) != (LOW, HIGH):
+            ends = (self.scalar(grid.scale * (end - grid.zero)) for end in (grid.low, grid.high))
+            name = self.add("Clip", name, *ends)
         scale, zero = self.scalar(grid.scale), self.constant(np.array(grid.zero, np.int8))
         return self.add("DequantizeLinear", self.add("QuantizeLinear", name, scale, zero), scale, zero, to=to)
 
@@ -118,6 +137,14 @@ class _Nodes:
         named: dict[str, Any] = {} if axis is None else {"axis": axis}
         zeros = self.constant(np.zeros(np.shape(scale), values.dtype))
         return self.add("DequantizeLinear", self.constant(values), self.constant(np.asarray(scale)), zeros, **named)
+
+    def real_int4(self, levels: NDArray[Any], scales: NDArray[Any]) -> str:
+        """What constant integers (O, …) in [-7, 7] stand for, with scales (O,): stored two a byte."""
+        self.has_int4 = True
+        content = packed(levels, Coding(INT4_BITS)).tobytes()
+        name, kind = f"c{len(self.constants)}", self.onnx.TensorProto.INT4
+        self.constants.append(self.onnx.helper.make_tensor(name, kind, levels.shape, content, raw=True))
+        return self.add("DequantizeLinear", name, self.constant(scales), axis=0)
 
     def model(self, shape: tuple[int, int, int], classes: int, facts: Mapping[str, str]) -> bytes:
         """The checked file."""
@@ -129,9 +156,10 @@ class _Nodes:
             self.constants,
         )  # fmt: skip
         model = helper.make_model(
-            graph, producer_name="robust-tiny-nas", opset_imports=[helper.make_opsetid("", OPSET)]
-        )
-        model.ir_version = IR_VERSION
+            graph, producer_name="robust-tiny-nas",
+            opset_imports=[helper.make_opsetid("", INT4_OPSET if self.has_int4 else OPSET)],
+        )  # fmt: skip
+        model.ir_version = INT4_IR_VERSION if self.has_int4 else IR_VERSION
         helper.set_model_props(model, dict(facts))
         self.onnx.checker.check_model(model)
         return bytes(model.SerializeToString())

@@ -19,7 +19,7 @@ from nas.export.fixed_point import (
     multiplied_once,
     sum_multipliers,
 )
-from nas.export.integers import HIGH, LOW, Grid, IntConv, IntDense, IntMean, IntNetwork, Ints, IntStep, IntSum
+from nas.export.integers import Grid, IntConv, IntDense, IntMean, IntNetwork, Ints, IntStep, IntSum
 
 
 def simulated(network: IntNetwork, q: Ints) -> Ints:
@@ -40,7 +40,7 @@ def _run(step: IntStep, tensors: list[Ints], grids: tuple[Grid, ...]) -> Ints:
         return _sum(step, tensors, grids)
     x, grid = tensors[step.source], grids[step.source]
     if isinstance(step, IntMean):
-        return _mean(x, grid, step.output)
+        return _mean(x, grid, step)
     if isinstance(step, IntDense):
         found = x.reshape(len(x), -1).astype(np.int64) - grid.zero
         sums: Ints = (found.astype(np.float64) @ step.weight.T.astype(np.float64)).astype(np.int64) + step.bias
@@ -93,11 +93,11 @@ def _sum(step: IntSum, tensors: list[Ints], grids: tuple[Grid, ...]) -> Ints:
     return _clipped(multiplied(scaled[0] + scaled[1], both), step.output)
 
 
-def _mean(x: Ints, grid: Grid, output: Grid) -> Ints:
+def _mean(x: Ints, grid: Grid, step: IntMean) -> Ints:
     count = x.shape[1] * x.shape[2]
-    sums = (x.astype(np.int64) - grid.zero).sum((1, 2), keepdims=True)
-    return _clipped(multiplied(sums, mean_multiplier(grid, output, count)), output)
+    sums = (x.astype(np.int64) - grid.zero).sum((1, 2), keepdims=True) * step.unit
+    return _clipped(multiplied(sums, mean_multiplier(grid, step.output, count, step.unit)), step.output)
 
 
 def _clipped(values: Ints, output: Grid) -> Ints:
-    return np.clip(values + output.zero, LOW, HIGH).astype(np.int8)
+    return np.clip(values + output.zero, output.low, output.high).astype(np.int8)

@@ -2,6 +2,8 @@
 
 Only operators that TFLite Micro has, as well: CONV_2D, DEPTHWISE_CONV_2D, ADD, MEAN, FULLY_CONNECTED; CONCATENATION
 where the image is padded with its mean, PAD where neither of TFLite's ways to pad is torch's (nas/export/padding.py).
+Of networks that were trained quantized, MINIMUM where a grid of less than 8 bits ends and no ReLU6 says so, RESHAPE
+behind a classifier with a scale for each class, which is a CONV_2D. Weights are int8, of however few levels.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nas.export.arena import ALIGNMENT, planned
-from nas.export.integers import Floats, Grid, IntConv, IntMean, IntNetwork, Ints, IntStep, IntSum, Shape
+from nas.export.fixed_point import mean_scale
+from nas.export.integers import HIGH, Floats, Grid, IntConv, IntMean, IntNetwork, Ints, IntStep, IntSum, Shape
 from nas.export.packages import needed
 from nas.export.padding import Ends, Padding, padding_of
 
@@ -25,6 +28,8 @@ VERSIONS = {
     "FULLY_CONNECTED": 4,
     "CONCATENATION": 2,
     "PAD": 2,
+    "MINIMUM": 2,
+    "RESHAPE": 1,
 }
 """Version of each operator that has int8."""
 
@@ -48,6 +53,9 @@ def tflite_file(network: IntNetwork, facts: str) -> TfliteFile:
     graph.activation("image", shapes[0], 0)
     for index, step in enumerate(network.steps, 1):
         _add(graph, step, shapes, index)
+        _end_grid(graph, step, shapes[index], index)
+    if isinstance(network.steps[-1], IntConv):
+        _flatten(graph, shapes[-1][0], len(network.steps))
     model = graph.model(facts)
     written: dict[tuple[str, bytes], Any] = {}
 
@@ -179,6 +187,8 @@ def _add(graph: _Graph, step: IntStep, shapes: tuple[Shape, ...], index: int) ->
         inputs = [numbers[step.left], numbers[step.right]]
         output = graph.activation(f"sum_{index}", shape, index)
         graph.operator("ADD", inputs, output, "AddOptions", fusedActivationFunction=_activation(schema, step.relu6))
+    elif isinstance(step, IntMean) and step.unit > 1:
+        _add_fine_mean(graph, step, shapes, index)
     elif isinstance(step, IntMean):
         inputs = [numbers[step.source], graph.constant("axes", np.array([1, 2], np.int32))]
         output = graph.activation("mean", shape, index)
@@ -190,6 +200,36 @@ def _add(graph: _Graph, step: IntStep, shapes: tuple[Shape, ...], index: int) ->
         numbers[index] = graph.tensor("logits", (1, len(step.weight)), "INT8", step.output.scale, step.output.zero)
         inputs = [numbers[step.source], weight, bias]
         graph.operator("FULLY_CONNECTED", inputs, numbers[index], "FullyConnectedOptions")
+
+
+def _add_fine_mean(graph: _Graph, step: IntMean, shapes: tuple[Shape, ...], index: int) -> None:
+    """Adds the mean of all pixels, in steps of 1 / `unit`: a depthwise convolution with one kernel for the image."""
+    schema, (channels, *size) = graph.schema, shapes[step.source]
+    weight = np.full((1, *size, channels), step.unit, np.int8)
+    inputs = [graph.numbers[step.source], graph.constant("mean/weight", weight, mean_scale(step.unit, prod(size)))]
+    graph.operator(
+        "DEPTHWISE_CONV_2D", inputs, graph.activation("mean", shapes[index], index), "DepthwiseConv2DOptions",
+        depthMultiplier=1, strideH=1, strideW=1, padding=schema.Padding.VALID,
+        fusedActivationFunction=_activation(schema, relu6=False),
+    )  # fmt: skip
+
+
+def _end_grid(graph: _Graph, step: IntStep, shape: Shape, index: int) -> None:
+    """Clips tensor `index` to the end of its grid, unless int8 or ReLU6 does; all begin where int8 does."""
+    grid = step.output
+    if grid.high == HIGH or (isinstance(step, IntConv | IntSum) and step.relu6):
+        return
+    end = graph.constant(f"end_{index}", np.array([grid.high], np.int8), grid.scale, grid.zero)
+    inputs = [graph.numbers[index], end]
+    graph.operator("MINIMUM", inputs, graph.activation(f"on_grid_{index}", shape, index), "MaximumMinimumOptions")
+
+
+def _flatten(graph: _Graph, classes: int, index: int) -> None:
+    """Makes the logits (1, 1, 1, K) of a convolution (1, K)."""
+    shape, grid = np.array([1, classes], np.int32), graph.grids[index]
+    inputs = [graph.numbers[index], graph.constant("shape", shape)]
+    graph.numbers[index] = graph.tensor("logits", (1, classes), "INT8", grid.scale, grid.zero)
+    graph.operator("RESHAPE", inputs, graph.numbers[index], "ReshapeOptions", newShape=shape)
 
 
 def _activation(schema: Any, relu6: bool) -> int:

@@ -32,7 +32,7 @@ BUFFERS |= {
 }
 OPTIONAL: dict[type[nn.Module], tuple[str, ...]] = {QuantConv2d: ("input_scale", "noise")}
 """Buffers that may be None."""
-COMPUTED = ("kernel", "step", "rounded", "observed", "observe_")
+COMPUTED = ("kernel", "levels", "step", "rounded", "observed", "observe_")
 """What the walks ask of modules that round."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """What torch calls around a module's forward and backward pass; hooks of state_dict change neither."""

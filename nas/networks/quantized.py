@@ -13,7 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.networks.grids import FLOAT_BITS, RELU6_RANGE, WeightGrid, range_factor, rounded_values, rounded_weight
+from nas.networks.grids import (
+    FLOAT_BITS,
+    RELU6_RANGE,
+    WeightGrid,
+    levels_of,
+    range_factor,
+    rounded_values,
+    rounded_weight,
+)
 from search_spaces.blocks import Shortcut
 
 Step = Tensor | float
@@ -150,6 +158,12 @@ class QuantConv2d(nn.Conv2d):
             return rounded_weight(self.weight, self.grid, noise)
         return rounded_weight(self.weight / self.input_scale, self.grid, noise) * self.input_scale
 
+    def levels(self) -> Tensor | None:
+        """Integers of what is scored (O, I / groups, k_h, k_w); None before quantization has begun."""
+        if not self.switch.is_on:
+            return None
+        return levels_of(self.weight if self.input_scale is None else self.weight / self.input_scale, self.grid)[0]
+
     def forward(self, x: Tensor) -> Tensor:
         """Output of the convolution with the rounded kernel."""
         out: Tensor = self._conv_forward(x, self.kernel(self.training), self.bias)
@@ -217,6 +231,10 @@ class QuantLinear(RunningRange, nn.Linear):
     def kernel(self) -> Tensor:
         """Weight as it is multiplied; its gradient is that of the weight."""
         return rounded_weight(self.weight, self.grid) if self.grid != FLOAT_BITS and self.switch.is_on else self.weight
+
+    def levels(self) -> Tensor | None:
+        """Integers of the weight (K, C); None where it is not rounded."""
+        return levels_of(self.weight, self.grid)[0] if self.grid != FLOAT_BITS and self.switch.is_on else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of features (N, C)."""

@@ -158,7 +158,8 @@ class Head:
         self.weight, self.bias, self._before = kernel_of(classifier).detach(), classifier.bias, step
         self._quant = classifier if isinstance(classifier, QuantLinear) and classifier.rounds_input else None
         grid = FREE if self._quant is None or not self._quant.switch.is_on else _grid(self._quant, relu6=False)
-        self._grid = grid
+        self.grid = grid
+        """Of what the classifier takes."""
         self._gain = step / grid.step
         self._plain = _is_one(step) and not grid.rounds
 
@@ -168,8 +169,8 @@ class Head:
             return pooled, pooled
         if self._quant is not None and batches:
             self._quant.observe_(pooled, self._before, batches)
-        clamped, rounded = self._grid.stored(pooled * self._gain, in_place=False)
-        return clamped, rounded * self._grid.step
+        clamped, rounded = self.grid.stored(pooled * self._gain, in_place=False)
+        return clamped, rounded * self.grid.step
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits (N, K) of what the classifier takes."""
@@ -180,5 +181,5 @@ class Head:
         gradient = slope @ self.weight
         if self._plain:
             return gradient
-        self._grid.back_(gradient, clamped)
+        self.grid.back_(gradient, clamped)
         return gradient * self._before

@@ -78,10 +78,18 @@ def quantization_text(config: RunConfig) -> str:
     treatment = quantization_of(config.treatments)
     if treatment is None:
         return ""
+    return f"{bits_text((treatment,))}; robustness is trained {treatment.stage(config.training.natural_until)}"
+
+
+def bits_text(treatments: Sequence[Settings]) -> str:
+    """Bits of a network's weights and activations, in words; empty without quantization."""
+    treatment = quantization_of(treatments)
+    if treatment is None:
+        return ""
     drawn = " (drawn in training)" if treatment.stochastic else ""
     return (
         f"quantized: weights {_bits_text(treatment.weights)}{drawn}, activations {_bits_text(treatment.activations)}, "
-        f"where no block has bits of its own; robustness is trained {treatment.stage(config.training.natural_until)}"
+        "where no block has bits of its own"
     )
 
 

@@ -51,7 +51,7 @@ def row(folder: Path, target: Path) -> dict[str, Any]:
         "images": len(x), "counted_float_bytes": found["onnx"].weight_bytes, "counted_int8_bytes": one.weight_bytes,
         **{f"{name}_bytes": made.file_bytes for name, made in found.items()},
         "arena_bytes": one.arena_bytes, "peak_activation_bytes": one.peak_activation_bytes,
-        "float_accuracy": one.float_accuracy, **_each(found, "accuracy"), **_each(found, "agreement"),
+        "float_accuracy": one.checkpoint_accuracy, **_each(found, "accuracy"), **_each(found, "agreement"),
         "c_agreement": float((torch.from_numpy(classes.astype(np.int64)) == own).double().mean()),
         "tflite_equal_logits": float((tflite == wanted).mean()), "c_equal_logits": float((c == wanted).mean()),
         "onnx_int8_units": int(np.abs(onnx.astype(int) - wanted).max()), "logit_unit": grid.scale,

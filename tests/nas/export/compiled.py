@@ -11,12 +11,17 @@ FLAGS = "-std=c99 -O1 -Wall -Wextra -Wconversion -pedantic -Werror -fsanitize=un
 MAIN = r"""
 #include <stdio.h>
 #include "network.h"
+#ifdef ROBUST_TINY_PACKED_H
+#define RUN rt_run_packed
+#else
+#define RUN rt_run
+#endif
 int main(void) {
     static int8_t arena[NETWORK_ARENA_BYTES];
     static uint8_t pixels[NETWORK_HEIGHT * NETWORK_WIDTH * NETWORK_CHANNELS];
     int8_t logits[NETWORK_CLASSES + 1];
     while (fread(pixels, 1, sizeof pixels, stdin) == sizeof pixels) {
-        rt_run(&network, pixels, arena, logits);
+        RUN(&network, pixels, arena, logits);
         logits[NETWORK_CLASSES] = (int8_t)rt_largest(logits, NETWORK_CLASSES);
         fwrite(logits, 1, sizeof logits, stdout);
     }

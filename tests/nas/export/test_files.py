@@ -61,7 +61,7 @@ def test_float_files_of_real_images_are_the_network(trained: Checkpoint, folder:
         found = export(trained, folder, FORMATS[name, False])
         assert found.agreement == 1
         assert found.logit_difference < 1e-4
-        assert found.accuracy == found.float_accuracy == float((wanted.argmax(1) == images.labels).double().mean())
+        assert found.accuracy == found.checkpoint_accuracy == float((wanted.argmax(1) == images.labels).double().mean())
 
 
 @each_format
@@ -70,8 +70,8 @@ def test_every_file_predicts_as_its_checkpoint(kind: object, trained: Checkpoint
     assert found.file.stat().st_size == found.file_bytes
     assert found.num_images == 360 - 1
     assert found.agreement >= 0.99
-    assert abs(found.accuracy - found.float_accuracy) <= 0.01
-    assert found.float_accuracy > 0.8, "the network of these tests has learned its digits"
+    assert abs(found.accuracy - found.checkpoint_accuracy) <= 0.01
+    assert found.checkpoint_accuracy > 0.8, "the network of these tests has learned its digits"
     assert found.file_bytes > found.weight_bytes
 
 

@@ -11,7 +11,7 @@ import torch
 from nas.base.errors import UsageError
 from nas.budgets.costs import Deployment, count_costs
 from nas.data.split import Split
-from nas.export.c_code import INFERENCE, arena_of, c_header, inference_source
+from nas.export.c_code import arena_of, c_header, inference_sources
 from nas.export.exporting import fingerprint
 from nas.export.integers import IntConv, IntNetwork, Ints, IntSum, to_levels, to_reals
 from nas.export.padding import padding_of
@@ -185,7 +185,8 @@ def test_c_gives_the_same_bits(name: str, integers: IntNetwork, images: Split, t
         source = NETWORKS[name]().eval()
         network, q = quantized(plain_of(source), images_for(source, 20)), to_levels(images_for(source, 9, 2).numpy())
     (tmp_path / "network.h").write_text(c_header(network, "a comment */ int x; /* and another"))
-    (tmp_path / INFERENCE).write_bytes(inference_source())
+    for file, content in inference_sources(network).items():
+        (tmp_path / file).write_bytes(content)
     logits, classes = run_c(tmp_path, q, tmp_path)
     wanted = simulated(network, q)
     assert np.array_equal(logits, wanted)

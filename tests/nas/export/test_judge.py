@@ -19,8 +19,8 @@ from tests.builders import generator
 def test_a_file_that_is_its_parent_scores_as_it_does(trained: Checkpoint) -> None:
     file = ForwardView(lambda x: trained.network(x), {})
     found = judged(file, trained, split_name="test")
-    assert found.natural_accuracy == found.float_natural_accuracy
-    assert found.robust_accuracy == found.float_robust_accuracy, "the same starts, the same iterates"
+    assert found.natural_accuracy == found.parent_natural_accuracy
+    assert found.robust_accuracy == found.parent_robust_accuracy, "the same starts, the same iterates"
     assert [rung.attack["name"] for rung in found.ladder] == ["transfer", "transfer", "borrowed", "square"]
     assert [rung.attack["attack"]["name"] for rung in found.ladder[:2]] == ["pgd", "apgd"]
     square = found.ladder[-1]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.base.errors import UsageError
 from nas.evaluation.certified import certified_lipschitz
 from nas.networks.grids import levels_of
 from nas.networks.inheritance import inherit
@@ -149,6 +148,23 @@ def test_a_network_of_rounded_weights_is_exported_as_it_is() -> None:
     torch.testing.assert_close(logits.float(), network(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("name", ["all kinds", "resnets in a row"])
+def test_plain_numbers_are_the_network_with_what_it_rounds(name: str, mix: str) -> None:
+    network = quantized(network_of(BLOCKS[name], 8, 3), **MIXES[mix]).double().eval()
+    x = torch.rand(3, *network.spec.input_shape, generator=generator(), dtype=torch.float64)
+    plain = plain_of(network)
+    *_, logits = walked(plain, x)
+    torch.testing.assert_close(logits, network(x), rtol=0, atol=1e-9)
+    assert plain.rounds_activations is (mix not in ("W2A32", "not begun"))
+    assert plain.rounds is (mix != "not begun")
+    for step in plain.steps:
+        if isinstance(step, PlainConv) and step.levels is not None and step.source > 0:
+            levels = step.levels.values
+            scale = step.weight.abs().amax((1, 2, 3)) / levels.abs().amax((1, 2, 3))
+            torch.testing.assert_close(step.weight, levels * scale.view(-1, 1, 1, 1))
+
+
 def test_ranges_move_after_training_steps_only() -> None:
     network = quantized(tiny_network())
     ranges = [module for module in network.modules() if isinstance(module, RunningRange)]
@@ -227,13 +243,11 @@ def test_weights_pass_from_a_quantized_network_to_a_larger_one() -> None:
     assert torch.equal(ours, theirs), "ranges, too"
 
 
-def test_no_bound_is_given_for_a_function_with_jumps_and_no_other_file_is_written_of_it() -> None:
+def test_no_bound_is_given_for_a_function_with_jumps() -> None:
     network = quantized(tiny_network()).eval()
     for bound in (factors_of, certified_lipschitz):
         with pytest.raises(ValueError, match="activations are rounded"):
             bound(network)
-    with pytest.raises(UsageError, match="treatment quantize"):
-        plain_of(network)
 
 
 def test_the_bound_of_rounded_weights_is_that_of_the_network_with_these_weights() -> None:

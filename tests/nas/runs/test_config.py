@@ -248,7 +248,8 @@ def test_further_threats_are_read_by_name_and_wrong_ones_are_named(tmp_path: Pat
     assert {name: str(threat) for name, threat in threats.items()} == {"l2": "l2 ε = 0.5", "far": "linf ε = 16/255"}
     assert load_config(write_config(tmp_path, MINIMAL)).evaluation.threats == {}
     message = refusal(text.replace("epsilon: 0.5", "epsilon: 0.5, radius: 1"))
-    assert message == "tiny.yaml:7: evaluation.threats.l2.radius: unknown field [got 1] (allowed: acts_on, norm, epsilon)"
+    assert message.startswith("tiny.yaml:7: evaluation.threats.l2.radius: unknown field [got 1]")
+    assert message.endswith(" (allowed: acts_on, norm, epsilon)")
     assert "evaluation.threats.l2.epsilon: " in refusal(text.replace("epsilon: 0.5", "epsilon: -1"))
     assert "evaluation.threats.a b" in refusal(text.replace("l2:", "a b:"))
 
