@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from nas.base.records import TrialRecord
+from nas.measures import float_twin
 from nas.report.study_tables import insight_tables
 from nas.studies import insights
 from nas.studies.insights import scored, threshold
@@ -18,6 +19,8 @@ from tests.nas.studies.records import SPACE, spec_of, trained
 module = import_module("nas.studies.insights")  # the package has a function of this name
 kendall = import_module("nas.studies.kendall")
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+NAMES = [name for name in scored() if name not in float_twin.NAMES]
+"""What is measured of a float network."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +48,12 @@ def _random_trials(count: int, seed: int = 0, **fixed: object) -> list[TrialReco
 def test_taus_are_those_of_scipy() -> None:
     trials = _random_trials(25)
     found = insights(trials, spec_of)
-    score = {name: [getattr(r.evaluation, name) for r in trials] for name in scored()}
+    score = {name: [getattr(r.evaluation, name) for r in trials] for name in NAMES}
     factor = {"W": [r.genotype.values["width"] for r in trials], "E": [r.genotype.values["expand"] for r in trials]}
     params = [r.costs.params for r in trials]
     assert found["effects"].keys() == {"W", "E", "depth"}, "E = 1 has one convolution less"
-    for name in scored():
+    assert found["effects"]["W"].keys() == set(NAMES)
+    for name in NAMES:
         for which, values in factor.items():
             cell = found["effects"][which][name]
             assert cell["tau"] == pytest.approx(kendalltau(values, score[name]).statistic)
@@ -176,7 +180,7 @@ def test_a_straight_line_has_no_error_to_remove() -> None:
 def test_what_cannot_be_told_is_none_and_never_nan(trials: list[TrialRecord]) -> None:
     found = insights(trials, spec_of)
     json.dumps(found, allow_nan=False)
-    constant = {name for name in scored() if len({getattr(r.evaluation, name) for r in trials}) == 1}
+    constant = {name for name in NAMES if len({getattr(r.evaluation, name) for r in trials}) == 1}
     for table in (found["effects"], found["predictors"]):
         for row in table.values():
             assert {name for name, cell in row.items() if cell["tau"] is None} >= constant & row.keys()
