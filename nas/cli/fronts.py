@@ -155,8 +155,8 @@ def show(
     if record.inherits is not None:
         out.print(f"trained from the weights of trial {record.inherits}, not from random ones")
     out.print(genotype_text(record.genotype.values), highlight=False)
-    out.print(block_table(opened.space.spec(record.genotype), opened.config.deployment))
     spec, deployment = opened.space.spec(record.genotype), opened.config.deployment
+    out.print(block_table(spec, deployment))
     out.print(
         f"weights {bytes_text(costs.weight_bytes)} at {bits_text(map(deployment.weights_of, spec.blocks))} bits, "
         f"peak activation {bytes_text(costs.peak_activation_bytes)} at "

@@ -238,6 +238,9 @@ class _Scoring:
         kl = instability(logits, logits_adv)
         distance = (x_adv - x).abs().amax(dim=(1, 2, 3))
         steps, restarts = self.settings.lipschitz_steps, self.settings.lipschitz_restarts
+        seen = Attacked(
+            self.network, self.view, x, y, logits, x_adv, logits_adv, self.threat, self.settings, self.generator, attack
+        )
         return ImageScores(
             natural=natural,
             robust=natural & ~result.fooled & finite,
@@ -251,21 +254,7 @@ class _Scoring:
             steepest=steepest_slopes(self.view, x, x_adv, self.threat, steps, restarts, self.generator)
             if steps
             else torch.zeros_like(kl),
-            measured=measuring.of_batch(
-                Attacked(
-                    self.network,
-                    self.view,
-                    x,
-                    y,
-                    logits,
-                    x_adv,
-                    logits_adv,
-                    self.threat,
-                    self.settings,
-                    self.generator,
-                    attack,
-                )
-            ),
+            measured=measuring.of_batch(seen),
         )
 
     def _evaluation(

@@ -6,8 +6,9 @@ import numpy as np
 
 from nas.base.errors import UsageError
 from nas.export.integers import HIGH, LOW, Coding, Floats, Grid, Ints
-from nas.networks.grids import WeightGrid, weight_bits
+from nas.networks.grids import WeightGrid
 from nas.networks.plain import PlainGrid, PlainLevels
+from nas.networks.treatments.settings import weight_bits
 
 LARGEST_UNIT = 2**15 - 1
 

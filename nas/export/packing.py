@@ -13,13 +13,3 @@ def packed(weight: Ints, coding: Coding) -> Ints:
     levels = weight.astype(np.int64).ravel() // coding.unit
     codes = (levels + 2**coding.bits - 1) // 2 if coding.odd else levels % 2**coding.bits
     return np.packbits((codes[:, None] >> np.arange(coding.bits)) & 1, bitorder="little")
-
-
-def unpacked(codes: Ints, coding: Coding, count: int) -> Ints:
-    """int8 (count,): the weights of uint8 `codes`, as the device unpacks them."""
-    bits = np.unpackbits(codes.astype(np.uint8), count=count * coding.bits, bitorder="little")
-    found = bits.reshape(count, coding.bits).astype(np.int64) @ (1 << np.arange(coding.bits))
-    half = 2 ** (coding.bits - 1)
-    levels = 2 * found - (2 * half - 1) if coding.odd else (found ^ half) - half
-    weights: Ints = (levels * coding.unit).astype(np.int8)
-    return weights

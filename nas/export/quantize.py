@@ -45,8 +45,7 @@ def quantized(network: PlainNetwork, images: Tensor, fine: bool = False) -> IntN
     The normalisation is folded into the convolutions that take the image; these are padded with the stored value
     nearest to the mean, which is what the float network's zeros mean there. With `fine`, weights that the network
     rounds itself have units beyond int8, so that biases and products are rounded less: for formats that store levels.
-    Raises UsageError where numbers do not fit
-    32-bit accumulators.
+    Raises UsageError where numbers do not fit 32-bit accumulators.
     """
     network = _entered(network)
     ranges = _ranges(network, images)

@@ -21,11 +21,6 @@ TWO_BIT_STEP = 0.9957
 table II, N = 4)."""
 
 
-def weight_bits(grid: WeightGrid) -> int:
-    """Bits that one weight on `grid` takes."""
-    return grid if isinstance(grid, int) else {"binary": 1, "ternary": 2}[grid]
-
-
 def levels_of(weight: Tensor, grid: WeightGrid, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Integers (shape of `weight`), and the scale (O, 1, …) of each output channel: the rounded weight's factors.
 

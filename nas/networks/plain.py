@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.base.errors import UsageError
-from nas.networks.grids import WeightGrid
+from nas.networks.grids import WeightGrid, rounded_values
 from nas.networks.layer import Layer, folded_weight, kernel_of, layers_of, unknown_part
 from nas.networks.quantized import QuantConv2d, QuantLinear
 from nas.networks.rounding import Head, TensorGrid, grids_of
@@ -30,7 +30,7 @@ class PlainGrid:
 
     def rounded(self, x: Tensor) -> Tensor:
         """`x` on the grid, shape as `x`; beyond its ends, the nearest end."""
-        return (x / self.step).clamp(self.low, self.high).round() * self.step
+        return rounded_values(x, self.step, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)

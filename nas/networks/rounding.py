@@ -157,11 +157,10 @@ class Head:
         classifier = network.classifier
         self.weight, self.bias, self._before = kernel_of(classifier).detach(), classifier.bias, step
         self._quant = classifier if isinstance(classifier, QuantLinear) and classifier.rounds_input else None
-        grid = FREE if self._quant is None or not self._quant.switch.is_on else _grid(self._quant, relu6=False)
-        self.grid = grid
+        self.grid = _grid(self._quant, relu6=False)
         """Of what the classifier takes."""
-        self._gain = step / grid.step
-        self._plain = _is_one(step) and not grid.rounds
+        self._gain = step / self.grid.step
+        self._plain = _is_one(step) and not self.grid.rounds
 
     def taken(self, pooled: Tensor, batches: int = 0) -> tuple[Tensor, Tensor]:
         """Clamped averages in steps of their grid, and what the classifier takes; counts them as so many batches."""

@@ -27,13 +27,18 @@ class FrozenZeros(Settings):
         return ZeroMasks(self.share)
 
 
+def weight_bits(grid: int | str) -> int:
+    """Bits that one weight on `grid` takes: a number of them, "ternary" or "binary"."""
+    return grid if isinstance(grid, int) else {"ternary": 2, "binary": 1}[grid]
+
+
 class Quantize(Settings):
     """Weights and activations of few bits, as an integer network has them, from a share of the training on."""
 
     name: Literal["quantize"] = "quantize"
     weights: int | Literal["ternary", "binary"] = 8
     """Bits of a weight with batch-norm folded in, 2 to 8 (2: four levels), ternary (2 bits), binary (1 bit) or 32
-    (float); each output channel has a scale. A block's own bits (`space.bits`) come first."""
+    (float); each output channel has a scale. A block's own bits (`bits`) come first."""
     activations: int = 8
     """Bits of what is stored between layers, 2 to 8 or 32 (float). A block's own bits come first."""
     stochastic: bool = False
@@ -61,7 +66,7 @@ class Quantize(Settings):
     @property
     def weight_bits(self) -> int:
         """Bits of a stored weight."""
-        return self.weights if isinstance(self.weights, int) else {"ternary": 2, "binary": 1}[self.weights]
+        return weight_bits(self.weights)
 
     def stage(self, natural_until: float = 0.0) -> str:
         """When robustness is trained, in words, where it is not for the share `natural_until` of the training."""

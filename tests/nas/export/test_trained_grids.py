@@ -15,10 +15,10 @@ from nas.budgets.costs import Deployment, count_costs
 from nas.export.c_code import c_header, inference_sources
 from nas.export.fixed_point import conv_multiplier
 from nas.export.formats import FORMATS
-from nas.export.integers import INT8, Coding, Floats, IntConv, IntMean, IntNetwork, IntSum, to_levels, to_reals
+from nas.export.integers import INT8, Coding, Floats, IntConv, IntMean, IntNetwork, Ints, IntSum, to_levels, to_reals
 from nas.export.levels import coded, coding_of, grid_of
 from nas.export.onnx_files import onnx_int8
-from nas.export.packing import packed, unpacked
+from nas.export.packing import packed
 from nas.export.quantize import quantized
 from nas.export.simulate import every_tensor, simulated
 from nas.export.tflite import tflite_file
@@ -73,6 +73,16 @@ def _cases() -> Iterator[Any]:
             if whole or (index + 3 * number) % 8 < 3:
                 yield pytest.param(name, mix, id=f"{name}: {mix}")
     yield pytest.param("mixed bits", "", id="mixed bits")
+
+
+def unpacked(codes: Ints, coding: Coding, count: int) -> Ints:
+    """int8 (count,): the weights of uint8 `codes`, as robust_tiny_packed.h unpacks them."""
+    bits = np.unpackbits(codes.astype(np.uint8), count=count * coding.bits, bitorder="little")
+    found = bits.reshape(count, coding.bits).astype(np.int64) @ (1 << np.arange(coding.bits))
+    half = 2 ** (coding.bits - 1)
+    levels = 2 * found - (2 * half - 1) if coding.odd else (found ^ half) - half
+    weights: Ints = (levels * coding.unit).astype(np.int8)
+    return weights
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from nas.networks.grids import (
     range_factor,
     rounded_values,
     rounded_weight,
-    weight_bits,
 )
+from nas.networks.treatments.settings import weight_bits
 from tests.builders import generator
 
 GRIDS: tuple[WeightGrid, ...] = (8, 7, 4, 3, 2, "ternary", "binary")
