@@ -63,6 +63,10 @@ def _number(name: str, value: float) -> str:
     return f"{value:.3f}" if name.endswith("accuracy") else f"{value:.3g}"
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 SMALL = 0.01
 """Share of the variance that is next to nothing."""
 
@@ -73,11 +77,14 @@ def choice_sentences(found: Mapping[str, Any], title: str) -> list[str]:
         return [f"Which choices matter for {title} cannot be told: {found['words']}."]
     sure = [one for one in found["choices"] if one["share_low"] > SMALL]
     others = [one["choice"] for one in found["choices"] if one["share_low"] <= SMALL]
-    part = f"{100 * found['explained']:.0f} % of the variance of {title}"
+    part = f"{_percent(found['explained'])} of the variance of {title}"
     first = f"The choices explain {part} over {found['networks']} networks"
     if not sure:
         return [f"{first}, and no single one is told from chance."]
-    parts = [f"{one['choice']} {one['share']:.0%} ({one['share_low']:.0%} to {one['share_high']:.0%})" for one in sure]
+    parts = [
+        f"{one['choice']} {_percent(one['share'])} ({_percent(one['share_low'])} to {_percent(one['share_high'])})"
+        for one in sure
+    ]
     sentences = [f"{first}: {', '.join(parts)}."]
     gains = [
         f"{one['choice']} {one['per_doubling']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
