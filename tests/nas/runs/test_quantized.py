@@ -1,6 +1,5 @@
 """Quantization in a config and through a run: bits that are taken over, contradictions, a whole search."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +7,12 @@ from pathlib import Path
 import pytest
 
 from nas.base.errors import ConfigError
-from nas.base.records import Candidate
-from nas.data.datasets import load_search_data
 from nas.measures.float_twin import NAMES
 from nas.networks.quantized import QuantConv2d
-from nas.runs import make_problem, open_run
+from nas.runs import open_run
 from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import dump_config, load_config
 from nas.runs.quantized import quantization_text
-from nas.runs.trial import WEIGHTS, TrialPlan
 from nas.runs.work import trained_network
 from tests.tiny_run import nas, write_config
 
@@ -119,24 +115,3 @@ def test_a_search_over_bits_ends_in_a_quantized_checkpoint(
     refused = nas(capsys, "export", "runs/tiny/retrained/00000", "--format", "onnx")
     assert refused.code
     assert "treatment quantize" in " ".join(refused.err.split())
-
-
-@pytest.mark.parametrize("treated", ["weights: ternary, stochastic: true", "weights: 4, start: 0.75"])
-def test_a_quantized_candidate_that_waits_at_a_rung_of_epochs_goes_on_bit_for_bit(tmp_path: Path, treated: str) -> None:
-    config = load_config(write_config(tmp_path), (f"treatments=[{{name: quantize, {treated}}}]", "training.epochs=2"))
-    data = load_search_data(config.data)
-    space = make_problem(config, data).space
-
-    def plan(folder: str) -> TrialPlan:
-        return TrialPlan(
-            space, data, config.threat, config.training, config.evaluation, "cpu", tmp_path / folder,
-            treatments=config.treatments,
-        )  # fmt: skip
-
-    candidate = Candidate(0, space.largest(), 3, "attack")
-    whole = plan("whole")(candidate)
-    plan("halted")(dataclasses.replace(candidate, epochs=1))
-    resumed = plan("halted")(candidate)
-    assert resumed.evaluation == whole.evaluation
-    name = f"00000/{WEIGHTS}"
-    assert (tmp_path / "halted" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -50,8 +50,16 @@ def test_a_treated_search_ends_in_a_treated_checkpoint(
         load_checkpoint(Path("runs/tiny/retrained/00000"))
 
 
-def test_a_treated_candidate_that_waits_at_a_rung_of_epochs_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    config = load_config(write_config(tmp_path), (TREATED, "training.epochs=2"))
+@pytest.mark.parametrize(
+    "treated",
+    [
+        TREATED,
+        "treatments=[{name: quantize, weights: ternary, stochastic: true}]",
+        "treatments=[{name: quantize, weights: 4, start: 0.75}]",
+    ],
+)
+def test_a_treated_candidate_that_waits_at_a_rung_of_epochs_goes_on_bit_for_bit(tmp_path: Path, treated: str) -> None:
+    config = load_config(write_config(tmp_path), (treated, "training.epochs=2"))
     data = load_search_data(config.data)
     space = make_problem(config, data).space
 
