@@ -1,7 +1,8 @@
 """A batch in chunks that fit the cache, side by side on the cores of this process.
 
 Two threads with a chunk each beat one chunk with two threads in every operation: small operations do not
-split well. The threads that work here have one OpenMP thread each.
+split well. Not where the whole batch fits the cache: its operations are so short that Python threads wait for each
+other's interpreter lock (docs/performance.md). The threads that work here have one OpenMP thread each.
 """
 
 from collections.abc import Callable
@@ -17,9 +18,9 @@ from nas.networks.view import View
 def in_chunks(view: View, work: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple[Tensor, ...]:
     """`work(*tensors)` for work that calls `view` and treats images (dimension 0) independently of each other.
 
-    Splits the images into chunks of at most the view's `chunk_size` (None: one chunk a thread) and runs these on as
-    many threads as torch has in this thread; the view is taken into use here, before there are several. On a GPU the
-    batch stays whole. The result is that of the whole batch. An error is raised when no thread works any more.
+    Splits more images than the view's `chunk_size` into chunks of at most that size (None: one chunk a thread) and runs
+    these on as many threads as torch has in this thread; the view is taken into use here, before there are several. On
+    a GPU the batch stays whole. The result is that of the whole batch. Errors are raised when no thread works any more.
     """
     with view.in_use():
         return _in_chunks(work, tensors, view.chunk_size)
@@ -30,7 +31,7 @@ def _in_chunks(
 ) -> tuple[Tensor, ...]:
     threads = torch.get_num_threads()
     count = len(tensors[0])
-    whole = tensors[0].device.type != "cpu" or count <= 1
+    whole = tensors[0].device.type != "cpu" or count <= (size or 1)
     share = -(-count // threads)
     size = count if whole else min(share, size or share)
     if size >= count:
