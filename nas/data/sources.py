@@ -4,27 +4,42 @@ Free of torch, so that a config is read and checked at once: a function that loa
 """
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.base.errors import DataError
 from nas.base.registry import ChosenFrom
 from nas.data.raw import Part, Raw, Survey
-from nas.data.settings import Cifar10, Digits, ImageFolder, Source, SpeechFolder, Svhn
+from nas.data.settings import Cifar10, Digits, ImageFolder, Simulated, Source, SpeechFolder, Svhn
 
 
 def _digits(settings: Digits, part: Part) -> Raw:
     import torch
-    from sklearn.datasets import load_digits
 
     from nas.data.split import Split, stratified_subset
 
-    bunch = load_digits()
-    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)  # the values are 0 … 16
-    everything = Split(torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target).long())
+    images, labels = _digits_of_sklearn()
+    pixels = np.rint(images * (255 / 16)).astype(np.uint8)  # the values are 0 … 16
+    everything = Split(torch.from_numpy(pixels)[:, None], torch.from_numpy(labels).long())
     test, train = stratified_subset(everything, len(everything) // 5, 0, "digits/test")
     return Raw(train if part == "train" else test, tuple(str(digit) for digit in range(10)))
+
+
+def _digits_of_sklearn() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The 1,797 images (N, 8, 8) and labels that come with scikit-learn, whose import alone takes over a second."""
+    package = find_spec("sklearn")
+    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else Path()
+    if not file.is_file():
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        return bunch.images, bunch.target
+    rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
 
 
 def _torchvision(settings: Cifar10 | Svhn, part: Part) -> Raw:
@@ -91,6 +106,12 @@ def _survey_speech_folder(settings: SpeechFolder, class_names: Sequence[str]) ->
     return survey_speech_folder(settings, class_names)
 
 
+def _simulated(settings: Simulated, part: Part) -> Raw:
+    from nas.data.simulated import load_simulated
+
+    return load_simulated(settings, part)
+
+
 class SourceEntry(NamedTuple):
     """Settings class, `load(settings, part)` and `survey(settings, class_names)` of a data set."""
 
@@ -106,9 +127,11 @@ DATASETS: dict[str, SourceEntry] = {
     "svhn": SourceEntry(Svhn, _torchvision, _survey_svhn),
     "image_folder": SourceEntry(ImageFolder, _image_folder, _survey_image_folder),
     "speech_folder": SourceEntry(SpeechFolder, _speech_folder, _survey_speech_folder),
+    "simulated": SourceEntry(Simulated, _simulated),
 }
 DataSettings = Annotated[
-    Digits | Cifar10 | Svhn | ImageFolder | SpeechFolder, ChosenFrom(DATASETS, "data set", lambda entry: entry.settings)
+    Digits | Cifar10 | Svhn | ImageFolder | SpeechFolder | Simulated,
+    ChosenFrom(DATASETS, "data set", lambda entry: entry.settings),
 ]
 """Settings of any registered data set, told apart by `name`."""
 
@@ -118,6 +141,7 @@ __all__ = [
     "DataSettings",
     "Digits",
     "ImageFolder",
+    "Simulated",
     "Source",
     "SourceEntry",
     "SpeechFolder",
