@@ -7,9 +7,9 @@ by `search_spaces.network` and `search_spaces.blocks`, so describing and countin
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from search_spaces.bits import BitChoices, with_bits
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, resnet_tiny
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
+from search_spaces.row_choices import BitChoices, SparsityChoices, with_bits, with_sparsity
 from search_spaces.space import Choice, Genotype, SearchSpace
 from search_spaces.spec import BlockSpec, ConvSpec, NetworkSpec
 from search_spaces.tiny_blocks import TinyBlocks, tiny_blocks
@@ -39,5 +39,7 @@ __all__ = [
     "NetworkSpec",
     "SearchSpace",
     "SpaceEntry",
+    "SparsityChoices",
     "with_bits",
+    "with_sparsity",
 ]

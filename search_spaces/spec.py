@@ -83,7 +83,8 @@ class BlockSpec:
 
     `kernel_size` and `stride` are an integer for both axes or (height, width); a pair of equal ones becomes an integer,
     so that one network has one key. A kernel of even size makes maps smaller: no block with a shortcut has one.
-    `weight_bits` and `activation_bits` (of what its layers store) are its own, 1 to 32, or 0: as the run says.
+    `weight_bits` and `activation_bits` (of what its layers store) are its own, 1 to 32, or 0: as the run says. So is
+    `sparsity`, the percentage of its weights (or hidden channels) that are pruned, 0 to 99, or −1.
     """
 
     kind: str
@@ -95,6 +96,7 @@ class BlockSpec:
     stride: Size
     weight_bits: int = 0
     activation_bits: int = 0
+    sparsity: int = -1
 
     def __post_init__(self) -> None:
         if self.kind not in CONVOLUTIONS:
@@ -107,6 +109,10 @@ class BlockSpec:
             raise ValueError(f"a block needs positive sizes, got {self}")
         if not (0 <= self.weight_bits <= 32 and 0 <= self.activation_bits <= 32):
             raise ValueError(f"bits of a block are 1 to 32, or 0 where it has none of its own, got {self}")
+        if not -1 <= self.sparsity <= 99:
+            raise ValueError(
+                f"the sparsity of a block is 0 to 99 percent, or -1 where it has none of its own, got {self}"
+            )
         if (self.has_residual or self.has_projection) and self.has_even_kernel:
             raise ValueError(f"a block that adds its input needs an odd kernel, got {self}")
 

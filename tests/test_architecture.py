@@ -28,7 +28,17 @@ FLOORS: dict[str, int] = {
 """Floor of every folder: it imports from lower ones and from itself."""
 
 MAX_LINES = 400
-INTEGERS_ONLY = ("__init__", "bits", "space", "spec", "mobilenet_tiny", "mlperf_tiny", "presets", "tiny_blocks")
+INTEGERS_ONLY = (
+    "__init__",
+    "row_choices",
+    "pruned",
+    "space",
+    "spec",
+    "mobilenet_tiny",
+    "mlperf_tiny",
+    "presets",
+    "tiny_blocks",
+)
 """Modules of search_spaces that describe networks without torch, so that counting stays instant."""
 GLOBAL_SEEDS = ("torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
                 "np.random.seed", "numpy.random.seed", "random.seed")  # fmt: skip

@@ -66,7 +66,7 @@ def sweep_config(folder: Path, *overrides: str, text: str = SWEEP) -> RunConfig:
 
 
 def plan_of(config: RunConfig, input_shape: tuple[int, int, int] = (1, 8, 8)) -> list[tuple[Genotype, int]]:
-    images = SimpleNamespace(images=torch.empty(0, *input_shape), origin=None)
+    images = SimpleNamespace(images=torch.empty(0, *input_shape), origins={})
     shape = SimpleNamespace(input_shape=input_shape, num_classes=10, validation=images)
     return sweep_plan(config, make_problem(config, cast(SearchData, shape)), front_in)
 

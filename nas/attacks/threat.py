@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+BOUNDS = {"inputs": (LOW, HIGH), "waveforms": (-1.0, 1.0), "manifold": (-16.0, 16.0)}
+"""Least and largest coordinate by what the adversary changes; as the domains of nas/data/domain.py."""
+
+
 class Threat(Protocol):
     """A ball around each point, intersected with the domain: all points with coordinates in [low, high]."""
 
@@ -72,35 +76,34 @@ class Threat(Protocol):
 
 
 class ThreatModel(Settings):
-    """A ball around each image, intersected with [0, 1], or around each waveform, intersected with [−1, 1]."""
+    """A ball around each image, intersected with [0, 1], around each waveform, with [−1, 1], or around each code."""
 
-    acts_on: Literal["inputs", "waveforms"] = Field("inputs", exclude_if=lambda place: place == "inputs")
-    """What the adversary changes: the network's inputs (pixels, features) or, of recordings and in evaluation.threats
-    alone, the waveforms that features are computed from."""
+    acts_on: Literal["inputs", "waveforms", "manifold"] = Field("inputs", exclude_if=lambda place: place == "inputs")
+    """What the adversary changes: the network's inputs (pixels, features) or, in evaluation.threats alone,
+    the waveforms of recordings, and the codes of points of a `manifold`."""
     norm: NormName = "linf"
-    """Norm of the perturbation over all pixels of an image, or all samples of a waveform."""
+    """Norm of the perturbation over all pixels of an image, samples of a waveform or coordinates of a code."""
     epsilon: Ratio = Field(gt=0)
     """Radius in pixel units (1 = black to white), may be written 8/255; of waveforms in amplitudes, of which full scale
-    is 1. At most the diameter of the domain in this norm."""
+    is 1; of codes in standard deviations. At most the diameter of the domain in this norm."""
 
     @field_validator("epsilon")
     @classmethod
     def _inside_the_box(cls, value: float, info: ValidationInfo) -> float:
-        waveforms = _is_of_waveforms(info.data)
-        largest = 2.0 if waveforms else HIGH - LOW
-        if info.data.get("norm") == "linf" and value > largest:
-            raise ValueError(out_of_box(value, largest, waveforms=waveforms))
+        low, high = BOUNDS[info.data.get("acts_on", "inputs")]
+        if info.data.get("norm") == "linf" and value > high - low:
+            raise ValueError(out_of_box(value, high - low, info.data.get("acts_on", "inputs")))
         return value
 
     @property
     def low(self) -> float:
-        """Smallest pixel or amplitude."""
-        return -1.0 if self.acts_on == "waveforms" else LOW
+        """Smallest pixel, amplitude or coordinate."""
+        return BOUNDS[self.acts_on][0]
 
     @property
     def high(self) -> float:
-        """Largest pixel or amplitude."""
-        return HIGH
+        """Largest pixel, amplitude or coordinate."""
+        return BOUNDS[self.acts_on][1]
 
     def check_fits(self, input_shape: Sequence[int], field: str = "threat") -> None:
         """Raises UsageError where epsilon exceeds the diameter of all images (or waveforms) of `input_shape` (C, H, W).
@@ -109,7 +112,7 @@ class ThreatModel(Settings):
         """
         diameter = self.diameter(input_shape)
         if self.epsilon > diameter:
-            words = out_of_box(self.epsilon, diameter, waveforms=self.acts_on == "waveforms")
+            words = out_of_box(self.epsilon, diameter, self.acts_on)
             raise UsageError(f"{field}.epsilon: {words} [{self.norm}]")
 
     def __str__(self) -> str:
@@ -159,27 +162,28 @@ def _ball(norm: NormName, epsilon: float, low: float, high: float) -> Threat:
     return BALLS[norm](epsilon, low, high)
 
 
-def _is_of_waveforms(threat: Mapping[str, Any]) -> bool:
-    return threat.get("acts_on") == "waveforms"
-
-
 def threat_text(threat: Mapping[str, Any]) -> str:
     """Norm and radius of a threat as it is dumped.
 
     Of waveforms also the largest amplitude in decibels of full scale (20 log10 ε) where the norm bounds it.
     """
     text, epsilon = f"{threat['norm']} ε = {ratio_text(threat['epsilon'])}", threat["epsilon"]
-    if not _is_of_waveforms(threat):
+    if threat.get("acts_on") == "manifold":
+        return f"{text} standard deviations of the codes, on the manifold"
+    if threat.get("acts_on") != "waveforms":
         return text
     loudness = f", {20 * log10(epsilon):.1f} dB of full scale".replace("-", "−") if threat["norm"] == "linf" else ""
     return f"{text} of the waveform{loudness}"
 
 
-def out_of_box(value: float, diameter: float = HIGH - LOW, *, waveforms: bool = False) -> str:
+def out_of_box(value: float, diameter: float = HIGH - LOW, acts_on: str = "inputs") -> str:
     """What is wrong with a radius or step of `value`, longer than any two images are apart; in words."""
-    if waveforms:
-        return (
-            f"{value:g} is more than the largest distance of two waveforms, {diameter:.4g} (amplitudes lie in −1 to 1)"
+    if acts_on != "inputs":
+        high = BOUNDS[acts_on][1]
+        what = {"waveforms": "waveforms", "manifold": "codes"}[acts_on]
+        bounds = (
+            f"amplitudes lie in −{high:g} to {high:g}" if what == "waveforms" else f"coordinates: −{high:g} to {high:g}"
         )
+        return f"{value:g} is more than the largest distance of two {what}, {diameter:.4g} ({bounds})"
     hint = f"; did you mean {value:g}/255?" if value / 255 <= diameter else ""
     return f"{value:g} is more than the largest distance of two images, {diameter:.4g} (pixels lie in 0 to 1{hint})"

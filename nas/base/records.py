@@ -109,6 +109,9 @@ class ThreatScore:
     """Every attack that was made under this threat, in order."""
     warnings: tuple[str, ...] = ()
     """Reasons to doubt the number, failed checks among them."""
+    natural_accuracy: Annotated[float | None, Field(exclude_if=lambda value: value is None)] = None
+    """Before any attack, where the threat acts on something else than the images: of a manifold, that on reconstructed
+    images, which no attack is to be blamed for."""
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ def show(
     from nas.report.tables import bits_text, block_table, broken_texts, bytes_text, genotype_text, number_text
     from nas.runs import open_run
     from nas.runs.members import trainings_of
+    from nas.runs.pruned import deployed_spec, pruning_text
     from nas.runs.quantized import quantization_text
 
     opened = open_run(run)
@@ -155,15 +156,16 @@ def show(
     if record.inherits is not None:
         out.print(f"trained from the weights of trial {record.inherits}, not from random ones")
     out.print(genotype_text(record.genotype.values), highlight=False)
-    spec, deployment = opened.space.spec(record.genotype), opened.config.deployment
+    deployment = opened.config.deployment
+    spec = deployed_spec(opened.space.spec(record.genotype), opened.config.treatments)
     out.print(block_table(spec, deployment))
     out.print(
         f"weights {bytes_text(costs.weight_bytes)} at {bits_text(map(deployment.weights_of, spec.blocks))} bits, "
         f"peak activation {bytes_text(costs.peak_activation_bytes)} at "
         f"{bits_text(map(deployment.activations_of, spec.blocks))} bits (batch 1, layer by layer)"
     )
-    if quantized := quantization_text(opened.config):
-        out.print(quantized, soft_wrap=True)
+    for said in filter(None, (quantization_text(opened.config), pruning_text(opened.config.treatments))):
+        out.print(said, soft_wrap=True)
     if record.evaluation:
         out.print(evaluation_view(record.evaluation))
     for name, value in derived.items():

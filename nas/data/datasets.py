@@ -69,7 +69,8 @@ class SearchData:
         if count is None:
             return self
         part = self.train[:count]  # copied: where a view goes, all images behind it go along
-        return dataclasses.replace(self, train=Split(part.images.clone(), part.labels.clone(), part.domain))
+        copied = dataclasses.replace(part, images=part.images.clone(), labels=part.labels.clone())
+        return dataclasses.replace(self, train=copied)
 
     def to(self, device: torch.device) -> "SearchData":
         """Same data on `device`."""

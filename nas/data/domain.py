@@ -125,5 +125,23 @@ class Amplitudes(Domain):
         return images.to(dtype) / 32768
 
 
+CODES_END = 16.0
+"""Largest coordinate of a code, in standard deviations of the training images' codes."""
+
+
+@dataclass(frozen=True)
+class Codes(Domain):
+    """Points of a manifold (nas/assets/manifold), stored as they are; 0 is the mean of the training images' codes."""
+
+    stored: ClassVar[torch.dtype] = torch.float32
+
+    low: float = -CODES_END
+    high: float = CODES_END
+
+    def to_input(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The codes themselves."""
+        return images.to(dtype)
+
+
 PIXELS = Domain()
 """Pixels from 0 (black) to 1 (white), or features in [0, 1]: the domain of every registered data set."""

@@ -32,6 +32,32 @@ class Digits(Source):
     """Share of the training images held out for scoring and selection (stratified)."""
 
 
+class Simulated(Source):
+    """Grey images made by a known linear map from codes, for tests of attacks on a manifold (nas/data/simulated.py)."""
+
+    name: Literal["simulated"]
+    images: int = Field(1000, ge=40, le=1_000_000)
+    """Training images, validation included."""
+    test_images: int = Field(400, ge=10, le=1_000_000)
+    """Test images."""
+    size: int = Field(8, ge=4, le=64)
+    """Side in pixels."""
+    dimensions: int = Field(4, ge=2, le=15)
+    """Of a code."""
+    classes: int = Field(4, ge=2, le=16)
+    """Classes, as many images of each; at most 2 to the power of `dimensions`."""
+    spread: float = Field(0.2, gt=0, le=2)
+    """Standard deviation of a code around the centre of its class, where the largest code is 1."""
+    seed: int = Field(0, ge=0)
+    """Of the centres and of the images."""
+
+    @model_validator(mode="after")
+    def _has_as_many_corners(self) -> "Simulated":
+        if self.classes > 2**self.dimensions:
+            raise ValueError(f"classes must be at most {2**self.dimensions} with dimensions {self.dimensions}")
+        return self
+
+
 class Cifar10(Source):
     """CIFAR-10 (Krizhevsky 2009) through torchvision: 50,000 training and 10,000 test images, 32×32."""
 

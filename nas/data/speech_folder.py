@@ -50,7 +50,7 @@ def load_speech_folder(settings: SpeechFolder, part: Part) -> Raw:
     files = tuple(files[index] for index in chosen.tolist())
     labels, held_out = labels[chosen], None if held_out is None else held_out[chosen]
     loaded = load_recordings(settings, files)
-    split = Split(loaded.images, labels, origin=Recordings(settings, files, torch.arange(len(files))))
+    split = Split(loaded.images, labels, origins={"waveforms": Recordings(settings, files, torch.arange(len(files)))})
     warnings = layout.warnings
     if part == "train":
         warnings += (*_sound(settings, files, loaded), *_validation(files, held_out, labels, loaded.digests))

@@ -1,6 +1,7 @@
 """Images with labels, and seeded stratified ways to take some of them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -11,17 +12,23 @@ from nas.data.domain import PIXELS, Domain
 
 
 class Origin(Protocol):
-    """What N images were computed from by a differentiable map: waveforms. Nothing is read before it is asked for."""
+    """What N images come from by a differentiable map: waveforms, points of a manifold near them.
+
+    Nothing is read or computed before it is asked for.
+    """
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(1, H, W) of one of them; attacks take a waveform as rows of samples."""
+        """(1, H, W) of one of them; attacks take a waveform as rows of samples, a code as one row."""
 
     def __getitem__(self, index: Tensor | slice) -> "Origin":
         """Of these images alone."""
 
     def load(self, images: Tensor) -> tuple[Tensor, Domain]:
-        """Stored values (N, 1, H, W), and their domain. Raises DataError where `images` are not made from them."""
+        """Stored values (N, 1, H, W) for stored `images`, and their domain.
+
+        Raises DataError where `images` are not made from them.
+        """
 
     def front_end(self) -> nn.Module:
         """The map, float32: inputs of their domain (N, 1, H, W) to those of the images'."""
@@ -35,8 +42,8 @@ class Split:
     labels: Tensor
     domain: Domain = PIXELS
     """What the values of the images mean."""
-    origin: Origin | None = None
-    """What the images were computed from, where that can be attacked, too."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """What the images come from, where that can be attacked, too, by what a threat calls it (`acts_on`)."""
 
     def __post_init__(self) -> None:
         assert self.images.dtype == self.domain.stored, self.images.dtype
@@ -47,18 +54,24 @@ class Split:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor | slice) -> "Split":
-        origin = None if self.origin is None else self.origin[index]
-        return Split(self.images[index], self.labels[index], self.domain, origin)
+        origins = {name: origin[index] for name, origin in self.origins.items()}
+        return Split(self.images[index], self.labels[index], self.domain, origins)
 
     def inputs(self) -> Tensor:
         """All images as a network takes them: float32 (N, C, H, W) within the bounds of the domain."""
         return self.domain.to_input(self.images)
 
-    def at_origin(self) -> "Split":
-        """What the images were computed from, with their labels, on their device. Raises DataError as `Origin.load`."""
-        assert self.origin is not None
-        values, domain = self.origin.load(self.images)
+    def at_origin(self, name: str) -> "Split":
+        """What the images come from, one of `origins`, with their labels, on their device.
+
+        Raises DataError as `Origin.load`.
+        """
+        values, domain = self.origins[name].load(self.images)
         return Split(values.to(self.images.device), self.labels, domain)
+
+    def with_origin(self, name: str, origin: Origin) -> "Split":
+        """Same images with one more of `origins`."""
+        return replace(self, origins={**self.origins, name: origin})
 
     def to(self, device: torch.device) -> "Split":
         """Same images on `device`."""

@@ -3,7 +3,7 @@
 Letters: N images, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,7 +102,8 @@ def score(
             alone, reported = settings.under(name, threat), course.under(f"{name}: {other}")
             scoring = _Scoring(targets.under(other), other, alone, own, reported)
             by_threat[name] = _threat_score(scoring.run(fidelity, None, (), split_name, training))
-    return replace(found, evaluation=replace(found.evaluation, by_threat=by_threat))
+    scores = {**found.evaluation.scores, **_of_manifold(by_threat.values())}
+    return replace(found, evaluation=replace(found.evaluation, by_threat=by_threat, scores=scores))
 
 
 class _Scoring:
@@ -323,6 +324,14 @@ def _certified(network: nn.Module) -> float | None:
         return None
 
 
+def _of_manifold(scores: Iterable[ThreatScore]) -> dict[str, float]:
+    """Measures that are read from the first of `scores` whose threat acts on a manifold."""
+    found = next((one for one in scores if one.threat.get("acts_on") == "manifold"), None)
+    if found is None or found.natural_accuracy is None:
+        return {}
+    return {"on_manifold_accuracy": found.robust_accuracy, "reconstruction_accuracy": found.natural_accuracy}
+
+
 def _threat_score(scored: Scored) -> ThreatScore:
     """What is kept of a scoring under a further threat."""
     found, images = scored.evaluation, scored.images
@@ -334,6 +343,7 @@ def _threat_score(scored: Scored) -> ThreatScore:
         robust_interval=found.robust_interval,
         ladder=found.ladder,
         warnings=(*doubts, *_warnings(images, found.chance or 0.0, found.fidelity)),
+        natural_accuracy=found.natural_accuracy if "acts_on" in found.threat else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from nas.base.errors import CheckpointError, DataError, UsageError
 from nas.base.files import write_atomic
 from nas.base.records import Costs
+from nas.base.settings import Settings
 from nas.budgets.costs import Deployment, count_costs
 from nas.data.datasets import check_same_classes, load_search_data
 from nas.data.domain import PIXELS
@@ -19,9 +20,11 @@ from nas.export.formats import FileFormat
 from nas.export.integers import IntNetwork
 from nas.export.quantize import CALIBRATION_IMAGES, quantized
 from nas.networks.plain import PlainNetwork, plain_of
+from nas.networks.shrunk import without_zero_channels
 from nas.networks.stored import tensors_of
 from nas.runs.checkpoint import DESCRIPTION, RESULT, WEIGHTS, Checkpoint, check_shape, images_of
 from nas.runs.quantized import bits_text, quantization_of
+from search_spaces import NetworkSpec
 
 PARITY = 0.99
 """Smallest share of images on which file and checkpoint have to predict the same class."""
@@ -76,7 +79,8 @@ def export(
     Raises UsageError where the format cannot express the network or a package is missing, DataError where the images
     are not those of its training.
     """
-    plain = plain_of(checkpoint.network)
+    network = without_zero_channels(checkpoint.network)
+    plain = plain_of(network)
     split = images_of(checkpoint, split_name)[:limit]
     if split.domain != PIXELS:
         raise UsageError(f"only networks for pixels in [0, 1] can be exported, these inputs are in {split.domain}")
@@ -93,7 +97,7 @@ def export(
     logits, ours = (torch.cat(parts) for parts in zip(*both, strict=True))
     predicted, own, (best, second) = logits.argmax(1), ours.argmax(1), ours.topk(2).values.T
     differs, margins = predicted != own, best - second
-    costs = _costs(checkpoint, kind.is_int8)
+    costs = _costs(network.spec, checkpoint.treatments, kind.is_int8)
     return Exported(
         path, kind.is_int8, len(content.file), costs.weight_bytes, split_name, count,
         int((~differs).sum()) / count, int((own == split.labels).sum()) / count,
@@ -103,9 +107,9 @@ def export(
     )  # fmt: skip
 
 
-def _costs(checkpoint: Checkpoint, is_int8: bool) -> Costs:
+def _costs(spec: NetworkSpec, treatments: Sequence[Settings], is_int8: bool) -> Costs:
     """Of what an integer file has: at most 8 bits, and the fewer ones of a network that was trained with them."""
-    spec, treatment = checkpoint.network.spec, quantization_of(checkpoint.treatments)
+    treatment = quantization_of(treatments)
     if not is_int8:
         return count_costs(spec, Deployment(weight_bits=32, activation_bits=32))
     weights, activations = (treatment.weight_bits, treatment.activations) if treatment else (8, 8)
@@ -152,7 +156,7 @@ def facts_of(checkpoint: Checkpoint, folder: Path, is_int8: bool) -> dict[str, s
         "precision": "int8" if is_int8 else "float32",
         "parent": fingerprint(checkpoint),
         "data_licence": "licence of the data unknown",
-        **({"quantization": quantized_as} if quantized_as else {}),
+        **({"quantization": quantized_as, "robustness_trained": _stage(checkpoint, folder)} if quantized_as else {}),
     }  # fmt: skip
 
 
@@ -165,6 +169,17 @@ def _scores(folder: Path) -> Mapping[str, Any]:
         return {**{name: found[name] for name in names}, "attacks": attacks}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _stage(checkpoint: Checkpoint, folder: Path) -> str:
+    """When the quantized network in `folder` was trained robustly; unknown where its settings are not there."""
+    treatment = quantization_of(checkpoint.treatments)
+    assert treatment is not None
+    try:
+        training = json.loads((folder / DESCRIPTION).read_bytes())["training"]
+        return "never" if training["method"] == "natural" else treatment.stage(training.get("natural_until", 0.0))
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

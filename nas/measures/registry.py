@@ -6,7 +6,7 @@ from math import inf, isfinite, log
 
 from nas.base.errors import UsageError
 from nas.base.records import Costs, Evaluation, TrialRecord
-from nas.measures import float_twin
+from nas.measures import corruptions, float_twin, sparse
 from nas.measures.closed_form import lipschitz_bound_log10
 from nas.measures.measure import Measure
 
@@ -72,6 +72,29 @@ _ENTRIES = (
         high=1.0, compute=float_twin.robust, short="float robust",
         note="the same weights without rounding, under the attack behind instability alone",
         absent="it is measured of quantized networks",
+    ),
+    Measure(
+        "corruption_accuracy", "maximize", "fraction", "accuracy under corruptions", 1.0, worst=0.0, high=1.0,
+        compute=corruptions.accuracy, short="corrupted",
+        note="mean of 11 common corruptions in 5 severities (docs/compression.md)",
+        absent="it is measured where it is an objective, a constraint or in evaluation.measures",
+    ),
+    Measure(
+        "sparse_weight_bytes", "minimize", "bytes", "weight bytes, sparse", 0.0, compute=sparse.weight_bytes,
+        per_image=False, short="sparse", worst=lambda setting: setting.cost_limits["weight_bytes"],
+        note="zeros not stored: the cheapest of dense, bitmap and list for every layer",
+        absent="it is measured of pruned networks",
+    ),
+    Measure(
+        "on_manifold_accuracy", "maximize", "fraction", "robust accuracy on the manifold", 1.0, worst=0.0, high=1.0,
+        short="on-manifold",
+        note="codes of the manifold are attacked", absent="it is measured under a threat that acts on the manifold",
+    ),
+    Measure(
+        "reconstruction_accuracy", "maximize", "fraction", "accuracy on reconstructed images", 1.0, worst=0.0, high=1.0,
+        short="reconstructed",
+        note="what the manifold's decoder makes of each image's code, not attacked",
+        absent="it is measured under a threat that acts on the manifold",
     ),
     _cost("params", "parameters", "parameters", "params"),
     _cost("macs", "multiply-accumulates per image", "MACs"),

@@ -15,6 +15,7 @@ from nas.report.evaluations import protocol_text, trust_text, verdict_text, warn
 from nas.report.study_tables import choice_sentences
 from nas.report.tables import bits_text
 from nas.runs import Run
+from nas.runs.pruned import deployed_spec
 from nas.runs.trial_files import CURVE, LOG, trial_folder
 from nas.studies import at_common_rung, versus
 from nas.studies.choices import choice_effects
@@ -59,7 +60,9 @@ def networks_of(run: Run, records: Sequence[TrialRecord]) -> dict[str, Any]:
             found[record.genotype.key] = [
                 [one.kind, one.in_channels, one.hidden_channels, one.out_channels, *one.size, one.params, one.macs,
                  one.activation_bytes, one.kernel, one.stride, one.shortcut, one.row]
-                for one in block_costs(run.space.spec(record.genotype), run.config.deployment)
+                for one in block_costs(
+                    deployed_spec(run.space.spec(record.genotype), run.config.treatments), run.config.deployment
+                )
             ]  # fmt: skip
     deployment, chosen = run.config.deployment, run.config.bits
     return {"fields": list(fields), "of": found, "input": list(run.space.input_shape),

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from nas.assets.manifold.codes import on_manifold
+from nas.assets.manifold.keeping import FILE as MANIFOLD
+from nas.assets.manifold.keeping import FOLDER, loaded
 from nas.attacks import ATTACKS, AttackSettings
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, DataError, UsageError
-from nas.base.files import write_json
+from nas.base.files import write_atomic, write_json
 from nas.base.records import Evaluation, Fidelity
 from nas.base.seeding import make_generator
 from nas.base.settings import Settings
@@ -52,11 +55,15 @@ class Checkpoint:
     """Settings of what was done to the network (nas/networks/treatments)."""
     warnings: tuple[str, ...] = ()
     """What is to be known of its training."""
+    manifold: Path | None = None
+    """File of the manifold that threats of its evaluation act on; in the folder of a checkpoint there is a copy."""
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, extra: Mapping[str, Any]) -> None:
     """Writes the weights and the description of `checkpoint` into `folder`; `extra` adds to the description."""
     save_weights(folder / WEIGHTS, checkpoint.network)
+    if checkpoint.manifold is not None:
+        write_atomic(folder / MANIFOLD, checkpoint.manifold.read_bytes())
     spec = checkpoint.network.spec
     write_json(folder / DESCRIPTION, {
         "schema": SCHEMA,
@@ -99,6 +106,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             data_fingerprint=described.get("data_fingerprint"),
             treatments=treatments,
             warnings=tuple(described.get("warnings", ())),
+            manifold=folder / MANIFOLD if (folder / MANIFOLD).is_file() else None,
         )
     except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
@@ -130,7 +138,13 @@ def images_of(checkpoint: Checkpoint, split_name: str) -> Split:
             )
         split = data.validation
     check_shape(checkpoint, split)
-    return split
+    return split if checkpoint.manifold is None else on_manifold(split, loaded(checkpoint.manifold))
+
+
+def manifold_in(run: Path) -> Path | None:
+    """File of the manifold of the run in the folder `run`, where it has one."""
+    path = run / FOLDER / MANIFOLD
+    return path if path.is_file() else None
 
 
 def check_shape(checkpoint: Checkpoint, split: Split) -> None:

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
+from nas.assets.manifold.settings import ManifoldSettings
 from nas.assets.supernet.settings import SupernetTraining
 from nas.attacks import AttackSettings, Pgd
 from nas.attacks.threat import ThreatModel, out_of_box
@@ -26,12 +27,14 @@ from nas.measures import Measure, check_measures, measure
 from nas.networks.treatments import TreatmentSettings
 from nas.pareto import Condition, parse_condition
 from nas.runs.config_errors import describe, line_of
+from nas.runs.manifolds import check_manifold
 from nas.runs.parts import load_parts, with_parts
+from nas.runs.pruned import check_pruned, sparse_measures
 from nas.runs.quantized import check_quantized, deployed, twin_measures
 from nas.runs.supernet_config import check_supernet
 from nas.search.settings import SearchSettings
 from nas.training import Training
-from search_spaces import SPACES, BitChoices
+from search_spaces import SPACES, BitChoices, SparsityChoices
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny
 from search_spaces.mobilenet_tiny import MobileNetTiny
 from search_spaces.tiny_blocks import TinyBlocks
@@ -103,13 +106,17 @@ class RunConfig(Settings):
     space: SpaceSettings
     """Search space."""
     bits: BitChoices = BitChoices()
-    """Bits of weights and activations as choices beside those of the space, for a `quantize` treatment."""
+    """Bits of weights and activations as further choices, for a `quantize` treatment."""
+    sparsity: SparsityChoices = SparsityChoices()
+    """Shares of pruned weights as further choices, for a `prune` treatment."""
     threat: ThreatModel
     """What the adversary may do, in training and in scoring."""
     training: Training = Training()
     """Brief training of every candidate."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Scoring of every candidate, and of the retrained network."""
+    manifold: ManifoldSettings | None = None
+    """Manifold near which the images lie, for training.on_manifold and for threats that act on it."""
     treatments: tuple[TreatmentSettings, ...] = ()
     """What is done to every network besides training its weights, in this order."""
     objectives: tuple[str, ...] = (
@@ -181,11 +188,6 @@ class RunConfig(Settings):
     def _bits_of_the_treatment(cls, value: Deployment, info: ValidationInfo) -> Deployment:
         return deployed(value, info.data.get("treatments", ()))
 
-    @model_validator(mode="after")
-    def _quantization_is_possible(self) -> "RunConfig":
-        check_quantized(self)
-        return self
-
     @field_validator("search")
     @classmethod
     def _possible_reference_point(cls, value: SearchSettings) -> SearchSettings:
@@ -233,17 +235,17 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _supernet_can_be_trained(self) -> "RunConfig":
-        check_supernet(self)
+    def _parts_go_together(self) -> "RunConfig":
+        for check in (check_quantized, check_pruned, check_manifold, check_supernet):
+            check(self)
         return self
 
     @model_validator(mode="after")
     def _halting_comes_before_the_end(self) -> "RunConfig":
-        rungs = self.search.halting.epochs
-        if rungs and rungs[-1] >= self.training.epochs:
+        rungs, epochs = self.search.halting.epochs, self.training.epochs
+        if rungs and rungs[-1] >= epochs:
             raise ValueError(
-                f"search.halting.epochs: {rungs[-1]} is not before the end of training, training.epochs = "
-                f"{self.training.epochs}"
+                f"search.halting.epochs: {rungs[-1]} is not before the end of training, training.epochs = {epochs}"
             )
         return self
 
@@ -272,7 +274,8 @@ class RunConfig(Settings):
     def scoring(self) -> EvaluationSettings:
         """`evaluation` with all measures that are to be computed."""
         computed = (one.name for one in self.wanted if one.compute is not None)
-        measures = tuple(dict.fromkeys((*self.evaluation.measures, *computed, *twin_measures(self.treatments))))
+        treated = (*twin_measures(self.treatments), *sparse_measures(self.treatments))
+        measures = tuple(dict.fromkeys((*self.evaluation.measures, *computed, *treated)))
         return self.evaluation.model_copy(update={"measures": measures})
 
     @property

@@ -28,6 +28,7 @@ from nas.pareto import (
 from nas.pareto.front import Array
 from nas.report.tables import tie_notes
 from nas.runs import Run
+from nas.runs.pruned import pruning_text
 from nas.runs.quantized import quantization_text
 from nas.runs.trial_files import RESULT, images_path, trial_folder
 
@@ -46,12 +47,11 @@ class SureFront:
 def front_notes(run: Run, front: ParetoFront, asked: Sequence[Measure] = ()) -> list[str]:
     """What is to be said under a front: which of its objectives and of what else is `asked` were not measured.
 
-    How its networks are quantized, and that its members were selected, with the effect of that where they were trained
-    again.
+    How its networks are quantized and pruned, and that its members were selected, with the effect of that where they
+    were trained again.
     """
     notes = absences(run.records, (*front.objectives, *asked))
-    if quantized := quantization_text(run.config):
-        notes.append(quantized)
+    notes += filter(None, (quantization_text(run.config), pruning_text(run.config.treatments)))
     if front.records:
         found = [_with_all(trainings_of(run, record), record, front.objectives) for record in front.records]
         values = [_values(r, own, front.objectives) for r, own in zip(front.records, found, strict=True)]

@@ -12,16 +12,18 @@ from nas.base.records import Costs
 from nas.budgets import count_costs, over_budget_text
 from nas.measures import Measure, Setting, measure
 from nas.runs.config import RunConfig
+from nas.runs.pruned import deployed_spec
 from nas.search.problem import Problem
-from search_spaces import SPACES, Genotype, SearchSpace, with_bits
+from search_spaces import SPACES, Genotype, SearchSpace, with_bits, with_sparsity
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
 
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
-    """Search space of `config` for images of this shape, with the bits that are chosen."""
-    return with_bits(SPACES[config.space.name].constructor(config.space, input_shape, num_classes), config.bits)
+    """Search space of `config` for images of this shape, with the bits and the sparsities that are chosen."""
+    space = SPACES[config.space.name].constructor(config.space, input_shape, num_classes)
+    return with_sparsity(with_bits(space, config.bits), config.sparsity)
 
 
 def make_problem(config: RunConfig, data: SearchData) -> Problem:
@@ -44,8 +46,8 @@ def make_problem(config: RunConfig, data: SearchData) -> Problem:
 
 
 def costs_of(config: RunConfig, space: SearchSpace, genotype: Genotype) -> Costs:
-    """Costs of `genotype` in the config's number formats."""
-    return count_costs(space.spec(genotype), config.deployment)
+    """Costs of `genotype` in the config's number formats, without channels that are pruned."""
+    return count_costs(deployed_spec(space.spec(genotype), config.treatments), config.deployment)
 
 
 def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[Measure]) -> tuple[float, ...]:
@@ -55,7 +57,7 @@ def reference_point(config: RunConfig, space: SearchSpace, objectives: Sequence[
     is missing or not worse than the best value: where a measure has none, none is known before training.
     """
     spec = space.spec(space.largest())
-    costs = dataclasses.asdict(count_costs(spec, config.deployment))
+    costs = dataclasses.asdict(count_costs(deployed_spec(spec, config.treatments), config.deployment))
     limits = {name: float(getattr(config.budget, name) or 1.1 * largest) for name, largest in costs.items()}
     setting, own = Setting(space.num_classes, config.threat.epsilon, spec, limits), config.search.reference_point
     for one, value in [(measure(name), value) for name, value in own.items()]:

@@ -34,9 +34,11 @@ from nas.runs.checkpoint import (
     Checkpoint,
     evaluate_checkpoint,
     load_checkpoint,
+    manifold_in,
     save_checkpoint,
 )
 from nas.runs.config import differences
+from nas.runs.manifolds import data_on_manifold
 from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
 from nas.training.alarm import alarm_warnings, held_out
@@ -96,6 +98,7 @@ def retrain(
         data = load_search_data(run.config.data, survey_test=True)
         check_same_data(data, run.folder / "data.json")
         supernet = supernet_of(run, data) if inherited else None
+        data = data_on_manifold(data, run.config, run.folder)
         if (folder / RESULT).exists():
             return folder, _finished(run, picked, data, folder)
         check_attacks_of(run.config, data.num_classes)
@@ -229,6 +232,7 @@ def _finish(
     checkpoint = Checkpoint(
         network, record.genotype.values, data.class_names, data.settings or config.data, config.threat,
         config.scoring, seed, data.fingerprint, config.treatments, alarm_warnings(to_json(point) for point in curve),
+        manifold_in(run.folder),
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))

@@ -21,6 +21,7 @@ from nas.networks.build import stored_network
 from nas.pareto import front_of
 from nas.runs.config import RunConfig, dump_config
 from nas.runs.folder import STUDY_ID, Run, front_in, open_run
+from nas.runs.manifolds import data_on_manifold
 from nas.runs.needs import check_needs
 from nas.runs.placement import Warn, Workers, workers_of
 from nas.runs.plan import sweep_plan
@@ -159,6 +160,7 @@ def _work_of(
         sampler = partial(
             make_sampler, config.search, known=Foreknown(problem.space, problem.costs, problem.objectives)
         )
+        data = data_on_manifold(data, config, folder)
         study = StudyFile(_study_of(run), problem.space, directions, sampler)
         supernet = None if config.search.evaluator == "scratch" else supernet_of(run, data, report)
         plan = TrialPlan(

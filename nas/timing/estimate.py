@@ -28,6 +28,7 @@ from nas.timing.forecast import ForecastTrial, forecast
 from nas.training import Training
 from nas.training.alarm import alarm_passes, held_out
 from nas.training.methods import method_of
+from nas.training.settings import OnManifoldTraining
 from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
 
@@ -259,7 +260,8 @@ def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int)
         passes = first_passes(config.evaluation.attack, config.evaluation, data.num_classes)
         trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
         scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
-    training = config.training.model_copy(update={"batch_size": trained})
+    without = {"batch_size": trained, "on_manifold": OnManifoldTraining()}  # there is no manifold yet
+    training = config.training.model_copy(update=without)
     # Without measures and other threats, which are a small part of scoring.
     evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}, "measures": ()})
     return Workload(spec, config.threat, training, evaluation, device, 0.5, config.plugins, config.plugin_folder)

@@ -22,10 +22,12 @@ class Batch:
     """Which training images they are (N,)."""
     crop_flip: CropFlip
     """What the images went through."""
+    data: Split | None = None
+    """Images that `indices` are of, as they are stored; None where no method asks for them."""
 
 
 def draw_batch(data: Split, indices: Tensor, settings: Augmentation, generator: torch.Generator) -> Batch:
     """Images of `data` at `indices` (N,), each cropped and flipped by itself; `generator` is on their device."""
     crop_flip = draw_crop_flip(len(indices), settings, generator)
     x = data.domain.to_input(crop_flip.apply(data.images[indices]))
-    return Batch(x, data.labels[indices], indices, crop_flip)
+    return Batch(x, data.labels[indices], indices, crop_flip, data)

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nas.attacks.threat import ThreatModel
+from nas.attacks.balls import BALLS
+from nas.attacks.threat import BOUNDS, ThreatModel
 from nas.base.errors import Diverged
 from nas.networks.jacobian import block_penalty, output_penalty
 from nas.networks.norms import spectral_penalty
+from nas.networks.through import Through
 from nas.networks.view import View
 from nas.training.batch import Batch
-from nas.training.inner import maximise
+from nas.training.inner import ascended, maximise
 from nas.training.losses import divergence
-from nas.training.settings import METHODS, InnerAttack, Jacobian, Training
+from nas.training.settings import METHODS, InnerAttack, Jacobian, OnManifoldTraining, Training
 
 if TYPE_CHECKING:
     from nas.training.loop import TrainingState
@@ -48,6 +50,8 @@ def method_of(settings: Training, teacher: View | None = None) -> Method:
     method: Method = getattr(import_module(module), name)(settings)
     if teacher is not None:
         method = Distilled(method, settings.beta, teacher)
+    if settings.on_manifold.weight:
+        method = OnManifoldToo(method, settings.on_manifold, settings.label_smoothing)
     if settings.natural_epochs:
         method = Delayed(method, Natural(settings), settings.natural_epochs)
     if settings.lipschitz_penalty:
@@ -154,6 +158,43 @@ class Distilled:
         logits, logits_adv = state.forward(batch.x, x_adv)
         both = divergence(taught, logits) + self._beta * divergence(taught, logits_adv)
         return both / (1 + self._beta), logits
+
+
+class OnManifoldToo:
+    """A method with adversarial images of the manifold: (1 − w) · its loss + w · cross-entropy of g(z + δ).
+
+    z is the code of the image, g the decoder, and δ in the l_inf ball ascends the cross-entropy from a uniform start
+    (Stutz 2019). What g makes is cropped and flipped as the image is. A third forward pass in training mode, of which
+    batch-norm keeps statistics, too.
+    """
+
+    can_capture = False
+    """Codes are computed in every step."""
+
+    def __init__(self, method: Method, settings: OnManifoldTraining, label_smoothing: float) -> None:
+        self._method, self._settings, self._smoothing = method, settings, label_smoothing
+        low, high = BOUNDS["manifold"]
+        self._ball = BALLS["linf"](settings.epsilon, low, high)
+
+    @property
+    def attack(self) -> InnerAttack | None:
+        """That of the method, on the inputs."""
+        return self._method.attack
+
+    def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
+        """The logits are those of the method."""
+        loss, logits = self._method.loss(state, batch, threat)
+        assert batch.data is not None, "a training step has them"
+        points = batch.data[batch.indices]
+        decoder = points.origins["manifold"].front_end()
+        z = points.at_origin("manifold").inputs()
+        start = self._ball.start(z, state.generator)
+        z = ascended(Through(state.view, decoder), z, batch.y, start, self._ball, self._settings.attack)
+        with torch.no_grad():
+            x = batch.crop_flip.apply(decoder(z))
+        (found,) = state.forward(x)
+        own = F.cross_entropy(found, batch.y, label_smoothing=self._smoothing)
+        return (1 - self._settings.weight) * loss + self._settings.weight * own, logits
 
 
 class Delayed:

@@ -89,6 +89,25 @@ class Jacobian(Settings):
     (nas/networks/jacobian.py)."""
 
 
+class OnManifoldTraining(Settings):
+    """Adversarial images on the manifold of the run, found by gradient steps of their codes (Stutz 2019)."""
+
+    weight: float = Field(0.0, ge=0, le=1)
+    """Share of their cross-entropy in the loss; the method's own has the rest. 0.5 with natural: half clean, half
+    on-manifold (Stutz 2019); 0.5 with madry: dual manifold training (Lin 2020); 0: none. A supernet has none."""
+    epsilon: float = Field(0.3, gt=0, le=32)
+    """Largest change of a coordinate of a code, in standard deviations of the training images' codes."""
+    steps: int = Field(5, ge=1, le=1000)
+    """Gradient steps, from a uniform start."""
+    step_size: float | None = Field(None, gt=0)
+    """Length of a step; epsilon / min(steps, 4) when left out."""
+
+    @property
+    def attack(self) -> InnerAttack:
+        """As an inner maximisation."""
+        return InnerAttack(steps=self.steps, step_size=self.step_size, start="uniform", loss="cross_entropy")
+
+
 class Training(Settings):
     """Adversarial training from scratch with SGD."""
 
@@ -127,6 +146,8 @@ class Training(Settings):
     (nas/networks/norms.py); 0: none. Needs a network whose layers are known."""
     jacobian: Jacobian = Jacobian()
     """Jacobian regularisation, for every method."""
+    on_manifold: OnManifoldTraining = OnManifoldTraining()
+    """Training on adversarial images of the `manifold`, beside every method."""
     schedule: Schedule = "cosine"
     """Course of the learning rate over the whole training."""
     warmup_epochs: float = Field(0.0, ge=0)
@@ -169,6 +190,7 @@ LATER = {
     "label_smoothing",
     "alarm",
     "jacobian",
+    "on_manifold",
     "augmentation.time_shift",
     "attack.start",
     "attack.loss",

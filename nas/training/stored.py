@@ -11,6 +11,8 @@ from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, t
 
 _MEMORY = "memory."
 _COUNTERS = ("epoch", "step", "doublings", "most_withstanding")
+_OPTIMIZER = {"momentum_buffer": "momentum", "exp_avg": "mean", "exp_avg_sq": "square", "step": "steps"}
+"""Names in a file of what SGD and Adam keep for every parameter."""
 _LATER = ("doublings", "most_withstanding")
 """Counters that states of older versions lack."""
 
@@ -26,9 +28,12 @@ class Resumable(Protocol):
     def average(self) -> nn.Module | None:
         """Its averaged copy."""
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """SGD or Adam, whose state goes along."""
+
     memory: dict[str, Tensor]
     """What else is kept between steps (a method's own tensors), by name; live."""
-    optimizer: torch.optim.SGD
     generator: torch.Generator
     epoch: int
     step: int
@@ -74,9 +79,9 @@ def _tensors_of_training(state: Resumable) -> dict[str, Tensor]:
     if state.average is not None:
         tensors |= tensors_of(state.average, "average.")
     for index, parameter in enumerate(_parameters(state)):
-        momentum = state.optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{index}"] = momentum
+        for kept, name in _OPTIMIZER.items():
+            if (tensor := state.optimizer.state[parameter].get(kept)) is not None:
+                tensors[f"{name}.{index}"] = tensor
     tensors |= {f"{_MEMORY}{name}": tensor for name, tensor in state.memory.items()}
     tensors["generator"] = state.generator.get_state()
     return tensors | {name: torch.tensor(getattr(state, name)) for name in _COUNTERS}
@@ -88,10 +93,11 @@ def _restore_(state: Resumable, tensors: dict[str, Tensor], path: Path) -> None:
         fill_(state.average, tensors, path, "average.")
     for index, parameter in enumerate(_parameters(state)):
         state.optimizer.state.pop(parameter, None)
-        if f"momentum.{index}" in tensors:
-            # The fused optimiser goes through memory in order: the buffer must lie there like its parameter.
-            momentum = torch.empty_like(parameter, requires_grad=False).copy_(tensors[f"momentum.{index}"])
-            state.optimizer.state[parameter]["momentum_buffer"] = momentum
+        for kept, name in _OPTIMIZER.items():
+            if (tensor := tensors.get(f"{name}.{index}")) is not None:
+                # The fused optimiser goes through memory in order: the buffer must lie there like its parameter.
+                like = parameter if tensor.shape == parameter.shape else tensor
+                state.optimizer.state[parameter][kept] = torch.empty_like(like, requires_grad=False).copy_(tensor)
     state.memory.clear()
     for name in tensors:
         if name.startswith(_MEMORY):

@@ -85,7 +85,44 @@ class Quantize(Settings):
         return Quantizer(self.weights, self.activations, self.stochastic, self.start, self.momentum)
 
 
-TREATMENTS: dict[str, type[Settings]] = {"frozen_zeros": FrozenZeros, "quantize": Quantize}
+class Prune(Settings):
+    """Weights or hidden channels that become zero in the course of the training, up to a target share, and stay so."""
+
+    name: Literal["prune"] = "prune"
+    sparsity: float = Field(0.5, ge=0, le=0.99)
+    """Share of the weights of all convolutions and the classifier that are zero at the end, ranked together; of
+    channels, the share of each block's hidden ones, rounded down. A block's own (`sparsity`) comes first."""
+    of: Literal["weights", "channels"] = "weights"
+    """weights: single ones, which saves bytes where they are stored sparsely. channels: those between the convolutions
+    of a block, and those of the head; an exported network is smaller by them, and faster."""
+    by: Literal["magnitude", "l1", "scores"] = "magnitude"
+    """magnitude: what matters least, by LAMP (Lee 2021), or of channels by |γ| · norm of what takes them. l1: the same,
+    and what stays shrinks, too. scores: learned ones on frozen weights (HYDRA, Sehwag 2020), of weights alone."""
+    start: float = Field(0.2, ge=0, lt=1)
+    """Share of the training before which nothing is pruned."""
+    end: float = Field(0.7, gt=0, le=1)
+    """Share of the training at which the sparsity is reached, on a cubic curve (Zhu & Gupta 2017), and stays; what is
+    left of the training has fixed masks. scores: the whole sparsity from `start` on, learned until `end`."""
+
+    bits: int = Field(32, ge=1, le=32)
+    """Of a stored weight, for sparse_weight_bytes: as deployment.weight_bits. A `quantize` treatment has its own."""
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Prune:
+        if self.start >= self.end:
+            raise ValueError(f"start must be less than end [got {self.start:g} and {self.end:g}]")
+        if self.by == "scores" and self.of == "channels":
+            raise ValueError("by: scores are learned of weights, not of channels; allowed here: magnitude, l1")
+        return self
+
+    def make(self) -> Treatment:
+        """A treatment of one network."""
+        from nas.networks.treatments.prune import Pruner
+
+        return Pruner(self.sparsity, self.of, self.by, self.start, self.end, self.bits)
+
+
+TREATMENTS: dict[str, type[Settings]] = {"frozen_zeros": FrozenZeros, "quantize": Quantize, "prune": Prune}
 """Settings by name; each has `make`, which returns a Treatment."""
 
 TreatmentSettings = Annotated[Settings, ChosenFrom(TREATMENTS, "treatment")]

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.base.errors import DataError
 from nas.data import DataSettings
 from nas.data.datasets import load_search_data, load_test_data
-from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Source, SpeechFolder, Svhn
+from nas.data.sources import DATASETS, Cifar10, Digits, ImageFolder, Simulated, Source, SpeechFolder, Svhn
 from nas.testing.datasets import DatasetContract, as_counts
 from tests.nas.data.files import write_image_folder, write_speech_folder
 
@@ -23,6 +23,14 @@ class TestDigits(DatasetContract):
     @pytest.fixture
     def source(self) -> Source:
         return Digits(name="digits")
+
+
+class TestSimulated(DatasetContract):
+    registered, shape, num_classes = "simulated", (1, 8, 8), 4
+
+    @pytest.fixture
+    def source(self) -> Source:
+        return Simulated(name="simulated", images=200, test_images=60)
 
 
 class TestImageFolder(DatasetContract):
@@ -128,7 +136,7 @@ def test_every_registered_data_set_has_a_contract_case() -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_registered_data_set_can_be_named_in_a_config(name: str) -> None:
     settings = TypeAdapter(DataSettings).validate_python(
-        {"name": name, "root": "x"} if name != "digits" else {"name": name}
+        {"name": name} if name in ("digits", "simulated") else {"name": name, "root": "x"}
     )
     assert type(settings) is DATASETS[name].settings
 

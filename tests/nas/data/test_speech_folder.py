@@ -49,7 +49,7 @@ def test_a_search_reads_no_test_recording(root: Path, monkeypatch: pytest.Monkey
     )
     data = load_search_data(speech(root), survey_test=True)
     assert len(read) == 18
-    data.validation.at_origin()
+    data.validation.at_origin("waveforms")
     assert set(read).isdisjoint(listed(root, "testing_list.txt"))
 
 
@@ -192,25 +192,25 @@ def test_other_words_than_those_of_a_training_are_refused_at_its_test(root: Path
 def test_waveforms_are_those_of_the_images_in_their_order_and_lead_back_to_them(root: Path) -> None:
     data = load_search_data(speech(root))
     chosen = data.validation[torch.tensor([4, 1])]
-    waves = chosen.at_origin()
+    waves = chosen.at_origin("waveforms")
     assert waves.domain == Amplitudes()
     assert waves.images.shape == (2, 1, 40, 50)
     assert torch.equal(waves.labels, chosen.labels)
     for wave, label, index in zip(waves.images, chosen.labels.tolist(), (4, 1), strict=True):
-        assert chosen.origin is not None
-        name = data.validation.origin.files[data.validation.origin.index[index]]  # type: ignore[union-attr]
+        assert "waveforms" in chosen.origins
+        name = data.validation.origins["waveforms"].files[data.validation.origins["waveforms"].index[index]]  # type: ignore[attr-defined]
         assert name.startswith(WORDS[label])
         assert np.array_equal(wave.flatten(), read_wav(root / name, speech(root)).samples)
-    features = chosen.origin.front_end()(waves.inputs())
+    features = chosen.origins["waveforms"].front_end()(waves.inputs())
     assert (features - chosen.inputs()).abs().max() <= 1 / 510 + 1e-6, "half a stored step"
 
 
 def test_recordings_that_have_changed_are_not_attacked(root: Path) -> None:
     data = load_search_data(speech(root))
-    name = data.validation.origin.files[data.validation.origin.index[0]]  # type: ignore[union-attr]
+    name = data.validation.origins["waveforms"].files[data.validation.origins["waveforms"].index[0]]  # type: ignore[attr-defined]
     write_wav(root / name, np.zeros(1600, np.int16))
     with pytest.raises(DataError, match="have changed since they were read"):
-        data.validation.at_origin()
+        data.validation.at_origin("waveforms")
 
 
 def test_the_fingerprint_names_the_recordings_and_not_their_place(

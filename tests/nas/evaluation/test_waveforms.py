@@ -110,7 +110,7 @@ def test_epsilon_is_measured_at_the_waveform(norm: str, epsilon: float) -> None:
     shift = epsilon / 4 * v.norm(p={"linf": 1, "l2": 2}[norm])
     decided = (margin - shift).abs() > 1e-3
     images = (255 * features).round().to(torch.uint8)
-    split = Split(images[decided], labels[decided], origin=_Halved(samples[decided]))
+    split = Split(images[decided], labels[decided], origins={"waveforms": _Halved(samples[decided])})
     threat = ThreatModel(acts_on="waveforms", norm=norm, epsilon=epsilon)  # type: ignore[arg-type]
     settings = EvaluationSettings(attack=Pgd(steps=60), threats={"waveform": threat})
     found = score(network.eval(), split, ThreatModel(epsilon=0.001), settings, generator(), split_name="validation")

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from nas.attacks.result import chunked_logits
 from nas.base.errors import CheckpointError, UsageError
+from nas.base.files import write_json
 from nas.data.domain import Domain
 from nas.data.split import Split
 from nas.export.exporting import export, facts_of
@@ -24,7 +26,8 @@ from nas.export.quantize import quantized
 from nas.export.running import opened, simulated_view
 from nas.export.simulate import simulated
 from nas.networks.plain import plain_of
-from nas.runs.checkpoint import Checkpoint
+from nas.networks.treatments import Quantize
+from nas.runs.checkpoint import DESCRIPTION, Checkpoint
 from tests.builders import torch_threads
 from tests.conftest import ROOT
 from tests.nas.export.test_integer_network import NETWORKS, images_for
@@ -134,6 +137,26 @@ def test_files_say_what_they_are(kind: tuple[str, bool], trained: Checkpoint, fo
 
 def test_a_checkpoint_without_an_evaluation_has_no_scores(trained: Checkpoint, tmp_path: Path) -> None:
     assert facts_of(trained, tmp_path, True)["scores"] == "{}"
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"method": "trades"}, "while quantized"),
+        ({"method": "madry", "natural_until": 0.5}, "after quantizing (natural training until 50%, "
+                                                     "quantized from 0% on)"),
+        ({"method": "natural"}, "never"),
+        (None, "unknown"),
+    ],
+)  # fmt: skip
+def test_a_quantized_file_says_when_robustness_was_trained(
+    training: dict[str, Any] | None, words: str, trained: Checkpoint, tmp_path: Path
+) -> None:
+    if training is not None:
+        write_json(tmp_path / DESCRIPTION, {"training": training})
+    facts = facts_of(replace(trained, treatments=(Quantize(),)), tmp_path, True)
+    assert facts["robustness_trained"] == words
+    assert "robustness_trained" not in facts_of(trained, tmp_path, True)
 
 
 def test_the_formats() -> None:

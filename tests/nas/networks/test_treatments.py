@@ -1,5 +1,6 @@
 """Treatments under their contract, and through a whole trial, killed and resumed."""
 
+from importlib import import_module
 from math import floor
 
 import pytest
@@ -53,6 +54,7 @@ def is_quantized(network: Network, levels: int) -> bool:
 
 
 def test_every_treatment_has_a_contract() -> None:
+    import_module("tests.nas.networks.test_prune")  # which has those of pruning
     covered = {contract.registered for contract in TreatmentContract.__subclasses__()}
     assert covered >= set(TREATMENTS), "tests add treatments of their own"
 
@@ -60,7 +62,7 @@ def test_every_treatment_has_a_contract() -> None:
 def test_settings_are_read_by_their_name() -> None:
     adapter: TypeAdapter[FrozenZeros] = TypeAdapter(TreatmentSettings)
     assert adapter.validate_python({"name": "frozen_zeros", "share": 0.5}) == FrozenZeros(share=0.5)
-    with pytest.raises(ValidationError, match=r"unknown treatment 'frozen' \(allowed: frozen_zeros, quantize\)"):
+    with pytest.raises(ValidationError, match=r"unknown treatment 'frozen' \(allowed: frozen_zeros, quantize, prune\)"):
         adapter.validate_python({"name": "frozen"})
     with pytest.raises(ValidationError) as refused:
         adapter.validate_python({"name": "frozen_zeros", "share": 1.5})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
+from nas.assets.manifold.settings import MANIFOLDS
 from nas.attacks import ATTACKS
 from nas.base.errors import UsageError
 from nas.base.settings import Bytes, Ratio, Settings
@@ -34,7 +35,8 @@ def test_every_field_has_a_docstring_and_every_entry_of_a_registry_a_section() -
     assert all(one.part.meaning for one in found)
     choices = {(one.part.of, one.part.choice) for one in found if one.part.choice}
     registries: dict[str, Any] = {
-        "data set": DATASETS, "space": SPACES, "attack": ATTACKS, "treatment": TREATMENTS
+        "data set": DATASETS, "space": SPACES, "attack": ATTACKS, "treatment": TREATMENTS,
+        "manifold": MANIFOLDS,
     }  # fmt: skip
     assert choices == {(of, name) for of, registry in registries.items() for name in registry}
 
@@ -77,7 +79,8 @@ def test_a_choice_has_the_fields_of_each_entry() -> None:
     roots = {tuple(one["choices"]): one["default"] for one in explained("data.root")}
     assert roots == {("cifar10", "svhn"): "data", ("image_folder",): "required", ("speech_folder",): "required"}
     fractions = {tuple(one["choices"]): one["default"] for one in explained("data.validation_fraction")}
-    assert fractions == {("digits",): "0.2", ("cifar10", "svhn", "image_folder"): "0.1", ("speech_folder",): "0.1"}
+    assert fractions == {("digits",): "0.2", ("cifar10", "svhn", "image_folder", "simulated"): "0.1",
+                         ("speech_folder",): "0.1"}  # fmt: skip
     assert {"pgd.steps", "square.queries"} <= explained("evaluation.attack")[0]["fields"].keys()
     assert explained("retrain.validation_attack")[0]["default"] == "{name: pgd, steps: 10}"
 

@@ -95,7 +95,8 @@ def test_survivors_are_biased_and_the_spared_are_not() -> None:
 def test_the_metrics_are_those_that_training_tells_and_that_vary() -> None:
     assert measured(OBJECTIVES) == (
         "robust_accuracy", "natural_accuracy", "instability", "lipschitz_maximised", "lipschitz_certified_log10",
-        "lipschitz_empirical", "float_natural_accuracy", "float_robust_accuracy",
+        "lipschitz_empirical", "float_natural_accuracy", "float_robust_accuracy", "corruption_accuracy",
+        "sparse_weight_bytes", "on_manifold_accuracy", "reconstruction_accuracy",
     )  # fmt: skip
     assert "instability_scaled" in measured((MEASURES["instability_scaled"],))
     records = [passed(n, n / 10, n / 10) for n in range(6)]

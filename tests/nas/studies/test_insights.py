@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from nas.base.records import TrialRecord
-from nas.measures import float_twin
+from nas.base.records import Evaluation, TrialRecord
 from nas.report.study_tables import insight_tables
 from nas.studies import insights
 from nas.studies.insights import scored, threshold
@@ -19,7 +18,7 @@ from tests.nas.studies.records import SPACE, spec_of, trained
 module = import_module("nas.studies.insights")  # the package has a function of this name
 kendall = import_module("nas.studies.kendall")
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-NAMES = [name for name in scored() if name not in float_twin.NAMES]
+NAMES = [name for name in scored() if name in {field.name for field in dataclasses.fields(Evaluation)}]
 """What is measured of a float network."""
 
 

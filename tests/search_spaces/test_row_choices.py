@@ -1,11 +1,11 @@
-"""Bits as choices of a space: the contract of spaces, names, ties, keys."""
+"""Bits and sparsity as choices of a space: the contract of spaces, names, ties, keys."""
 
 import dataclasses
 
 import pytest
 
 from nas.testing.spaces import SpaceContract
-from search_spaces import BitChoices, BlockSpec, NetworkSpec, with_bits
+from search_spaces import BitChoices, BlockSpec, NetworkSpec, SparsityChoices, with_bits, with_sparsity
 from search_spaces.mobilenet_tiny import mobilenet_tiny
 from search_spaces.spec import BlockSpec as Block
 from search_spaces.tiny_blocks import tiny_blocks
@@ -83,3 +83,24 @@ def test_a_block_has_from_1_to_32_bits_or_none_of_its_own() -> None:
     for bits in (-1, 33):
         with pytest.raises(ValueError, match="bits of a block are 1 to 32"):
             BlockSpec("conv", 0, 1, 4, 4, 3, 1, weight_bits=bits)
+
+
+def test_sparsity_is_a_choice_of_every_row_or_of_all() -> None:
+    space = with_sparsity(tiny_space(), SparsityChoices(options=(0, 50, 90)))
+    names = [choice.name for choice in space.choices[len(tiny_space().choices) :]]
+    assert names == [f"sparsity_{row}" for row in range(5)]
+    values = {**space.smallest().values, "sparsity_1": 50, "sparsity_4": 90}
+    assert [block.sparsity for block in space.spec(space.genotype(values)).blocks] == [0, 50, 0, 0, 90]
+    tied = with_sparsity(with_bits(tiny_space(), BITS), SparsityChoices(options=(0, 50), tie=True))
+    assert tied.choices[-1].name == "sparsity"
+    assert {(block.sparsity, block.weight_bits) for block in tied.spec(tied.largest()).blocks} == {(50, 8)}
+    assert with_sparsity(tiny_space(), SparsityChoices()).choices == tiny_space().choices
+    spec = tiny_space().spec(tiny_space().largest())
+    assert {block.sparsity for block in spec.blocks} == {-1}
+    assert NetworkSpec.from_dict(dataclasses.asdict(tied.spec(tied.largest()))) == tied.spec(tied.largest())
+
+
+@pytest.mark.parametrize("wrong", [(50, 0), (0, 100), (-1,), (5, 5)])
+def test_sparsities_that_are_no_percentages_are_refused(wrong: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="percentages from 0 to 99 that ascend"):
+        SparsityChoices(options=wrong)

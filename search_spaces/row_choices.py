@@ -1,4 +1,4 @@
-"""Bits of weights and activations as choices of any search space, block by block."""
+"""What is done to every row of blocks as choices of any search space: bits of weights and activations, sparsity."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,49 +39,63 @@ class BitChoices:
         return bool(self.weights or self.activations)
 
 
+@dataclass(frozen=True)
+class SparsityChoices:
+    """Options of the sparsity of every row of blocks, beside the choices of the space; the stem is row 0.
+
+    The classifier has that of the last row. Without options it is as the `prune` treatment says.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # unknown keys in a config are errors
+
+    options: tuple[int, ...] = ()
+    """Percentages of weights (or hidden channels) that are pruned, ascending, 0 to 99."""
+    tie: bool = False
+    """Whether one choice is made for all rows."""
+
+    def __post_init__(self) -> None:
+        options = list(self.options)
+        if options != sorted(set(options)) or not all(0 <= percent <= 99 for percent in options):
+            raise ValueError(f"options must be percentages from 0 to 99 that ascend, got {options}")
+
+
 def with_bits(space: SearchSpace, bits: BitChoices) -> SearchSpace:
     """`space` with the choices of `bits` behind its own: `weight_bits_0`, … and `activation_bits_0`, … by row.
 
     Tied, they are `weight_bits` and `activation_bits`. `space` itself where nothing is chosen. The bits of a row that a
     genotype leaves out change nothing.
     """
-    if not bits.is_chosen:
+    space = _with_field(space, "weight_bits", bits.weights, tied=bits.tie in ("weights", "both"))
+    return _with_field(space, "activation_bits", bits.activations, tied=bits.tie in ("activations", "both"))
+
+
+def with_sparsity(space: SearchSpace, sparsity: SparsityChoices) -> SearchSpace:
+    """`space` with the choices of `sparsity` behind its own: `sparsity_0`, … by row or, tied, `sparsity`.
+
+    The smallest genotype is that of the least sparsity, as the smallest option of every choice.
+    """
+    return _with_field(space, "sparsity", sparsity.options, tied=sparsity.tie)
+
+
+def _with_field(space: SearchSpace, field: str, options: Sequence[int], *, tied: bool) -> SearchSpace:
+    """`space` with a choice of the BlockSpec's `field` for every row, or one for all; itself without options."""
+    if not options:
         return space
     ends = (space.spec(space.smallest()), space.spec(space.largest()))
     rows = sorted({block.row for spec in ends for block in spec.blocks})
-    names = {field: _names(field, rows, bits) for field in ("weight_bits", "activation_bits")}
-    choices = [
-        Choice(name, options)
-        for field, options in (("weight_bits", bits.weights), ("activation_bits", bits.activations))
-        for name in dict.fromkeys(names[field].values())
-        if options
-    ]
-    spec = partial(_spec_of_values, space.network_spec, tuple(choice.name for choice in space.choices), names)
+    names = {row: field if tied else f"{field}_{row}" for row in rows}
+    choices = [Choice(name, tuple(options)) for name in dict.fromkeys(names.values())]
+    spec = partial(_spec_of_values, space.network_spec, tuple(choice.name for choice in space.choices), field, names)
     return replace(space, choices=(*space.choices, *choices), network_spec=spec)
-
-
-def _names(field: str, rows: Sequence[int], bits: BitChoices) -> dict[int, str]:
-    """Name of the choice that decides each row's bits; none where they are not chosen."""
-    options, tied = (bits.weights, "weights") if field == "weight_bits" else (bits.activations, "activations")
-    if not options:
-        return {}
-    return {row: field if bits.tie in (tied, "both") else f"{field}_{row}" for row in rows}
 
 
 def _spec_of_values(
     network_spec: Callable[[Mapping[str, Value]], NetworkSpec],
     own: Sequence[str],
-    names: Mapping[str, Mapping[int, str]],
+    field: str,
+    names: Mapping[int, str],
     values: Mapping[str, Value],
 ) -> NetworkSpec:
     spec = network_spec({name: values[name] for name in own})
-    weights, activations = names["weight_bits"], names["activation_bits"]
-    blocks = (
-        replace(
-            block,
-            weight_bits=int(values[weights[block.row]]) if weights else block.weight_bits,
-            activation_bits=int(values[activations[block.row]]) if activations else block.activation_bits,
-        )
-        for block in spec.blocks
-    )
+    blocks = (replace(block, **{field: int(values[names[block.row]])}) for block in spec.blocks)  # type: ignore[arg-type]
     return replace(spec, blocks=tuple(blocks))

@@ -1,0 +1,46 @@
+"""The manifold of a run: which configs need one, and data whose images have codes on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nas.data.datasets import SearchData
+    from nas.runs.config import RunConfig
+
+MEASURES = ("on_manifold_accuracy", "reconstruction_accuracy")
+"""Read from the first further threat that acts on the manifold."""
+
+
+def check_manifold(config: RunConfig) -> None:
+    """Raises ValueError where something asks for a manifold and there is none, or for a threat on it."""
+    threats = {name: one for name, one in config.evaluation.threats.items() if one.acts_on == "manifold"}
+    wanted = [one.name for one in config.wanted if one.name in MEASURES]
+    if wanted and not threats:
+        raise ValueError(
+            f"{wanted[0]} is not measured: add evaluation.threats: {{manifold: {{acts_on: manifold, epsilon: 0.3}}}}"
+        )
+    trained = [name for name in ("training", "retrain") if getattr(config, name).on_manifold.weight]
+    if config.manifold is None and (threats or trained):
+        field = f"evaluation.threats.{next(iter(threats))}" if threats else f"{trained[0]}.on_manifold"
+        raise ValueError(f"{field}: there is no manifold; add `manifold: {{name: pca}}`, or leave it out")
+    if config.search.evaluator != "scratch" and config.supernet.on_manifold.weight:
+        raise ValueError("supernet.on_manifold.weight: a supernet has no such term; set it to 0")
+
+
+def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> SearchData:
+    """`data` with codes of its images on the manifold of the run in `folder`, which is made now where it is not yet.
+
+    `data` itself where the config has no manifold. Raises UsageError where the map behind the data is not known,
+    CheckpointError where the kept manifold is of other data or settings.
+    """
+    if config.manifold is None:
+        return data
+    from nas.assets.asset import kept
+    from nas.assets.manifold.keeping import ManifoldAsset, with_manifold
+    from nas.base.machine import available_cores, claim_threads, resolve_device
+
+    claim_threads(available_cores())
+    asset = ManifoldAsset(config.manifold, data, config.search.seed, resolve_device(config.device))
+    return with_manifold(data, kept(folder, asset, None))

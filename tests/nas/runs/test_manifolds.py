@@ -1,0 +1,83 @@
+"""A manifold in a config and through a run: what is refused, and a search with on-manifold accuracy as an objective."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nas.assets.manifold.keeping import reconstruction_errors
+from nas.base.errors import ConfigError
+from nas.runs import open_run
+from nas.runs.config import load_config
+from tests.tiny_run import nas, write_config
+
+Capture = pytest.CaptureFixture[str]
+Refusal = Callable[..., str]
+THREAT = "evaluation.threats={codes: {acts_on: manifold, epsilon: 0.3}}"
+PCA = "manifold={name: pca, dimensions: 6}"
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Refusal:
+    def refuse(*overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_config(write_config(tmp_path), overrides)
+        return str(caught.value)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((THREAT,), "evaluation.threats.codes: there is no manifold"),
+        (("training.on_manifold.weight=0.5",), "training.on_manifold: there is no manifold"),
+        ((PCA, "objectives=[on_manifold_accuracy, params]"), "on_manifold_accuracy is not measured"),
+        (("threat={acts_on: manifold, epsilon: 0.3}", PCA), "put this threat under evaluation.threats"),
+        (("manifold={name: pcb}",), "unknown manifold 'pcb' (allowed: pca, vae, known)"),
+        (("evaluation.threats={codes: {acts_on: manifold, epsilon: 40}}", PCA), "largest distance of two codes, 32"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(refusal: Refusal, overrides: tuple[str, ...], words: str) -> None:
+    assert words in refusal(*overrides)
+
+
+def test_a_known_manifold_of_unknown_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
+    found = nas(capsys, "search", "tiny.yaml", "--set", "manifold={name: known}", "--set", THREAT)
+    assert found.code
+    assert "the map behind the data set digits is not known" in " ".join(found.err.split())
+
+
+def test_a_search_for_on_manifold_accuracy_and_sparse_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
+    sets = (
+        PCA, THREAT, "training={method: natural, on_manifold: {weight: 0.5}}",
+        "treatments=[{name: prune, sparsity: 0.5, start: 0}]",
+        "objectives=[on_manifold_accuracy, sparse_weight_bytes]",
+    )  # fmt: skip
+    options = [part for one in sets for part in ("--set", one)]
+    assert nas(capsys, "search", "tiny.yaml", *options).code == 0
+    run = open_run(Path("runs/tiny"))
+    assert reconstruction_errors(run.folder / "manifold" / "manifold.safetensors")["validation"] > 0
+    for record in run.records:
+        assert record.evaluation is not None
+        found = record.evaluation.by_threat["codes"]
+        assert found.natural_accuracy is not None
+        assert found.robust_accuracy <= found.natural_accuracy
+    rows = json.loads(nas(capsys, "front", "runs/tiny", "--format", "json").out)
+    assert all(0 <= row["on_manifold_accuracy"] <= 1 and row["sparse_weight_bytes"] > 0 for row in rows)
+    shown = " ".join(nas(capsys, "show", "runs/tiny", "0").out.split())
+    assert "standard deviations of the codes, on the manifold" in shown
+    assert nas(capsys, "retrain", "runs/tiny", "--pick", "0").code == 0
+    folder = Path("runs/tiny/retrained/00000")
+    stored = json.loads((folder / "evaluation.json").read_bytes())
+    again = json.loads(nas(capsys, "evaluate", str(folder), "--format", "json").out)
+    assert again["by_threat"]["codes"]["robust_accuracy"] == stored["by_threat"]["codes"]["robust_accuracy"]
