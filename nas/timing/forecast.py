@@ -7,11 +7,11 @@ broken.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from random import Random
 
-from nas.base.records import Candidate, Evaluation, Fidelity, Halfway, Interval, Outcome
+from nas.base.records import Candidate, Costs, Evaluation, Fidelity, Halfway, Interval, Outcome
 from nas.base.seeding import derive_seed
 from nas.measures.closed_form import lipschitz_bound_log10
 from nas.pareto import front_of, scores_of
@@ -104,6 +104,8 @@ class _Rehearsal:
         )  # fmt: skip
 
     def _computed(self, rng: Random) -> dict[str, float]:
-        """Anything between the best and the worst value of every objective that is a computed measure."""
+        """Anything between the best and the worst value of every objective that has no field of its own."""
         pairs = zip(self._problem.objectives, self._problem.reference_point, strict=True)
-        return {o.name: o.best + rng.random() * (worst - o.best) for o, worst in pairs if o.compute is not None}
+        own = {field.name for kind in (Evaluation, Costs) for field in fields(kind)}
+        return {o.name: o.best + rng.random() * (worst - o.best) for o, worst in pairs
+                if o.name not in own and not o.is_derived}  # fmt: skip

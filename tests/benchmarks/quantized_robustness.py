@@ -89,7 +89,7 @@ def judged(network: Network, test: Split, config: RunConfig, seed: int, steps: i
         "natural": found.evaluation.natural_accuracy, "white": gradients[-1].robust_accuracy,
         "black": share(withstood), "robust": share(found.images.robust & ~fooled), "by_attack": by_attack,
         "ladder": [[rung.attack["name"], rung.attack.get("loss", ""), rung.robust_accuracy] for rung in gradients],
-        "suspected": sorted(name for name, check in found.evaluation.checks.items() if not check.passed),
+        "suspected": sorted(check.name for check in found.evaluation.failed_checks),
         "images": len(test),
     }  # fmt: skip
 

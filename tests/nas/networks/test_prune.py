@@ -74,10 +74,6 @@ class TestMagnitude(OfPruning):
     settings = Prune(sparsity=0.75, start=0, end=0.5)
 
 
-class TestL1(OfPruning):
-    settings = Prune(sparsity=0.5, by="l1", start=0.25, end=1)
-
-
 class TestScores(OfPruning):
     settings = Prune(sparsity=0.5, by="scores", start=0.2, end=0.6)
 

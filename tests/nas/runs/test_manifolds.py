@@ -64,6 +64,7 @@ def test_a_search_for_on_manifold_accuracy_and_sparse_bytes(
         "objectives=[on_manifold_accuracy, sparse_weight_bytes]",
     )  # fmt: skip
     options = [part for one in sets for part in ("--set", one)]
+    assert nas(capsys, "check", "tiny.yaml", *options).code == 0
     assert nas(capsys, "search", "tiny.yaml", *options).code == 0
     run = open_run(Path("runs/tiny"))
     assert reconstruction_errors(run.folder / "manifold" / "manifold.safetensors")["validation"] > 0
