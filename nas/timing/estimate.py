@@ -24,7 +24,7 @@ from nas.runs.quantized import quantization_of
 from nas.search.problem import Problem
 from nas.search.start import first_genotypes, starts_of
 from nas.timing.bench import Workload, engine_speed, worker_pool
-from nas.timing.forecast import ForecastTrial, forecast
+from nas.timing.forecast import REHEARSALS, ForecastTrial, forecast
 from nas.training import Training
 from nas.training.alarm import alarm_passes, held_out
 from nas.training.methods import method_of
@@ -107,7 +107,7 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     """
     workers, threads = workers_and_threads(config)
     problem, part = _begun(config, data), data.trained_on(config.search.train_images)
-    courses = forecast(problem, config.search)
+    courses = [course for index in range(REHEARSALS) for course in forecast(problem, config.search, index)]
     macs = [problem.costs(course.genotype).macs for course in courses]
     measured = []
     began = perf_counter()
@@ -126,10 +126,10 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         trained * training + scored * scoring
         for (trained, scored), training, scoring in zip(work, per_image["training"], per_image["scoring"], strict=True)
     ]
-    total = math.fsum(course.weight * one for course, one in zip(courses, seconds, strict=True))
-    mean = total / sum(course.weight for course in courses)
+    total = math.fsum(course.weight * one for course, one in zip(courses, seconds, strict=True)) / REHEARSALS
+    mean = total / sum(course.weight / REHEARSALS for course in courses)
     again = [one for course, one in zip(courses, seconds, strict=True) if course.is_on_front]
-    total += (config.evaluation.seeds - 1) * math.fsum(again)
+    total += (config.evaluation.seeds - 1) * math.fsum(again) / REHEARSALS
     # Workers end at different times: on average each but one waits for half a candidate.
     total += mean * (workers - 1) / 2
     supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)

@@ -38,7 +38,7 @@ def _quick(workload: Workload) -> Speed:
     return _once(engine_speed, dataclasses.replace(workload, seconds=0.01))
 
 
-def _whole(problem: Problem, settings: SearchSettings) -> list[ForecastTrial]:
+def _whole(problem: Problem, settings: SearchSettings, rehearsal: int = 0) -> list[ForecastTrial]:
     """Random candidates, each trained to the end and scored under `evaluation.attack` alone."""
     rng = Random(0)
     return [ForecastTrial(problem.space.sample(rng), problem.epochs, ["attack"]) for _ in range(settings.trials)]
