@@ -4,7 +4,7 @@ VENV := .venv
 NAS := $(VENV)/bin/nas
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench lint install clean
+.PHONY: demo test bench lint typed install clean
 
 demo: $(VENV)/installed
 	$(NAS) search configs/digits.yaml
@@ -17,11 +17,13 @@ test: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
-lint: $(VENV)/installed-dev
+lint: typed
+	$(VENV)/bin/python -m pytest tests/test_architecture.py
+
+typed: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest tests/test_architecture.py
 
 install: $(VENV)/installed
 
