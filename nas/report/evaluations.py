@@ -13,6 +13,7 @@ from nas.base.records import Evaluation, Interval, TrialRecord
 from nas.base.settings import ratio_text
 from nas.measures import MEASURES
 from nas.report.names import column_name
+from nas.report.tables import bytes_text
 from nas.report.whole_table import WholeTable
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
             table.add_row("  balanced", f"{balanced:.4f}", f"mean over the classes; {largest}")
     for name, entry in MEASURES.items():
         if not entry.interval and (score := evaluation.score(name)) is not None:
-            table.add_row(column_name(name), f"{score:.4g}", entry.note or entry.unit)
+            shown = bytes_text(score) if entry.unit == "bytes" else f"{score:.4g}"
+            table.add_row(column_name(name), shown, entry.note or entry.unit)
     parts: list[RenderableType] = [table]
     if len(evaluation.ladder) > 1:
         parts.append(ladder_table(evaluation))

@@ -74,12 +74,12 @@ def cell(name: str, record: TrialRecord) -> str:
     if evaluation is not None and name in MEASURES and MEASURES[name].interval:
         interval: Interval = getattr(evaluation, MEASURES[name].interval)
         return f"{getattr(evaluation, name):.3f} [dim]{interval.low:.2f}–{interval.high:.2f}[/dim]"
-    if name in ("weight_bytes", "peak_activation_bytes"):
-        return bytes_text(getattr(record.costs, name))
-    if hasattr(record.costs, name):
-        return f"{getattr(record.costs, name):,}"
     value = number_in(name, record)
-    return "–" if value is None else f"{value:.3g}"
+    if value is None:
+        return "–"
+    if name in MEASURES and MEASURES[name].unit == "bytes":
+        return bytes_text(value)
+    return f"{getattr(record.costs, name):,}" if hasattr(record.costs, name) else f"{value:.3g}"
 
 
 def number_in(name: str, record: TrialRecord) -> float | None:
