@@ -1,6 +1,6 @@
 """A real search small enough for a test: digits, 16 genotypes, one epoch. And the verbs, called in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,9 @@ from nas.runs import front_in, make_problem
 from nas.runs.config import RunConfig, load_config
 from nas.runs.plan import sweep_plan
 from search_spaces import Genotype
+
+Refusal = Callable[..., str]
+"""What a config with overrides is told (the fixture `refusal`)."""
 
 TINY = """\
 name: tiny

@@ -48,7 +48,8 @@ def largest_code(settings: Simulated) -> float:
 def centres(settings: Simulated) -> Tensor:
     """Of the classes (K, D), in units of the largest code: corners of a cube, the furthest from each other first."""
     generator = make_generator(settings.seed, "simulated", "centres")
-    corners = torch.randn(64, settings.dimensions, generator=generator, dtype=torch.float64).sign()
+    corners = torch.tensor(list(product((-1.0, 1.0), repeat=settings.dimensions)), dtype=torch.float64)
+    corners = corners[torch.randperm(len(corners), generator=generator)]
     chosen = [corners[0]]
     while len(chosen) < settings.classes:
         distances = torch.stack([(corners - one).norm(dim=1) for one in chosen]).amin(0)

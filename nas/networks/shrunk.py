@@ -17,8 +17,10 @@ def without_zero_channels(network: Network) -> Network:
     """Copy of `network` without the hidden channels, and those of the head, that are zero whatever the input.
 
     Their convolutions have no weights, their batch-norm has neither factor nor offset. `network` itself where there are
-    none. The copy has no `prune` treatment any more: it is not to be trained.
+    none, or nothing was pruned. The copy has no `prune` treatment any more: it is not to be trained.
     """
+    if not any(isinstance(one, Pruner) for one in network.treatments):
+        return network
     free = [has_hidden(block) for block in network.spec.blocks]
     free[-1] = free[-1] or is_free_head(network.spec)
     parts = zip(free, network.spec.blocks, network.features, strict=True)

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from nas.data.datasets import SearchData
     from nas.runs.config import RunConfig
 
-MEASURES = ("on_manifold_accuracy", "reconstruction_accuracy")
+OF_THREAT = ("on_manifold_accuracy", "reconstruction_accuracy")
 """Read from the first further threat that acts on the manifold."""
 
 
 def check_manifold(config: RunConfig) -> None:
     """Raises ValueError where something asks for a manifold and there is none, or for a threat on it."""
     threats = {name: one for name, one in config.evaluation.threats.items() if one.acts_on == "manifold"}
-    wanted = [one.name for one in config.wanted if one.name in MEASURES]
+    wanted = [one.name for one in config.wanted if one.name in OF_THREAT]
     if wanted and not threats:
         raise ValueError(
             f"{wanted[0]} is not measured: add evaluation.threats: {{manifold: {{acts_on: manifold, epsilon: 0.3}}}}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nas.base.settings import Settings
 from nas.measures.sparse import NAMES
 from nas.networks.treatments import Prune
-from nas.runs.quantized import quantization_of
+from nas.runs.quantized import only, quantization_of
 from search_spaces import NetworkSpec
 from search_spaces.pruned import pruned_spec
 
@@ -21,10 +21,7 @@ WITHOUT_ZERO = (1, 2, "binary")
 
 def pruning_of(treatments: Sequence[Settings]) -> Prune | None:
     """The `prune` treatment, if there is one. Raises ValueError where there are two."""
-    found = [one for one in treatments if isinstance(one, Prune)]
-    if len(found) > 1:
-        raise ValueError("treatments: a network is pruned once; leave one prune out")
-    return found[0] if found else None
+    return only(treatments, Prune, "a network is pruned once; leave one prune out")
 
 
 def sparse_measures(treatments: Sequence[Settings]) -> tuple[str, ...]:

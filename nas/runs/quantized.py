@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nas.base.settings import Settings
 from nas.budgets import Deployment
@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 def quantization_of(treatments: Sequence[Settings]) -> Quantize | None:
     """The `quantize` treatment, if there is one. Raises ValueError where there are two."""
-    found = [one for one in treatments if isinstance(one, Quantize)]
+    return only(treatments, Quantize, "a network is quantized once; leave one quantize out")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def only(treatments: Sequence[Settings], kind: type[S], words: str) -> S | None:
+    """The one of `treatments` of `kind`, if there is one. Raises ValueError with `words` where there are two."""
+    found = [one for one in treatments if isinstance(one, kind)]
     if len(found) > 1:
-        raise ValueError("treatments: a network is quantized once; leave one quantize out")
+        raise ValueError(f"treatments: {words}")
     return found[0] if found else None
 
 

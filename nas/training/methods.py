@@ -51,7 +51,7 @@ def method_of(settings: Training, teacher: View | None = None) -> Method:
     if teacher is not None:
         method = Distilled(method, settings.beta, teacher)
     if settings.on_manifold.weight:
-        method = OnManifoldToo(method, settings.on_manifold, settings.label_smoothing)
+        method = MixedOnManifold(method, settings.on_manifold, settings.label_smoothing)
     if settings.natural_epochs:
         method = Delayed(method, Natural(settings), settings.natural_epochs)
     if settings.lipschitz_penalty:
@@ -160,7 +160,7 @@ class Distilled:
         return both / (1 + self._beta), logits
 
 
-class OnManifoldToo:
+class MixedOnManifold:
     """A method with adversarial images of the manifold: (1 − w) · its loss + w · cross-entropy of g(z + δ).
 
     z is the code of the image, g the decoder, and δ in the l_inf ball ascends the cross-entropy from a uniform start

@@ -11,7 +11,6 @@ PGD-20 on the codes of the manifold, whose decoder alone costs the `reconstructe
 import argparse
 import dataclasses
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,14 @@ from nas.data.split import Split
 from nas.evaluation import Ladder
 from nas.evaluation.evaluate import evaluate
 from nas.measures.sparse import network_bytes
-from nas.networks.build import new_network
 from nas.networks.treatments import Prune
 from nas.runs.config import RunConfig, load_config
 from nas.training import Training
-from nas.training.alarm import held_out
-from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import NetworkSpec
 from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.network import Network
-from tests.benchmarks.quantized_robustness import read
+from tests.benchmarks.few_steps import read
+from tests.benchmarks.quantized_robustness import trained
 
 BITS = 8
 RECIPES: dict[str, tuple[str, float]] = {
@@ -93,19 +90,6 @@ def judged(network: Network, test: Split, config: RunConfig, epsilon: float, see
     }  # fmt: skip
 
 
-def trained(
-    config: RunConfig, data: SearchData, spec: NetworkSpec, sparsity: float, settings: Training, seed: int
-) -> tuple[Network, float]:
-    """Trained network and the CPU seconds that it took."""
-    treatments = (Prune(sparsity=sparsity, bits=BITS),) if sparsity else ()
-    network = new_network(spec, make_generator(seed, "weights"), data.mean, data.std, treatments)
-    state = start_training(network, settings, make_generator(seed, "training"))
-    watched, began = held_out(data.validation, len(data.train)), time.process_time()
-    for _ in range(settings.epochs):
-        train_epoch(state, data.train, settings, config.threat, watched)
-    return scored_network(state, data.train, settings), time.process_time() - began
-
-
 def work(arguments: argparse.Namespace, config: RunConfig, data: SearchData, test: Split) -> Iterator[dict[str, Any]]:
     """Every training of `arguments` that is not in its file, of its part: the pruned network, then the dense one."""
     done = {(one["sparsity"], one["recipe"], one["seed"], one["dense"]) for one in read(arguments.out)}
@@ -124,11 +108,12 @@ def work(arguments: argparse.Namespace, config: RunConfig, data: SearchData, tes
             assert not dense or size is not None
             own = dense_of(config, data, size or 0, expand) if dense else width
             spec = spec_of(config, data, own, expand)
-            network, seconds = trained(config, data, spec, 0 if dense else sparsity / 100, settings, seed)
+            treatments = () if dense or not sparsity else (Prune(sparsity=sparsity / 100, bits=BITS),)
+            network, facts = trained(config, data, spec, settings, seed, treatments)
             size = network_bytes(network, BITS)
             yield {
                 "sparsity": sparsity, "recipe": recipe, "seed": seed, "dense": dense, "width": own, "bytes": size,
-                "params": sum(p.numel() for p in network.parameters()), "seconds": round(seconds, 1),
+                "params": sum(p.numel() for p in network.parameters()), **facts,
                 **judged(network, test, config, arguments.epsilon, seed, arguments.steps),
             }  # fmt: skip
 

@@ -13,8 +13,10 @@ retrains with, and are judged on its test images, none of which chose anything.
 
 import argparse
 import json
+import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from nas.attacks import Apgd, Square
 from nas.attacks.transfer import Transfer
 from nas.base.machine import claim_threads
 from nas.base.seeding import make_generator
+from nas.base.settings import Settings
 from nas.budgets import Deployment, count_costs
 from nas.data.datasets import SearchData, load_search_data, load_test_data
 from nas.data.split import Split
@@ -37,12 +40,14 @@ from nas.networks.treatments.quantize import float_twin
 from nas.networks.view import view_of
 from nas.runs import make_space
 from nas.runs.config import RunConfig, load_config
+from nas.runs.quantized import deployed
 from nas.training import Training
 from nas.training.alarm import held_out
 from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import NetworkSpec
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, reference_values, resnet_tiny
 from search_spaces.network import Network
+from tests.benchmarks.few_steps import read
 
 BITS: dict[str, Quantize | None] = {
     "float": None,
@@ -51,8 +56,7 @@ BITS: dict[str, Quantize | None] = {
     "W2A4": Quantize(weights=2, activations=4),
     "ternary, A8": Quantize(weights="ternary", activations=8),
 }
-METHODS: dict[str, dict[str, Any]] = {"natural": {"method": "natural"}, "trades": {"method": "trades"}}
-RECIPES = [f"{method}{term}" for method in METHODS for term in ("", "+jacobian")]
+RECIPES = [f"{method}{term}" for method in ("natural", "trades") for term in ("", "+jacobian")]
 NETWORKS = ("own", "resnet8", "ds_cnn")
 
 
@@ -72,7 +76,7 @@ def spec_of(config: RunConfig, data: SearchData, name: str, own: tuple[float, fl
 def settings_of(config: RunConfig, recipe: str, jacobian: Mapping[str, Any]) -> Training:
     """Training of the config, as long as its retraining, by `recipe`; `jacobian` is the term where it names one."""
     method, _, term = recipe.partition("+")
-    changes = {**METHODS[method], "epochs": config.retrain.epochs or config.training.epochs}
+    changes = {"method": method, "epochs": config.retrain.epochs}
     return Training.model_validate(config.training.model_dump() | changes | ({"jacobian": jacobian} if term else {}))
 
 
@@ -121,30 +125,22 @@ def share(images: torch.Tensor) -> float:
     return float(images.double().mean())
 
 
-def train_and_judge(
-    config: RunConfig, data: SearchData, test: Split, spec: NetworkSpec, bits: str, settings: Training, seed: int,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:  # fmt: skip
-    """Scores and costs of one training, JSON-ready."""
-    treatment = BITS[bits]
-    treatments = () if treatment is None else (treatment,)
+def trained(
+    config: RunConfig,
+    data: SearchData,
+    spec: NetworkSpec,
+    settings: Training,
+    seed: int,
+    treatments: Sequence[Settings],
+) -> tuple[Network, dict[str, Any]]:
+    """Network to be scored, with the CPU seconds of its training and the epochs that the alarm undid."""
     network = new_network(spec, make_generator(seed, "weights"), data.mean, data.std, treatments)
     state = start_training(network, settings, make_generator(seed, "training"))
     watched, undone, began = held_out(data.validation, len(data.train)), 0, time.process_time()
     for _ in range(settings.epochs):
         undone += len(train_epoch(state, data.train, settings, config.threat, watched).undone)
     seconds = time.process_time() - began
-    scored = scored_network(state, data.train, settings)
-    if treatment is None:
-        deployment = Deployment()
-    else:
-        deployment = Deployment(weight_bits=treatment.weight_bits, activation_bits=treatment.activations)
-    costs = count_costs(spec, deployment)
-    return {
-        **judged(scored, test, config, seed, arguments.steps, arguments.queries),
-        "params": costs.params, "macs": costs.macs, "bytes": costs.weight_bytes,
-        "ram": costs.peak_activation_bytes, "undone": undone, "seconds": round(seconds, 1),
-    }  # fmt: skip
+    return scored_network(state, data.train, settings), {"seconds": round(seconds, 1), "undone": undone}
 
 
 def work(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -159,13 +155,33 @@ def work(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if (network, bits, recipe, seed) not in done:
             spec = spec_of(config, data, network, arguments.own)
             settings = settings_of(config, recipe, {"weight": arguments.weight, "of": arguments.of})
-            found = train_and_judge(config, data, test, spec, bits, settings, seed, arguments)
-            yield {"network": network, "bits": bits, "recipe": recipe, "seed": seed, **found}
+            treatments = () if BITS[bits] is None else (BITS[bits],)
+            scored, facts = trained(config, data, spec, settings, seed, treatments)
+            costs = count_costs(spec, deployed(Deployment(), treatments))
+            yield {
+                "network": network, "bits": bits, "recipe": recipe, "seed": seed,
+                **judged(scored, test, config, seed, arguments.steps, arguments.queries),
+                "params": costs.params, "macs": costs.macs, "bytes": costs.weight_bytes,
+                "ram": costs.peak_activation_bytes, **facts,
+            }  # fmt: skip
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The trainings in the file at `path`."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, a row for each network, bits and recipe: means over the seeds, and the deviation of the last."""
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for one in found:
+        groups.setdefault((one["network"], one["bits"], one["recipe"]), []).append(one)
+    lines = ["| network | bits | bytes | training | natural | white | black | robust | seeds |", "|---" * 9 + "|"]
+    for network, bits, recipe in product(NETWORKS, BITS, RECIPES):
+        if own := groups.get((network, bits, recipe)):
+            means = [
+                f"{statistics.fmean(one[key] for one in own):.3f}" for key in ("natural", "white", "black", "robust")
+            ]
+            if len(own) > 1:
+                means[-1] += f" ± {statistics.stdev(one['robust'] for one in own):.3f}"
+            cells = [network, bits, f"{own[0]['bytes']:,}", recipe, *means, str(len(own))]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -189,6 +205,7 @@ def main() -> None:
         with arguments.out.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(json.dumps(found), flush=True)
+    print(table(read(arguments.out)))
 
 
 if __name__ == "__main__":

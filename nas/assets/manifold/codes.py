@@ -85,7 +85,7 @@ class Manifold(nn.Module):
 
 
 @dataclass(frozen=True)
-class OnManifold:
+class ManifoldOrigin:
     """Origin of images: codes of the points of `manifold` that stand for them (nas/data/split.py)."""
 
     manifold: Manifold
@@ -96,7 +96,7 @@ class OnManifold:
         """(1, 1, D)."""
         return 1, 1, len(self.manifold.decoder.centre)
 
-    def __getitem__(self, index: Tensor | slice) -> OnManifold:
+    def __getitem__(self, index: Tensor | slice) -> ManifoldOrigin:
         return replace(self, labels=self.labels[index])
 
     def load(self, images: Tensor) -> tuple[Tensor, Domain]:
@@ -113,4 +113,4 @@ class OnManifold:
 
 def on_manifold(split: Split, manifold: Manifold) -> Split:
     """`split` with the codes of its images as an origin that threats can act on."""
-    return split.with_origin("manifold", OnManifold(manifold, split.labels))
+    return split.with_origin("manifold", ManifoldOrigin(manifold, split.labels))

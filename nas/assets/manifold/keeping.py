@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,4 @@ def reconstruction_errors(path: Path) -> dict[str, float]:
 
 def with_manifold(data: SearchData, manifold: Manifold) -> SearchData:
     """`data` whose images have codes."""
-    from dataclasses import replace
-
     return replace(data, train=on_manifold(data.train, manifold), validation=on_manifold(data.validation, manifold))

@@ -17,7 +17,7 @@ NOISE = 0.1
 """Standard deviation of a pixel around its reconstruction, in the likelihood."""
 
 
-class Encoder(nn.Module):
+class VaeEncoder(nn.Module):
     """Means and logarithms of variances of codes, and codes with the class behind them where it is `conditional`."""
 
     def __init__(self, settings: Vae, shape: tuple[int, int, int], classes: int) -> None:
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         return torch.cat([mean, labels[:, None].to(mean.dtype)], 1) if self.conditional else mean
 
 
-class Generator(nn.Module):
+class VaeDecoder(nn.Module):
     """Images of codes; the class in the last coordinate is rounded, so a perturbation below ½ does not change it."""
 
     def __init__(self, settings: Vae, shape: tuple[int, int, int], classes: int) -> None:
@@ -79,7 +79,7 @@ def _quarter(size: int) -> int:
 def untrained_vae(settings: Vae, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Manifold:
     """Autoencoder with weights drawn from `generator` alone, on the CPU."""
     with torch.device("meta"):  # or the global random state would be used
-        encoder, decoder = Encoder(settings, shape, classes), Generator(settings, shape, classes)
+        encoder, decoder = VaeEncoder(settings, shape, classes), VaeDecoder(settings, shape, classes)
     encoder.to_empty(device="cpu")
     decoder.to_empty(device="cpu")
     for module in (*encoder.modules(), *decoder.modules()):
@@ -120,7 +120,7 @@ class VaeTraining:
         Loss of an image: Σ (x − x̂)² / (2 · 0.1²) + weight · KL(q(z | x) ‖ N(0, 1)), by one draw of z.
         """
         encoder, decoder = self.network.encoder, self.network.decoder.raw
-        assert isinstance(encoder, Encoder)
+        assert isinstance(encoder, VaeEncoder)
         order = torch.randperm(len(data), generator=self.generator, device=self.generator.device)
         steps = -(-len(data) // self.settings.batch_size)
         losses, errors = 0.0, 0.0

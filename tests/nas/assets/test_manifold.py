@@ -14,12 +14,13 @@ from nas.assets.manifold.keeping import FILE, ManifoldAsset, loaded, with_manifo
 from nas.assets.manifold.known import known_manifold
 from nas.assets.manifold.pca import Subspace, fitted_pca
 from nas.assets.manifold.settings import Known, Pca, Vae
-from nas.assets.manifold.vae import finish_, start_vae, untrained_vae
+from nas.assets.manifold.vae import VaeTraining, finish_, start_vae, untrained_vae
 from nas.attacks import Apgd, Pgd
-from nas.attacks.threat import ThreatModel
+from nas.attacks.threat import BOUNDS, ThreatModel
 from nas.base.errors import CheckpointError, UsageError
 from nas.data import Augmentation
 from nas.data.datasets import SearchData, load_search_data, load_test_data
+from nas.data.domain import Codes
 from nas.data.settings import Digits, Simulated
 from nas.data.simulated import centres, largest_code, waves
 from nas.evaluation import EvaluationSettings, Ladder
@@ -53,7 +54,8 @@ def test_the_map_of_the_simulation_is_orthonormal_and_stays_in_the_box(data: Sea
     axes = waves(SIMULATED)
     torch.testing.assert_close(axes @ axes.T, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-12)
     assert largest_code(SIMULATED) * axes.abs().sum(0).max() == pytest.approx(0.5)
-    assert len({tuple(row) for row in centres(SIMULATED).tolist()}) == SIMULATED.classes
+    for settings in (SIMULATED, SIMULATED.model_copy(update={"classes": 16})):
+        assert len({tuple(row) for row in centres(settings).tolist()}) == settings.classes
     assert data.train.labels.bincount().tolist() == [90] * 4
     again = load_search_data(SIMULATED)
     assert torch.equal(again.train.images, data.train.images)
@@ -67,6 +69,10 @@ def test_the_known_manifold_gives_the_images_back_but_for_their_rounding(data: S
     assert codes.shape == (360, 1, 1, 4)
     torch.testing.assert_close(codes.flatten(1).std(0), torch.ones(4), rtol=0.02, atol=0)
     torch.testing.assert_close(codes.flatten(1).mean(0), torch.zeros(4), rtol=0, atol=0.02)
+
+
+def test_codes_have_the_bounds_of_threats_on_them() -> None:
+    assert (Codes().low, Codes().high) == BOUNDS["manifold"] == (ON_MANIFOLD.low, ON_MANIFOLD.high)
 
 
 def test_a_map_that_is_not_known_is_refused(digits: SearchData) -> None:
@@ -182,7 +188,7 @@ def test_training_on_the_manifold_withstands_more_on_it(data: SearchData) -> Non
                 "augmentation": Augmentation(crop_padding=0),
             }
         )  # fmt: skip
-        network = trained(new_network(spec, generator(1)), own, settings, 20)
+        network = trained(new_network(spec, generator()), own, settings, 20)
         target = Targets(Target(network, view_of(network), test)).under(ON_MANIFOLD)
         threat = ThreatModel(acts_on="manifold", epsilon=0.6)
         found = Pgd(steps=20).run(target.view, target.split.inputs(), test.labels, threat, generator())
@@ -202,11 +208,9 @@ def test_a_vae_learns_the_images_and_resumes_bit_for_bit(tmp_path: Path, digits:
     place = tmp_path / "killed" / "manifold"
     place.mkdir(parents=True)
     calls = 0
-    from nas.assets.manifold import vae
+    original = VaeTraining.train_epoch
 
-    original = vae.VaeTraining.train_epoch
-
-    def killed(self: vae.VaeTraining, split: object) -> dict[str, float]:
+    def killed(self: VaeTraining, split: object) -> dict[str, float]:
         nonlocal calls
         calls += 1
         if calls == 3:
@@ -214,7 +218,7 @@ def test_a_vae_learns_the_images_and_resumes_bit_for_bit(tmp_path: Path, digits:
         return original(self, split)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vae.VaeTraining, "train_epoch", killed)
+        patch.setattr(VaeTraining, "train_epoch", killed)
         with pytest.raises(KeyboardInterrupt):
             asset().make_(place)
     resumed = kept(tmp_path / "killed", asset(), None)

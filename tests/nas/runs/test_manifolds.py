@@ -1,31 +1,17 @@
 """A manifold in a config and through a run: what is refused, and a search with on-manifold accuracy as an objective."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nas.assets.manifold.keeping import reconstruction_errors
-from nas.base.errors import ConfigError
 from nas.runs import open_run
-from nas.runs.config import load_config
-from tests.tiny_run import nas, write_config
+from tests.tiny_run import Refusal, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
-Refusal = Callable[..., str]
 THREAT = "evaluation.threats={codes: {acts_on: manifold, epsilon: 0.3}}"
 PCA = "manifold={name: pca, dimensions: 6}"
-
-
-@pytest.fixture
-def refusal(tmp_path: Path) -> Refusal:
-    def refuse(*overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            load_config(write_config(tmp_path), overrides)
-        return str(caught.value)
-
-    return refuse
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from nas.base.errors import ConfigError
 from nas.networks.layer import kernel_of
 from nas.networks.shrunk import without_zero_channels
 from nas.runs import open_run
@@ -17,22 +15,11 @@ from nas.runs.config import load_config
 from nas.runs.problem import costs_of, make_space
 from nas.runs.pruned import pruning_text
 from search_spaces.pruned import pruned_spec
-from tests.tiny_run import nas, write_config
+from tests.tiny_run import Refusal, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
-Refusal = Callable[..., str]
 HALF = "treatments=[{name: prune, sparsity: 0.5, start: 0}]"
 CHANNELS = "treatments=[{name: prune, sparsity: 0.5, of: channels, start: 0}]"
-
-
-@pytest.fixture
-def refusal(tmp_path: Path) -> Refusal:
-    def refuse(*overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            load_config(write_config(tmp_path), overrides)
-        return str(caught.value)
-
-    return refuse
 
 
 @pytest.mark.parametrize(

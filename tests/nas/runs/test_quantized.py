@@ -1,12 +1,10 @@
 """Quantization in a config and through a run: bits that are taken over, contradictions, a whole search."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nas.base.errors import ConfigError
 from nas.measures.float_twin import NAMES
 from nas.networks.quantized import QuantConv2d
 from nas.runs import open_run
@@ -14,22 +12,11 @@ from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import dump_config, load_config
 from nas.runs.quantized import quantization_text
 from nas.runs.work import trained_network
-from tests.tiny_run import nas, write_config
+from tests.tiny_run import Refusal, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
-Refusal = Callable[..., str]
 W4A4 = "treatments=[{name: quantize, weights: 4, activations: 4}]"
 BITS = "bits={weights: [2, 8], activations: [4, 8], tie: activations}"
-
-
-@pytest.fixture
-def refusal(tmp_path: Path) -> Refusal:
-    def refuse(*overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            load_config(write_config(tmp_path), overrides)
-        return str(caught.value)
-
-    return refuse
 
 
 @pytest.mark.parametrize(("weights", "bits"), [("3", 3), ("ternary", 2), ("binary", 1), ("32", 32)])
