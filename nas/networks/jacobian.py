@@ -25,7 +25,7 @@ def output_penalty(network: Network, x: Tensor, projections: int, generator: tor
 
     Hoffman 2019, eq. 8: (K / 2n) Σ ‖∂(v·f(x_i)) / ∂x_i‖², v uniform on the unit sphere of R^K and drawn for every
     image and projection, as E[v vᵀ] = I / K. Unbiased; on 8×8 maps, one costs
-    about four steps without attack (docs/performance.md).
+    about four steps without attack (docs/quantized.md).
 
     Args:
         network: In whatever mode; in the same after. Its parameters get gradients of what is returned.

@@ -5,7 +5,7 @@ Training with few attack steps can end in a network that withstands these few st
 many of those that withstand the attack of the training fall to PGD-10. Where it is more than two thirds, the epoch is
 undone and made again with twice the steps; so it is where more than a quarter fall and significantly fewer images
 withstand PGD-10 than after an earlier epoch. The share alone does not tell below two thirds: one step of TRADES from
-noise misses two fifths all along, and its network is none the worse (docs/performance.md).
+noise misses two fifths all along, and its network is none the worse (docs/robustness.md).
 """
 
 import math

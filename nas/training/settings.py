@@ -76,7 +76,7 @@ class Jacobian(Settings):
     """Penalty λ · R on how much the outputs change with the inputs (Hoffman 2019), on the clean images of each batch.
 
     Its gradient goes through the network twice: on digits, a step without attack takes five times as long, one of
-    TRADES with one attack step 2.8 times (docs/performance.md).
+    TRADES with one attack step 2.8 times (docs/quantized.md).
     """
 
     weight: float = Field(0.0, ge=0, le=1000)
