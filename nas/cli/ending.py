@@ -26,8 +26,9 @@ def end_in_order() -> None:
     """From now on SIGINT raises KeyboardInterrupt and SIGTERM Terminated, at most one of them in ten seconds.
 
     A second Ctrl-C would otherwise interrupt the end of the first, and leave workers, semaphores and half a panel. A
-    signal that this process was started to ignore (nohup, the background of a script) stays ignored. At exit the garbage
-    collector leaves out what is there: it would search a million objects of torch for cycles, a second on a busy core.
+    signal that this process was started to ignore (nohup, the background of a script) stays ignored.
+
+    At exit the garbage collector leaves out what is there: it would search torch for cycles, for a second on a busy core.
     """
     atexit.register(gc.freeze)
     last = -PUTTING_AWAY
