@@ -28,7 +28,7 @@ def end_in_order() -> None:
     A second Ctrl-C would otherwise interrupt the end of the first, and leave workers, semaphores and half a panel. A
     signal that this process was started to ignore (nohup, the background of a script) stays ignored.
 
-    At exit the garbage collector leaves out what is there: it would search torch for cycles, for a second on a busy core.
+    At exit the garbage collector skips what is there: it would search torch for cycles, up to a second.
     """
     atexit.register(gc.freeze)
     last = -PUTTING_AWAY
