@@ -20,7 +20,7 @@ def log_environment(path: Path, workers: int, threads: int) -> None:
 
     starts = read_json(path, _starts, REMEDY) if path.exists() else []
     packages = ("torch", "torchvision", "optuna", "pymoo", "numpy")
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]  # the package `nas`
     write_json(path, [*starts, {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
