@@ -11,7 +11,7 @@ PGD-20 on the codes of the manifold, whose decoder alone costs the `reconstructe
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.network import Network
 from tests.benchmarks.few_steps import read
 from tests.benchmarks.quantized_robustness import trained
+from tests.benchmarks.retrained import mean
 
 BITS = 8
 RECIPES: dict[str, tuple[str, float]] = {
@@ -118,6 +119,22 @@ def work(arguments: argparse.Namespace, config: RunConfig, data: SearchData, tes
             }  # fmt: skip
 
 
+def table(found: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown, a row for each sparsity, recipe and network: means over the seeds in percent, with 95 % intervals."""
+    groups: dict[tuple[int, str, bool], list[Mapping[str, Any]]] = {}
+    for one in found:
+        groups.setdefault((one["sparsity"], one["recipe"], one["dense"]), []).append(one)
+    scores = ("natural", "linf", "manifold", "reconstructed", "corrupted")
+    lines = [f"| sparsity | training | network | bytes | {' | '.join(scores)} | seeds |", "|---" * 10 + "|"]
+    for (sparsity, recipe, dense), own in sorted(groups.items(), key=lambda one: (one[0][0], list(RECIPES).index(
+            one[0][1]), one[0][2])):  # fmt: skip
+        kind = "dense, as many bytes" if dense else "pruned" if sparsity else "dense"
+        size = sum(one["bytes"] for one in own) / len(own)
+        means = [mean([one[score] for one in own]) for score in scores]
+        lines.append(f"| {sparsity} % | {recipe} | {kind} | {size:,.0f} | {' | '.join(means)} | {len(own)} |")
+    return "\n".join(lines)
+
+
 def manifold_of(arguments: argparse.Namespace, config: RunConfig, data: SearchData) -> Manifold:
     """That of the config, kept in a folder beside the file."""
     assert config.manifold is not None, "the config has a manifold: --set 'manifold={name: vae}'"
@@ -147,6 +164,7 @@ def main() -> None:
         with arguments.out.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(json.dumps(found), flush=True)
+    print(table(read(arguments.out)))
 
 
 if __name__ == "__main__":

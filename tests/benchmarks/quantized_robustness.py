@@ -13,7 +13,6 @@ retrains with, and are judged on its test images, none of which chose anything.
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -48,6 +47,7 @@ from search_spaces import NetworkSpec
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, reference_values, resnet_tiny
 from search_spaces.network import Network
 from tests.benchmarks.few_steps import read
+from tests.benchmarks.retrained import mean
 
 BITS: dict[str, Quantize | None] = {
     "float": None,
@@ -167,18 +167,14 @@ def work(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown, a row for each network, bits and recipe: means over the seeds, and the deviation of the last."""
+    """Markdown, a row for each network, bits and recipe: means over the seeds in percent, with 95 % intervals."""
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for one in found:
         groups.setdefault((one["network"], one["bits"], one["recipe"]), []).append(one)
     lines = ["| network | bits | bytes | training | natural | white | black | robust | seeds |", "|---" * 9 + "|"]
     for network, bits, recipe in product(NETWORKS, BITS, RECIPES):
         if own := groups.get((network, bits, recipe)):
-            means = [
-                f"{statistics.fmean(one[key] for one in own):.3f}" for key in ("natural", "white", "black", "robust")
-            ]
-            if len(own) > 1:
-                means[-1] += f" ± {statistics.stdev(one['robust'] for one in own):.3f}"
+            means = [mean([one[key] for one in own]) for key in ("natural", "white", "black", "robust")]
             cells = [network, bits, f"{own[0]['bytes']:,}", recipe, *means, str(len(own))]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -53,10 +53,15 @@ def _attack(rung: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rung["attack"].items() if key != "seed"}
 
 
+def half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of their mean by Student's t; nan where there is one value."""
+    return float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)) if len(values) > 1 else float("nan")
+
+
 def mean(values: Sequence[float]) -> str:
-    """Mean in percent, ± the half width of its 95 % interval."""
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
-    return f"{100 * np.mean(values):.2f} ± {100 * half:.2f}"
+    """Mean in percent, ± half of its 95 % interval where there are several values."""
+    found = f"{100 * np.mean(values):.2f}"
+    return f"{found} ± {100 * half_width(values):.2f}" if len(values) > 1 else found
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> str:
