@@ -1,7 +1,6 @@
 """What a sweep trains: the networks that a config lists, each from several seeds."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice, product, repeat
 from pathlib import Path
 from random import Random
@@ -11,6 +10,7 @@ from nas.base.errors import UsageError
 from nas.base.records import TrialRecord
 from nas.base.seeding import derive_seed
 from nas.runs.config import RunConfig
+from nas.search.genotypes import different, fitting, spread_over
 from nas.search.problem import Problem
 from search_spaces import Genotype, SearchSpace
 
@@ -43,7 +43,7 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
         listed += _uniform(problem)
     if not listed:
         listed = list(_grid(space))
-    genotypes = list(_different(listed))
+    genotypes = list(different(listed))
     repeats = range(settings.seeds)
     return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
 
@@ -56,7 +56,7 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
 
 
 def _uniform(problem: Problem) -> list[Genotype]:
-    found = list(_fitting(problem, problem.space.uniform()))
+    found = list(fitting(problem, problem.space.uniform()))
     if not found:
         raise UsageError("sweep.uniform: no network that treats all layers alike fits the budget; widen the budget")
     return found
@@ -67,42 +67,16 @@ def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list
     space, rng = problem.space, Random(derive_seed(seed, "sweep", "sample"))
     draws = (space.sample(rng) for _ in repeat(None))
     if spread is None:
-        found = list(islice(_fitting(problem, islice(draws, MAX_DRAWS * count)), count))
+        found = list(islice(fitting(problem, islice(draws, MAX_DRAWS * count)), count))
     else:
         drawn = islice(draws, max(min(100 * count, POOL), 10 * count))
-        pool = list(_fitting(problem, chain((space.smallest(), space.largest()), drawn)))
-        found = pool if len(pool) < count else _spread(problem, spread, pool, count)
+        pool = list(fitting(problem, chain((space.smallest(), space.largest()), drawn)))
+        found = pool if len(pool) < count else spread_over(problem, spread, pool, count)
     if len(found) < count:
         raise UsageError(
             f"sweep.sample: {count} networks are wanted, only {len(found)} within the budget were found; ask for fewer"
         )
     return found
-
-
-def _spread(problem: Problem, cost: str, pool: list[Genotype], count: int) -> list[Genotype]:
-    """`count` of `pool`, cheapest first: those nearest to evenly spaced logarithms of `cost`, ends included."""
-    sizes = {genotype: math.log(getattr(problem.costs(genotype), cost)) for genotype in pool}
-    low, high = min(sizes.values()), max(sizes.values())
-    found = dict[Genotype, float]()
-    for index in range(count):
-        wanted = low + (high - low) * index / max(1, count - 1)
-        nearest = min(sizes, key=lambda genotype: abs(sizes[genotype] - wanted))
-        found[nearest] = sizes.pop(nearest)
-    return sorted(found, key=found.__getitem__)
-
-
-def _fitting(problem: Problem, genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
-    """Different architectures among `genotypes`, those within the budget."""
-    return _different(genotype for genotype in genotypes if problem.budget.allows(problem.costs(genotype)))
-
-
-def _different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
-    """The first genotype of every architecture."""
-    seen = set[str]()
-    for genotype in genotypes:
-        if genotype.key not in seen:
-            seen.add(genotype.key)
-            yield genotype
 
 
 def _grid(space: SearchSpace) -> Iterator[Genotype]:

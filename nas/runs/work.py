@@ -61,7 +61,7 @@ def search(
     def planned(problem: Problem) -> Work:
         records, wanted = _found(folder, config), config.search.start_from
         _check_attacked_alike(records, problem, folder)
-        starts = starts_to_freeze(folder / START, wanted, problem.space, front_in, has_trials=bool(records))
+        starts = starts_to_freeze(folder / START, wanted, problem, front_in, has_trials=bool(records))
 
         def work(study: StudyFile, executor: Executor) -> str:
             first = frozen(folder / START, starts, problem.space)

@@ -12,6 +12,7 @@ from pathlib import Path
 from nas.base.errors import ConfigError, NasError, RunMismatch
 from nas.base.files import read_json, write_json
 from nas.base.records import TrialRecord
+from nas.search.genotypes import fitting, spread_over
 from nas.search.problem import Problem
 from nas.search.settings import StartFrom
 from search_spaces import Genotype, SearchSpace
@@ -45,19 +46,22 @@ def first_genotypes(problem: Problem, anchors: bool) -> tuple[Genotype, ...]:
     return tuple(first.values())
 
 
-def starts_of(settings: StartFrom, space: SearchSpace, front_in: FrontIn) -> tuple[Start, ...]:
-    """What `settings` names now: its genotypes, its presets, then the fronts of its runs.
+def starts_of(settings: StartFrom, problem: Problem, front_in: FrontIn) -> tuple[Start, ...]:
+    """What `settings` names now: its genotypes, its presets, the fronts of its runs, then its uniform networks.
 
-    Members of a front that `space` does not hold are skipped. Raises ConfigError for a genotype or a preset that is
-    not of `space`, for a folder without a readable run, and for a run of which no member is of `space`.
+    Members of a front that the space does not hold are skipped. Raises ConfigError for a genotype or a preset that is
+    not of the space, for a folder without a readable run, for a run of which no member is of the space, and where
+    uniform networks are wanted and none is within the budget.
     """
+    space = problem.space
     found = [_listed(index, values, space) for index, values in enumerate(settings.genotypes)]
     found += [_preset(name, space) for name in settings.presets]
-    return (*found, *(start for folder in settings.runs for start in _members(folder, space, front_in)))
+    found += [start for folder in settings.runs for start in _members(folder, space, front_in)]
+    return (*found, *_uniform(settings.uniform, problem))
 
 
 def starts_to_freeze(
-    path: Path, settings: StartFrom, space: SearchSpace, front_in: FrontIn, *, has_trials: bool
+    path: Path, settings: StartFrom, problem: Problem, front_in: FrontIn, *, has_trials: bool
 ) -> tuple[Start, ...]:
     """What `frozen` is to write to `path`: as `starts_of`, nothing where the file is there. Changes nothing.
 
@@ -70,7 +74,7 @@ def starts_to_freeze(
             f"{path.parent} holds trials but no {path.name}, which says where this search began (it was removed, or "
             f"the trials are a sweep's): restore it, or use --run NAME for a new run"
         )
-    return starts_of(settings, space, front_in)
+    return starts_of(settings, problem, front_in)
 
 
 def frozen(path: Path, starts: Sequence[Start], space: SearchSpace) -> tuple[Genotype, ...]:
@@ -130,6 +134,18 @@ def _members(folder: Path, space: SearchSpace, front_in: FrontIn) -> list[Start]
             f"({refused[0] if refused else 'its front is empty'}); add the options to the space, or leave the run out"
         )
     return found
+
+
+def _uniform(count: int, problem: Problem) -> list[Start]:
+    if not count:
+        return []
+    found = list(fitting(problem, problem.space.uniform()))
+    if not found:
+        raise ConfigError(
+            f"search.start_from.uniform: {count} networks that treat all layers alike are wanted, none is within the "
+            f"budget; widen the budget, or leave it out"
+        )
+    return [Start(one, "uniform") for one in spread_over(problem, "params", found, min(count, len(found)))]
 
 
 def _genotype(values: Mapping[str, Value], space: SearchSpace) -> Genotype:

@@ -210,7 +210,7 @@ def _middle_sized(config: RunConfig, data: SearchData) -> NetworkSpec:
 def _begun(config: RunConfig, data: SearchData) -> Problem:
     """Problem of `config`, with what a run that is created now would begin with."""
     problem = make_problem(config, data)
-    starts = starts_of(config.search.start_from, problem.space, front_in)
+    starts = starts_of(config.search.start_from, problem, front_in)
     return dataclasses.replace(problem, first=tuple(start.genotype for start in starts))
 
 

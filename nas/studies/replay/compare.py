@@ -235,7 +235,7 @@ def _setup(stage: _Stage) -> tuple[RunConfig, Problem, BenchTable]:
     for wanted in (*problem.objectives, *(condition.metric for condition in problem.constraints)):
         if wanted.read(record) is None:
             raise UsageError(f"{stage.table} does not know {wanted.name}, which the config asks for")
-    starts = starts_of(config.search.start_from, problem.space, front_in)
+    starts = starts_of(config.search.start_from, problem, front_in)
     return config, dataclasses.replace(problem, first=tuple(start.genotype for start in starts)), table
 
 

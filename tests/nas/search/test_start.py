@@ -10,8 +10,10 @@ import pytest
 
 from nas.base.errors import ConfigError, UsageError
 from nas.base.records import Candidate, Outcome, TrialRecord, TrialState
+from nas.budgets import Deployment, count_costs
 from nas.search.engine import MAX_BARREN
 from nas.search.finished import read_predictions
+from nas.search.problem import Problem
 from nas.search.samplers import SAMPLERS
 from nas.search.settings import StartFrom
 from nas.search.start import first_genotypes, frozen, starts_of
@@ -151,6 +153,10 @@ TINY = mobilenet_tiny(
 WIDTHS, EXPANDS = ("width_1", "width_2", "width_3"), ("expand_2", "expand_3")
 
 
+def _problem(space: SearchSpace, **limits: int) -> Problem:
+    return replace(toy_problem(space, **limits), costs=lambda genotype: count_costs(space.spec(genotype), Deployment()))
+
+
 def _values(width: float, expand: float) -> dict[str, float | str]:
     return {**dict.fromkeys(WIDTHS, width), **dict.fromkeys(EXPANDS, expand)}
 
@@ -176,7 +182,7 @@ def _front_in(folder: Path) -> Sequence[TrialRecord]:
 
 def _resolved(space: SearchSpace = TINY, **wanted: object) -> list[tuple[str, tuple[Value, ...]]]:
     """Origin and values of what `wanted` names."""
-    starts = starts_of(StartFrom(**wanted), space, _front_in)  # type: ignore[arg-type]
+    starts = starts_of(StartFrom(**wanted), _problem(space), _front_in)  # type: ignore[arg-type]
     return [(start.origin, tuple(start.genotype.values.values())) for start in starts]
 
 
@@ -195,8 +201,25 @@ def test_genotypes_come_before_presets_and_presets_before_runs() -> None:
     assert _resolved() == []
 
 
+def test_uniform_networks_come_last_spread_over_the_parameters_of_the_budget() -> None:
+    problem = _problem(TINY)
+    sizes = [problem.costs(TINY.genotype(_values(width, expand))).params
+             for width in (0.35, 0.65, 1.0) for expand in (2.0, 6.0, 10.0)]  # fmt: skip
+    found = starts_of(StartFrom(presets=("mousavi_w0.65_e6",), uniform=4), problem, _front_in)
+    assert [start.origin for start in found] == ["mousavi_w0.65_e6", *["uniform"] * 4]
+    params = [problem.costs(start.genotype).params for start in found[1:]]
+    assert params == sorted(params)
+    assert (params[0], params[-1]) == (min(sizes), max(sizes))
+    assert all(len(set(start.genotype.values.values())) == 2 for start in found[1:])
+    middle = sorted(sizes)[4]
+    small = starts_of(StartFrom(uniform=1000), _problem(TINY, params=middle), _front_in)
+    assert sorted(sizes)[:5] == [problem.costs(start.genotype).params for start in small], "all that fit the budget"
+    with pytest.raises(ConfigError, match=r"^search\.start_from\.uniform: 3 networks.*widen the budget"):
+        starts_of(StartFrom(uniform=3), _problem(TINY, params=min(sizes) - 1), _front_in)
+
+
 def test_genotypes_are_in_the_options_of_the_space() -> None:
-    (start,) = starts_of(StartFrom(presets=("mousavi_w1.0_e6",)), TINY, _front_in)
+    (start,) = starts_of(StartFrom(presets=("mousavi_w1.0_e6",)), _problem(TINY), _front_in)
     assert start.genotype == TINY.genotype(_values(1.0, 6.0))
     assert {type(value) for value in start.genotype.values.values()} == {float}
 
@@ -246,12 +269,12 @@ def test_what_is_not_of_the_space_is_refused_by_name(
 
 def test_what_was_named_first_stays(tmp_path: Path) -> None:
     path = tmp_path / "start.json"
-    starts = starts_of(StartFrom(runs=(Path("runs/a"),)), TINY, _front_in)
+    starts = starts_of(StartFrom(runs=(Path("runs/a"),)), _problem(TINY), _front_in)
     first = frozen(path, starts, TINY)
     assert first == tuple(start.genotype for start in starts)
     assert [entry["origin"] for entry in json.loads(path.read_text())] == ["runs/a, trial 7", "runs/a, trial 5"]
     before = path.read_bytes()
-    assert frozen(path, starts_of(StartFrom(runs=(Path("runs/b"),)), TINY, _front_in), TINY) == first
+    assert frozen(path, starts_of(StartFrom(runs=(Path("runs/b"),)), _problem(TINY), _front_in), TINY) == first
     assert frozen(path, (), TINY) == first
     assert path.read_bytes() == before
 
