@@ -12,8 +12,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from nas.assets.manifold.codes import on_manifold
-from nas.assets.manifold.keeping import FILE as MANIFOLD
-from nas.assets.manifold.keeping import FOLDER, loaded
+from nas.assets.manifold.keeping import loaded
+from nas.assets.manifold.settings import FILE as MANIFOLD
+from nas.assets.manifold.settings import FOLDER
 from nas.attacks import ATTACKS, AttackSettings
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import CheckpointError, DataError, UsageError

@@ -8,6 +8,7 @@ from nas.pareto import Measure, ParetoFront, hypervolume
 from nas.report.evaluations import WEIGHTS, protocols_of
 from nas.report.tables import number_text, tie_notes, warnings_of
 from nas.runs.folder import Run
+from nas.runs.manifolds import manifold_words
 
 
 def front_summary(run: Run, objectives: tuple[Measure, ...], records: Sequence[TrialRecord]) -> str:
@@ -29,6 +30,6 @@ def front_lines(
     """Warnings of `front`, the front of `records`, numbered as in its table; and what else is to be said of it."""
     warned = [f"[{index}] {text}" for index, text in enumerate(warnings_of(front.records), 1)]
     warned += [f"warning: {text}" for text in tie_notes(front)]
-    measured = [*protocols_of(front.records), WEIGHTS[run.config.search.evaluator]]
+    measured = [*protocols_of(front.records), WEIGHTS[run.config.search.evaluator], manifold_words(run.folder)]
     said = [text for text in measured if text]
     return warned, [*said, front_summary(run, front.objectives, records), *notes]

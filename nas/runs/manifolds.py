@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from nas.assets.manifold.settings import FILE, FOLDER, PICTURE
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
@@ -44,3 +47,19 @@ def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> Searc
     claim_threads(available_cores())
     asset = ManifoldAsset(config.manifold, data, config.search.seed, resolve_device(config.device))
     return with_manifold(data, kept(folder, asset, None))
+
+
+def manifold_words(run: Path) -> str:
+    """What the manifold of the run in the folder `run` loses of an image; empty where there is none. Without torch."""
+    path = run / FOLDER / FILE
+    if not path.exists():
+        return ""
+    import safetensors
+
+    with safetensors.safe_open(path, "np") as file:
+        facts = json.loads(file.metadata()["manifold"])
+    name, error = facts["settings"]["name"], facts["error"]["validation"]
+    return (
+        f"manifold {name}, {facts['dimensions']} dimensions: root mean squared error {error:.3g} of reconstructed "
+        f"validation images ({path.parent / PICTURE})"
+    )

@@ -6,6 +6,7 @@ no thread or GPU state is ever forked. Where there is no such server (Windows), 
 """
 
 import multiprocessing
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def ensure_server() -> None:
     if METHOD != "forkserver":
         return
     try:
-        with ctrl_c_blocked():
+        with _no_modules_of_this_folder(), ctrl_c_blocked():
             forkserver.ensure_running()
     except OSError as error:
         if "AF_UNIX" not in str(error):
@@ -43,6 +44,23 @@ def ensure_server() -> None:
             f"the folder for temporary files, {folder}, has a path of {len(folder)} characters, and sockets of the "
             f"system allow about 70 there; set TMPDIR to a shorter one, such as /tmp"
         ) from error
+
+
+@contextmanager
+def _no_modules_of_this_folder() -> Iterator[None]:
+    """Interpreters that are started inside do not import from the working directory.
+
+    They are started with -c, so a file of the user's named as a module of the library (queue.py) would be taken for it.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

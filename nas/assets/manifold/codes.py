@@ -83,6 +83,20 @@ class Manifold(nn.Module):
             total += float((self.decoder(self.codes(x, batch.labels)) - x).double().square().sum())
         return float((total / split.images.numel()) ** 0.5)
 
+    @torch.no_grad()
+    def pictured(self, split: Split, count: int = 20) -> Tensor:
+        """Picture (3, H', W'), values in [0, 1], of `count` images spread over `split`, each above what it becomes."""
+        from torchvision.utils import make_grid
+
+        chosen = split[torch.linspace(0, len(split) - 1, count).long()].to(self.decoder.centre.device)
+        x = chosen.inputs()
+        columns = torch.cat([x, self.decoder(self.codes(x, chosen.labels))], dim=2).clamp(0, 1)
+        larger = max(1, 96 // x.shape[2])
+        grid: Tensor = make_grid(
+            columns.repeat_interleave(larger, 2).repeat_interleave(larger, 3), nrow=10, pad_value=1.0
+        )
+        return grid
+
 
 @dataclass(frozen=True)
 class ManifoldOrigin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,15 @@ import torch
 from nas.assets.manifold.codes import Manifold, on_manifold
 from nas.assets.manifold.known import known_manifold
 from nas.assets.manifold.pca import fitted_pca, untrained_pca
-from nas.assets.manifold.settings import Known, Pca, Vae
+from nas.assets.manifold.settings import FILE, FOLDER, PICTURE, Known, Pca, Vae
 from nas.assets.manifold.vae import finish_, start_vae, untrained_vae
 from nas.base.errors import CheckpointError
+from nas.base.files import write_atomic
 from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData
 from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
 from nas.training.resumable import EpochFile, Saved, resume_, train_until
 
-FOLDER, FILE = "manifold", "manifold.safetensors"
-"""Of a run: where its manifold is."""
 STATE, LOG = "state.safetensors", "log.jsonl"
 
 
@@ -45,7 +45,7 @@ class ManifoldAsset:
         return loaded(path)
 
     def make_(self, place: Path) -> None:
-        """Fits or trains it, from the last finished epoch on, and leaves it in `place`."""
+        """Fits or trains it, from the last finished epoch on; leaves it and a picture of reconstructions in `place`."""
         data = self.data.train
         if isinstance(self.settings, Vae):
             manifold = self._trained(place)
@@ -57,6 +57,7 @@ class ManifoldAsset:
             "settings": self.settings.model_dump(mode="json"), "shape": self.data.input_shape,
             "classes": self.data.num_classes, "dimensions": len(manifold.decoder.centre), "error": errors,
         }  # fmt: skip
+        write_atomic(place / PICTURE, _png(manifold.pictured(self.data.validation)))
         save_tensors(
             place / FILE, tensors_of(manifold), {"fingerprint": self.fingerprint, "manifold": json.dumps(facts)}
         )
@@ -81,6 +82,14 @@ class ManifoldAsset:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _png(picture: torch.Tensor) -> bytes:
+    from torchvision.utils import save_image
+
+    buffer = BytesIO()
+    save_image(picture, buffer, format="png")
+    return buffer.getvalue()
+
+
 def loaded(path: Path) -> Manifold:
     """The manifold in the file `path`, on the CPU, frozen. Raises CheckpointError where it is missing or damaged."""
     tensors = read_weights(path)
@@ -99,12 +108,6 @@ def loaded(path: Path) -> Manifold:
         ) from error
     fill_(manifold, tensors, path)
     return manifold.eval().requires_grad_(False)
-
-
-def reconstruction_errors(path: Path) -> dict[str, float]:
-    """Root mean squared error by part of the data, in the file `path`."""
-    errors: dict[str, float] = json.loads(read_facts(path)["manifold"])["error"]
-    return errors
 
 
 def with_manifold(data: SearchData, manifold: Manifold) -> SearchData:

@@ -7,6 +7,9 @@ from pydantic import Field
 from nas.base.registry import ChosenFrom
 from nas.base.settings import Settings
 
+FOLDER, FILE, PICTURE = "manifold", "manifold.safetensors", "reconstructions.png"
+"""Of a run: where its manifold is, and images beside what it makes of them."""
+
 
 class Pca(Settings):
     """The affine subspace of largest variance of the training images (eigenspace of Xiao 2022, arXiv 2210.00430)."""

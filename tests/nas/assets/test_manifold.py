@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from nas.assets.asset import kept
 from nas.assets.manifold.codes import on_manifold
-from nas.assets.manifold.keeping import FILE, ManifoldAsset, loaded, with_manifold
+from nas.assets.manifold.keeping import ManifoldAsset, loaded, with_manifold
 from nas.assets.manifold.known import known_manifold
 from nas.assets.manifold.pca import Subspace, fitted_pca
-from nas.assets.manifold.settings import Known, Pca, Vae
+from nas.assets.manifold.settings import FILE, Known, Pca, Vae
 from nas.assets.manifold.vae import VaeTraining, finish_, start_vae, untrained_vae
 from nas.attacks import Apgd, Pgd
 from nas.attacks.threat import BOUNDS, ThreatModel
@@ -69,6 +69,18 @@ def test_the_known_manifold_gives_the_images_back_but_for_their_rounding(data: S
     assert codes.shape == (360, 1, 1, 4)
     torch.testing.assert_close(codes.flatten(1).std(0), torch.ones(4), rtol=0.02, atol=0)
     torch.testing.assert_close(codes.flatten(1).mean(0), torch.zeros(4), rtol=0, atol=0.02)
+
+
+def test_a_picture_has_every_image_above_its_reconstruction(data: SearchData) -> None:
+    manifold, split = known_manifold(data), data.validation
+    picture = manifold.pictured(split, count=3)
+    height, width = split.inputs().shape[2:]
+    larger = 96 // height
+    for column, index in enumerate((0, (len(split) - 1) // 2, len(split) - 1)):
+        left = 2 + column * (width * larger + 2)
+        shown = picture[0, 2 : 2 + 2 * height * larger : larger, left : left + width * larger : larger]
+        torch.testing.assert_close(shown[:height], split.inputs()[index, 0], rtol=0, atol=0)
+        torch.testing.assert_close(shown[height:], split.inputs()[index, 0], rtol=0, atol=1 / 255)
 
 
 def test_codes_have_the_bounds_of_threats_on_them() -> None:

@@ -1,11 +1,11 @@
 """A manifold in a config and through a run: what is refused, and a search with on-manifold accuracy as an objective."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from nas.assets.manifold.keeping import reconstruction_errors
 from nas.runs import open_run
 from tests.tiny_run import Refusal, nas, write_config
 
@@ -53,7 +53,12 @@ def test_a_search_for_on_manifold_accuracy_and_sparse_bytes(
     assert nas(capsys, "check", "tiny.yaml", *options).code == 0
     assert nas(capsys, "search", "tiny.yaml", *options).code == 0
     run = open_run(Path("runs/tiny"))
-    assert reconstruction_errors(run.folder / "manifold" / "manifold.safetensors")["validation"] > 0
+    assert (run.folder / "manifold" / "reconstructions.png").read_bytes().startswith(b"\x89PNG")
+    said = " ".join(nas(capsys, "front", "runs/tiny").out.split())
+    found = re.search(r"manifold pca, (\d+) dimensions: root mean squared error (\S+) of reconstructed", said)
+    assert found is not None
+    assert 1 <= int(found[1]) <= 64
+    assert 0 < float(found[2]) < 0.2
     for record in run.records:
         assert record.evaluation is not None
         found = record.evaluation.by_threat["codes"]

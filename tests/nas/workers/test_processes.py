@@ -109,6 +109,21 @@ def test_a_server_is_started_once_and_imports_for_its_workers(tmp_path: Path) ->
 
 
 @needs_server
+def test_files_of_the_users_are_not_taken_for_modules_of_the_library(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts" / "twice.py"
+    script.write_text(_TWICE.replace('"wave"', '"queue"').replace('assert "queue" not in sys.modules', "pass"))
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("True"), run.stderr
+    assert "the wrong queue" not in run.stderr
+
+
+@needs_server
 def test_starting_the_server_leaves_ctrl_c_as_it_was() -> None:
     start_server("nas.runs.trial")
     start_server("nas.runs.trial")
