@@ -122,7 +122,7 @@ def test_every_command_of_the_readme_ends_well_and_the_next_one_goes_on_from_the
     assert [words[1] for words in of_readme[-6:]] == ["init", "check", "search", "report", "retrain", "export"]
     for words in [*_demo(), *of_readme]:
         made = [path.name for path in Path("runs/digits/retrained").glob("*")]
-        ended = nas(capsys, *(word.replace("00010", *made) if "00010" in word else word for word in words[1:]))
+        ended = nas(capsys, *(word.replace("00006", *made) if "00006" in word else word for word in words[1:]))
         assert ended.code == 0, (words, ended.err)
         if words[1] == "init":
             config = Path("mine/config.yaml")

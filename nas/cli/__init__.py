@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 failed, 2 misuse, 130 interrupted by Ctrl-C, 141 what read
 SIGTERM. Heavy imports happen inside the verbs, so that --help is instant.
 """
 
+import atexit
 import errno
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     accept_any_character()
     if arguments is None:  # this process is ours
         end_in_order()
+        atexit.register(gc.freeze)  # to search torch's objects for cycles at exit takes up to a second
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

@@ -1,7 +1,5 @@
 """How a verb ends from outside: Ctrl-C and SIGTERM (of SLURM, of `timeout`) let everything be put away first."""
 
-import atexit
-import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +25,7 @@ def end_in_order() -> None:
 
     A second Ctrl-C would otherwise interrupt the end of the first, and leave workers, semaphores and half a panel. A
     signal that this process was started to ignore (nohup, the background of a script) stays ignored.
-
-    At exit the garbage collector skips what is there: it would search torch for cycles, up to a second.
     """
-    atexit.register(gc.freeze)
     last = -PUTTING_AWAY
 
     def end(number: int, frame: FrameType | None) -> None:

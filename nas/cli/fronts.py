@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nas.studies.baseline import Versus
 
 
-@app.command(epilog='Example: nas front runs/digits --where "params<=30000" --png front.png')
+@app.command(epilog='Example: nas front runs/digits --where "params<=10000" --png front.png')
 def front(
     run: RunPath,
     format: Format = Format.TABLE,

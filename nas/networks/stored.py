@@ -34,12 +34,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 
-def read_facts(path: Path) -> dict[str, str]:
-    """What was written beside the tensors of `path`, which must be a whole file."""
-    with safetensors.safe_open(path, "pt") as file:
-        return file.metadata() or {}
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> None:
     """Writes `tensors`, from whatever device, and `facts` to `path`, atomically."""
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.assets.manifold.settings import FILE, FOLDER, PICTURE
+from nas.base.errors import CheckpointError
+from nas.base.metadata import read_metadata
 
 if TYPE_CHECKING:
     from nas.data.datasets import SearchData
@@ -50,16 +52,18 @@ def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> Searc
 
 
 def manifold_words(run: Path) -> str:
-    """What the manifold of the run in the folder `run` loses of an image; empty where there is none. Without torch."""
+    """Reconstruction error of the manifold of the run in the folder `run`; empty where it has none. Without torch."""
     path = run / FOLDER / FILE
     if not path.exists():
         return ""
-    import safetensors
-
-    with safetensors.safe_open(path, "np") as file:
-        facts = json.loads(file.metadata()["manifold"])
-    name, error = facts["settings"]["name"], facts["error"]["validation"]
-    return (
-        f"manifold {name}, {facts['dimensions']} dimensions: root mean squared error {error:.3g} of reconstructed "
-        f"validation images ({path.parent / PICTURE})"
-    )
+    try:
+        facts = json.loads(read_metadata(path)["manifold"])
+        name, error = facts["settings"]["name"], facts["error"]["validation"]
+        said = (
+            f"manifold {name}, {facts['dimensions']} dimensions: root mean squared error {error:.3g} of reconstructed "
+            "validation images"
+        )
+    except (CheckpointError, KeyError, ValueError) as error:
+        return f"manifold: {path} cannot be read ({error})"
+    picture = path.parent / PICTURE
+    return f"{said} ({picture})" if picture.exists() else said

@@ -10,7 +10,7 @@ from nas.base.errors import UsageError
 from nas.base.records import TrialRecord
 from nas.base.seeding import derive_seed
 from nas.runs.config import RunConfig
-from nas.search.genotypes import different, fitting, spread_over
+from nas.search.genotypes import distinct, spread_over, within_budget
 from nas.search.problem import Problem
 from search_spaces import Genotype, SearchSpace
 
@@ -43,7 +43,7 @@ def sweep_plan(config: RunConfig, problem: Problem, fronts: Fronts) -> list[tupl
         listed += _uniform(problem)
     if not listed:
         listed = list(_grid(space))
-    genotypes = list(different(listed))
+    genotypes = list(distinct(listed))
     repeats = range(settings.seeds)
     return [(g, derive_seed(config.search.seed, "sweep", g.key, repeat)) for repeat in repeats for g in genotypes]
 
@@ -56,7 +56,7 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
 
 
 def _uniform(problem: Problem) -> list[Genotype]:
-    found = list(fitting(problem, problem.space.uniform()))
+    found = list(within_budget(problem, problem.space.uniform()))
     if not found:
         raise UsageError("sweep.uniform: no network that treats all layers alike fits the budget; widen the budget")
     return found
@@ -67,10 +67,10 @@ def _sample(problem: Problem, count: int, spread: str | None, seed: int) -> list
     space, rng = problem.space, Random(derive_seed(seed, "sweep", "sample"))
     draws = (space.sample(rng) for _ in repeat(None))
     if spread is None:
-        found = list(islice(fitting(problem, islice(draws, MAX_DRAWS * count)), count))
+        found = list(islice(within_budget(problem, islice(draws, MAX_DRAWS * count)), count))
     else:
         drawn = islice(draws, max(min(100 * count, POOL), 10 * count))
-        pool = list(fitting(problem, chain((space.smallest(), space.largest()), drawn)))
+        pool = list(within_budget(problem, chain((space.smallest(), space.largest()), drawn)))
         found = pool if len(pool) < count else spread_over(problem, spread, pool, count)
     if len(found) < count:
         raise UsageError(

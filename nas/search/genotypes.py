@@ -19,12 +19,12 @@ def spread_over(problem: Problem, cost: str, pool: Sequence[Genotype], count: in
     return sorted(found, key=found.__getitem__)
 
 
-def fitting(problem: Problem, genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+def within_budget(problem: Problem, genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
     """Different architectures among `genotypes`, those within the budget."""
-    return different(genotype for genotype in genotypes if problem.budget.allows(problem.costs(genotype)))
+    return distinct(genotype for genotype in genotypes if problem.budget.allows(problem.costs(genotype)))
 
 
-def different(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
+def distinct(genotypes: Iterable[Genotype]) -> Iterator[Genotype]:
     """The first genotype of every architecture."""
     seen = set[str]()
     for genotype in genotypes:

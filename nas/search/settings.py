@@ -55,8 +55,8 @@ class StartFrom(Settings):
     """Folders of other runs, from the working directory: the genotypes of their fronts, best first objective first.
     Their results are not taken over, as training, data or attack may differ."""
     uniform: int = Field(0, ge=0, le=1000)
-    """So many networks within the budget that treat all layers alike (one width multiplier and one expand ratio), from
-    few to many parameters: what scaling by hand would try. The others are bred from them."""
+    """At most so many networks within the budget that treat all layers alike (one width multiplier and one expand
+    ratio), from few to many parameters: what scaling by hand would try. Evolutionary samplers breed from them."""
 
     @field_validator("presets")
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from nas.base.errors import ConfigError, NasError, RunMismatch
 from nas.base.files import read_json, write_json
 from nas.base.records import TrialRecord
-from nas.search.genotypes import fitting, spread_over
+from nas.search.genotypes import spread_over, within_budget
 from nas.search.problem import Problem
 from nas.search.settings import StartFrom
 from search_spaces import Genotype, SearchSpace
@@ -139,7 +139,7 @@ def _members(folder: Path, space: SearchSpace, front_in: FrontIn) -> list[Start]
 def _uniform(count: int, problem: Problem) -> list[Start]:
     if not count:
         return []
-    found = list(fitting(problem, problem.space.uniform()))
+    found = list(within_budget(problem, problem.space.uniform()))
     if not found:
         raise ConfigError(
             f"search.start_from.uniform: {count} networks that treat all layers alike are wanted, none is within the "

@@ -40,7 +40,7 @@ LEAST, MOST = 32, 256
 """Held-out images that are looked at: one for every 32 training images, within these."""
 WARM_UP = 4
 """First epoch behind which is looked, and not before a third of the training: a network that has learned little falls
-to any stronger attack, whatever it is trained with (configs/digits.yaml, TRADES-5: up to all of the images that
+to any stronger attack, whatever it is trained with (digits, TRADES-5: up to all of the images that
 withstand the attack of the training fall in the first three of ten epochs; later, of 24 networks, at most 48 %)."""
 ENOUGH = 8
 """Images that must withstand the attack of the training for a share to say anything."""

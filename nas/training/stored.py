@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.base.errors import CheckpointError
-from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
+from nas.base.metadata import read_metadata
+from nas.networks.stored import fill_, read_weights, save_tensors, tensors_of
 
 _MEMORY = "memory."
 _COUNTERS = ("epoch", "step", "doublings", "most_withstanding")
@@ -57,7 +58,7 @@ def load_training(path: Path, state: Resumable, fingerprint: str) -> None:
     Raises CheckpointError where the file is damaged or was written for another `fingerprint`.
     """
     tensors = read_weights(path)
-    if read_facts(path).get("fingerprint") != fingerprint:
+    if read_metadata(path).get("fingerprint") != fingerprint:
         raise CheckpointError(
             f"{path} belongs to another training (network, data or settings differ); remove its folder to start afresh"
         )

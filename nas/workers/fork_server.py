@@ -18,6 +18,8 @@ from nas.base.errors import UsageError
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
+OURS = "nas"
+"""Of PYTHONSAFEPATH, which only has to be set."""
 OPTIMIZER = "torch._dynamo"
 """What torch imports when a process makes its first optimiser: 1.4 s, for each worker that trains."""
 
@@ -51,16 +53,22 @@ def _no_modules_of_this_folder() -> Iterator[None]:
     """Interpreters that are started inside do not import from the working directory.
 
     They are started with -c, so a file of the user's named as a module of the library (queue.py) would be taken for it.
+    Where this package is found in the working directory alone, the server cannot import it beforehand.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    if "PYTHONSAFEPATH" in os.environ:
+        yield
+        return
+    os.environ["PYTHONSAFEPATH"] = OURS
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        del os.environ["PYTHONSAFEPATH"]
+
+
+def restore_path_of_children() -> None:
+    """In a worker: what it starts imports from the working directory again."""
+    if os.environ.get("PYTHONSAFEPATH") == OURS:
+        del os.environ["PYTHONSAFEPATH"]
 
 
 @contextmanager

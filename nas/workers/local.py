@@ -17,7 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from nas.base.errors import SearchStopped
 from nas.base.machine import claim_memory, claim_threads
 from nas.base.records import Candidate, Outcome
-from nas.workers.fork_server import METHOD, ctrl_c_blocked, ensure_server
+from nas.workers.fork_server import METHOD, ctrl_c_blocked, ensure_server, restore_path_of_children
 from nas.workers.passing import passable
 
 Evaluate = Callable[[Candidate], Outcome]
@@ -137,6 +137,7 @@ def _start_worker(evaluate: Evaluate, threads: int, workers: int, device: str) -
     """Set-up of a worker: its task, its share of the machine, and its end when the search ends or is killed."""
     global _evaluate
     _evaluate = evaluate
+    restore_path_of_children()
     claim_threads(threads)
     claim_memory(device, workers)
     threading.Thread(target=_die_with_parent, daemon=True).start()

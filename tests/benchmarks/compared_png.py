@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nas.report.plots import figure_of, png_of
 from nas.report.study_plots import COLOURS
 from tests.benchmarks.few_steps import read
-from tests.benchmarks.retrained import half_width
+from tests.benchmarks.retrained import groups, half_width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,14 +22,6 @@ ACCURACIES = {
     "natural": "natural accuracy", "linf": "robust accuracy, pixels", "manifold": "robust accuracy, on the manifold",
     "corrupted": "accuracy under corruptions",
 }  # fmt: skip
-
-
-def groups(rows: Sequence[Row], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows by the values of `keys`, in the order of the first of each."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        found.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return found
 
 
 def point(rows: Sequence[Row], key: str) -> tuple[float, float]:
@@ -63,7 +55,7 @@ def compressed(panels: "Sequence[Axes]", rows: Sequence[Row]) -> None:
     for axes, (key, heading) in zip(panels, ACCURACIES.items(), strict=True):
         for index, recipe in enumerate(recipes):
             for dense, style in ((False, "-"), (True, "--")):
-                own = [row for row in rows if row["recipe"] == recipe and row["dense"] in (dense, False)]
+                own = [row for row in rows if row["recipe"] == recipe]
                 at = groups([row for row in own if row["dense"] == dense or row["sparsity"] == 0], ("sparsity",))
                 where = sorted(at)
                 points = [point(at[sparsity], key) for sparsity in where]
@@ -93,7 +85,9 @@ def picture(kind: str, files: Mapping[str, Path]) -> bytes:
         for axes in panels:
             axes.grid(alpha=0.25)
         seeds = len({row["seed"] for row in rows})
-        panels[0].set_title(f"{title}: {rows[0]['images']} test images, {seeds} seeds", fontsize=10, loc="left")
+        panels[0].set_title(
+            f"{title}: {rows[0]['images']} test images, up to {seeds} seeds a point", fontsize=10, loc="left"
+        )
     grid[0][0].legend(loc="lower left", fontsize=7, framealpha=0.9)
     figure.tight_layout()
     return png_of(figure)

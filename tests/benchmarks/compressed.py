@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from search_spaces.mobilenet_tiny import MobileNetTiny, mobilenet_tiny
 from search_spaces.network import Network
 from tests.benchmarks.few_steps import read
 from tests.benchmarks.quantized_robustness import trained
-from tests.benchmarks.retrained import mean
+from tests.benchmarks.retrained import groups, mean
 
 BITS = 8
 RECIPES: dict[str, tuple[str, float]] = {
@@ -121,13 +122,12 @@ def work(arguments: argparse.Namespace, config: RunConfig, data: SearchData, tes
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, a row for each sparsity, recipe and network: means over the seeds in percent, with 95 % intervals."""
-    groups: dict[tuple[int, str, bool], list[Mapping[str, Any]]] = {}
-    for one in found:
-        groups.setdefault((one["sparsity"], one["recipe"], one["dense"]), []).append(one)
     scores = ("natural", "linf", "manifold", "reconstructed", "corrupted")
     lines = [f"| sparsity | training | network | bytes | {' | '.join(scores)} | seeds |", "|---" * 10 + "|"]
-    for (sparsity, recipe, dense), own in sorted(groups.items(), key=lambda one: (one[0][0], list(RECIPES).index(
-            one[0][1]), one[0][2])):  # fmt: skip
+    rows = groups(found, ("sparsity", "recipe", "dense"))
+    for sparsity, recipe, dense in product(sorted({one["sparsity"] for one in found}), RECIPES, (False, True)):
+        if not (own := rows.get((sparsity, recipe, dense))):
+            continue
         kind = "dense, as many bytes" if dense else "pruned" if sparsity else "dense"
         size = sum(one["bytes"] for one in own) / len(own)
         means = [mean([one[score] for one in own]) for score in scores]

@@ -1,6 +1,6 @@
 """The retrained networks of a run as files: their bytes beside the counted ones, and what each file predicts.
 
-    nas search configs/digits.yaml && nas retrain runs/digits --pick front
+    nas search configs/digits.yaml && nas retrain runs/digits --pick front   (docs/export.md: with which settings)
     python -m tests.benchmarks.exported runs/digits device/ > export.csv
 
 Every file is written by `nas export` and run on all test images: ONNX by ONNX Runtime, TFLite by LiteRT's reference

@@ -47,7 +47,7 @@ from search_spaces import NetworkSpec
 from search_spaces.mlperf_tiny import DsCnn, ResnetTiny, ds_cnn, reference_values, resnet_tiny
 from search_spaces.network import Network
 from tests.benchmarks.few_steps import read
-from tests.benchmarks.retrained import mean
+from tests.benchmarks.retrained import groups, mean
 
 BITS: dict[str, Quantize | None] = {
     "float": None,
@@ -168,12 +168,10 @@ def work(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def table(found: Sequence[Mapping[str, Any]]) -> str:
     """Markdown, a row for each network, bits and recipe: means over the seeds in percent, with 95 % intervals."""
-    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for one in found:
-        groups.setdefault((one["network"], one["bits"], one["recipe"]), []).append(one)
+    rows = groups(found, ("network", "bits", "recipe"))
     lines = ["| network | bits | bytes | training | natural | white | black | robust | seeds |", "|---" * 9 + "|"]
     for network, bits, recipe in product(NETWORKS, BITS, RECIPES):
-        if own := groups.get((network, bits, recipe)):
+        if own := rows.get((network, bits, recipe)):
             means = [mean([one[key] for one in own]) for key in ("natural", "white", "black", "robust")]
             cells = [network, bits, f"{own[0]['bytes']:,}", recipe, *means, str(len(own))]
             lines.append(f"| {' | '.join(cells)} |")

@@ -9,7 +9,7 @@ later group to the first, with Welch's interval. Raises ValueError where the net
 import argparse
 import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,14 @@ class Group:
 
 def _attack(rung: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in rung["attack"].items() if key != "seed"}
+
+
+def groups(rows: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Rows by the values of `keys`, in the order of the first of each."""
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -84,8 +84,8 @@ class Manifold(nn.Module):
         return float((total / split.images.numel()) ** 0.5)
 
     @torch.no_grad()
-    def pictured(self, split: Split, count: int = 20) -> Tensor:
-        """Picture (3, H', W'), values in [0, 1], of `count` images spread over `split`, each above what it becomes."""
+    def reconstruction_picture(self, split: Split, count: int = 20) -> Tensor:
+        """Picture (3, H', W') in [0, 1] of `count` images spread over `split`, each above its reconstruction."""
         from torchvision.utils import make_grid
 
         chosen = split[torch.linspace(0, len(split) - 1, count).long()].to(self.decoder.centre.device)

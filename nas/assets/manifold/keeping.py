@@ -18,9 +18,10 @@ from nas.assets.manifold.settings import FILE, FOLDER, PICTURE, Known, Pca, Vae
 from nas.assets.manifold.vae import finish_, start_vae, untrained_vae
 from nas.base.errors import CheckpointError
 from nas.base.files import write_atomic
+from nas.base.metadata import read_metadata
 from nas.base.seeding import make_generator
 from nas.data.datasets import SearchData
-from nas.networks.stored import fill_, read_facts, read_weights, save_tensors, tensors_of
+from nas.networks.stored import fill_, read_weights, save_tensors, tensors_of
 from nas.training.resumable import EpochFile, Saved, resume_, train_until
 
 STATE, LOG = "state.safetensors", "log.jsonl"
@@ -40,7 +41,7 @@ class ManifoldAsset:
 
     def load(self, path: Path, *, taken: bool) -> Manifold:
         """The manifold in `path`. Raises CheckpointError where it is of other data or settings."""
-        if read_facts(path).get("fingerprint") != self.fingerprint:
+        if read_metadata(path).get("fingerprint") != self.fingerprint:
             raise CheckpointError(f"{path} is of other data or settings; remove it, and it is made again")
         return loaded(path)
 
@@ -57,7 +58,7 @@ class ManifoldAsset:
             "settings": self.settings.model_dump(mode="json"), "shape": self.data.input_shape,
             "classes": self.data.num_classes, "dimensions": len(manifold.decoder.centre), "error": errors,
         }  # fmt: skip
-        write_atomic(place / PICTURE, _png(manifold.pictured(self.data.validation)))
+        write_atomic(place / PICTURE, _png(manifold.reconstruction_picture(self.data.validation)))
         save_tensors(
             place / FILE, tensors_of(manifold), {"fingerprint": self.fingerprint, "manifold": json.dumps(facts)}
         )
@@ -94,7 +95,7 @@ def loaded(path: Path) -> Manifold:
     """The manifold in the file `path`, on the CPU, frozen. Raises CheckpointError where it is missing or damaged."""
     tensors = read_weights(path)
     try:
-        facts = json.loads(read_facts(path)["manifold"])
+        facts = json.loads(read_metadata(path)["manifold"])
         channels, height, width = facts["shape"]
         kind, shape = facts["settings"]["name"], (channels, height, width)
         if kind == "vae":

@@ -8,7 +8,7 @@ from nas.base.registry import ChosenFrom
 from nas.base.settings import Settings
 
 FOLDER, FILE, PICTURE = "manifold", "manifold.safetensors", "reconstructions.png"
-"""Of a run: where its manifold is, and images beside what it makes of them."""
+"""Of a run: where its manifold is, and a picture of images and their reconstructions."""
 
 
 class Pca(Settings):

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.base.errors import CheckpointError
+from nas.base.metadata import read_metadata
 from nas.data.split import Split
 from nas.networks.shared import drawn, first_of, network_of_parts, owners, shell
-from nas.networks.stored import fill_, read_facts, read_weights, save_weights, tensors_of
+from nas.networks.stored import fill_, read_weights, save_weights, tensors_of
 from nas.training.averaging import reestimate_batch_norm_
 from nas.training.loop import batch_norm_batches
 from nas.training.settings import Training
@@ -136,7 +137,7 @@ def load_supernet(path: Path, supernet: Supernet, name: str, which: Literal["bui
     tensors = read_weights(path)
     own = tensors_of(supernet)
     same_shapes = {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in own.items()}
-    if read_facts(path).get(which) != name or not same_shapes:
+    if read_metadata(path).get(which) != name or not same_shapes:
         differing = "space, data, threat or width" + (" or the way it was trained" if which == "trained" else "")
         raise CheckpointError(
             f"{path} is of another supernet ({differing} differ); use --run NAME for a new run, or name another run in "

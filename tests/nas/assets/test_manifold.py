@@ -73,7 +73,7 @@ def test_the_known_manifold_gives_the_images_back_but_for_their_rounding(data: S
 
 def test_a_picture_has_every_image_above_its_reconstruction(data: SearchData) -> None:
     manifold, split = known_manifold(data), data.validation
-    picture = manifold.pictured(split, count=3)
+    picture = manifold.reconstruction_picture(split, count=3)
     height, width = split.inputs().shape[2:]
     larger = 96 // height
     for column, index in enumerate((0, (len(split) - 1) // 2, len(split) - 1)):

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas.base import environment
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.conftest import ROOT
 
 
 def test_every_start_is_kept_with_the_revision_of_the_checkout(tmp_path: Path) -> None:
@@ -24,5 +23,9 @@ def test_every_start_is_kept_with_the_revision_of_the_checkout(tmp_path: Path) -
 
 def test_an_installed_package_has_no_revision(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", "-C", str(tmp_path), *author, "commit", "-q", "--allow-empty", "-m", "c"], check=True)
     (tmp_path / "site-packages" / "nas").mkdir(parents=True)
     assert environment._git(tmp_path / "site-packages" / "nas", "rev-parse", "HEAD") is None
+    (tmp_path / "nas").mkdir()
+    assert environment._git(tmp_path / "nas", "rev-parse", "HEAD") is not None

@@ -40,6 +40,15 @@ def test_runs_are_read_and_configs_checked_without_the_slow_packages(
     assert found.stderr.count("did you mean epochs?") == 2
 
 
+def test_at_exit_the_garbage_collector_skips_what_is_there() -> None:
+    code = (
+        "import atexit, gc; atexit.register(lambda: print('frozen', gc.get_freeze_count()));"
+        "from nas.cli import main; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(ended.stdout.rpartition("frozen ")[2]) > 10_000
+
+
 def test_workers_import_no_torchvision() -> None:
     code = "import sys, nas.runs.trial; sys.exit('torchvision' in sys.modules or 'torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -55,10 +55,10 @@ def test_a_search_for_on_manifold_accuracy_and_sparse_bytes(
     run = open_run(Path("runs/tiny"))
     assert (run.folder / "manifold" / "reconstructions.png").read_bytes().startswith(b"\x89PNG")
     said = " ".join(nas(capsys, "front", "runs/tiny").out.split())
-    found = re.search(r"manifold pca, (\d+) dimensions: root mean squared error (\S+) of reconstructed", said)
-    assert found is not None
-    assert 1 <= int(found[1]) <= 64
-    assert 0 < float(found[2]) < 0.2
+    match = re.search(r"manifold pca, (\d+) dimensions: root mean squared error (\S+) of reconstructed", said)
+    assert match is not None
+    assert 1 <= int(match[1]) <= 64
+    assert 0 < float(match[2]) < 0.2
     for record in run.records:
         assert record.evaluation is not None
         found = record.evaluation.by_threat["codes"]

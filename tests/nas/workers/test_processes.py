@@ -80,15 +80,16 @@ from multiprocessing import forkserver
 from pathlib import Path
 from nas.workers.fork_server import start_server
 
+MODULE = sys.argv[1]
+
 def imported():
-    return "wave" in sys.modules, os.getppid()
+    return MODULE in sys.modules, os.getppid()
 
 if __name__ == "__main__":
-    start_server("wave")
+    start_server(MODULE)
     first = forkserver._forkserver._forkserver_pid
-    start_server("wave")
+    start_server(MODULE)
     assert forkserver._forkserver._forkserver_pid == first, "a second server"
-    assert "wave" not in sys.modules
     with multiprocessing.get_context("forkserver").Pool(1) as pool:
         print(*pool.apply(imported), first, forkserver._forkserver._forkserver_pid)
 """
@@ -99,7 +100,10 @@ def test_a_server_is_started_once_and_imports_for_its_workers(tmp_path: Path) ->
     script = tmp_path / "twice.py"
     script.write_text(_TWICE)
     run = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, str(script), "wave"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert run.returncode == 0, run.stderr
     imported, parent, first, last = run.stdout.split()
@@ -113,14 +117,13 @@ def test_files_of_the_users_are_not_taken_for_modules_of_the_library(tmp_path: P
     (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')")
     (tmp_path / "scripts").mkdir()
     script = tmp_path / "scripts" / "twice.py"
-    script.write_text(_TWICE.replace('"wave"', '"queue"').replace('assert "queue" not in sys.modules', "pass"))
+    script.write_text(_TWICE)
     run = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, str(script), "queue"], capture_output=True, text=True, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("True"), run.stderr
-    assert "the wrong queue" not in run.stderr
+    assert run.stderr == ""
 
 
 @needs_server
