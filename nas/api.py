@@ -17,9 +17,10 @@ from nas.base.machine import threads_restored
 from nas.measures import Measure, measure
 from nas.pareto import Pick, meeting, parse_condition
 from nas.report.console import Console, line_console
-from nas.runs.asked import picked_from, run_folder, to_be_retrained
+from nas.runs.asked import run_folder, to_be_retrained
 from nas.runs.config import RunConfig, load_config
 from nas.runs.folder import Run, open_run
+from nas.studies.picks import picked_from
 from nas.workers.fork_server import OPTIMIZER, start_server
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class OpenedRun:
     def pick(self, rule: str | int = "knee", where: Where = ()) -> Pick:
         """Trial that `rule` picks of the front of the trials that hold `where`, with the reason in words.
 
-        The rule is knee, best:METRIC, weights:METRIC=W,METRIC=W, or the number of any evaluated trial. Raises
-        UsageError for anything else, and for an empty front.
+        The rule is knee, best:METRIC, weights:METRIC=W,METRIC=W, the number of any evaluated trial, or expected:METRIC,
+        of all feasible trials (nas/studies/picks.py). Raises UsageError for anything else, and for an empty front.
         """
         return picked_from(self.run, str(rule), _listed(where))
 

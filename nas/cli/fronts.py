@@ -40,12 +40,12 @@ def front(
 ) -> None:
     """Show the Pareto front of a run, or with --what-if the best member within every budget."""
     from nas.pareto import meeting, parse_condition
-    from nas.pareto import pick as pick_rule
     from nas.report.plots import front_png
     from nas.report.rows import csv_text, front_row, member_row
     from nas.report.tables import tie_notes
     from nas.runs import open_run
     from nas.runs.members import SureFront, front_notes, sure_front
+    from nas.studies.picks import picked
 
     if baseline and (format is Format.CSV or (png and intervals)):
         raise UsageError("--baseline is shown as a table or as JSON, and drawn without --intervals: leave one out")
@@ -59,8 +59,8 @@ def front(
     found = opened.front(chosen, records)
     if cost:
         return print_what_if(opened, found, cost, format)
-    chosen_one = pick_rule(pick, found) if pick else None
-    picked = chosen_one.record if chosen_one else None
+    chosen_one = picked(opened, pick, found, records) if pick else None
+    marked = chosen_one.record if chosen_one else None
     if chosen_one and format is not Format.TABLE:
         err.print(f"picked: trial {chosen_one.record.number} ({chosen_one.reason})", soft_wrap=True)
     title = f"Pareto front of {run.name}"
@@ -69,9 +69,9 @@ def front(
     said = front_notes(opened, found, [condition.metric for condition in conditions])
     notes = [*said, *(sure.notes if sure else tie_notes(found))]
     if png and against:
-        write(png, front_png(*_at_common(found, records, against), title, picked, (), said, against.baseline))
+        write(png, front_png(*_at_common(found, records, against), title, marked, (), said, against.baseline))
     elif png:
-        write(png, front_png(found, records, title, picked, members, said))
+        write(png, front_png(found, records, title, marked, members, said))
     if html:
         from nas.page import Asked, run_page
 
@@ -117,7 +117,7 @@ def _at_common(
 @app.command(epilog="Example: nas show runs/digits 17")
 def show(
     run: RunPath,
-    pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, weights:METRIC=W,…")],
+    pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, expected:METRIC, …")],
     other: Annotated[str, typer.Argument(metavar="[B]", help="Another PICK: is the first really better?")] = "",
     where: Where = None,
     lipschitz: Annotated[bool, typer.Option(help="Add the factors of the certified Lipschitz constant.")] = False,
@@ -182,7 +182,7 @@ def show(
 
 def _record(run: "Run", pick: str, where: list[str] | None) -> "TrialRecord":
     """Trial of that number, trained or not, or the one that the rule `pick` picks; says why on stderr."""
-    from nas.runs.asked import picked_from
+    from nas.studies.picks import picked_from
 
     numbered = [record for record in run.records if str(record.number) == pick]
     if numbered:

@@ -39,7 +39,8 @@ def retrain(
     pick: Annotated[
         str,
         typer.Option(
-            help="knee, best:METRIC, weights:METRIC=W,METRIC=W, a trial number, or front: all its members in turn."
+            help="knee, best:METRIC, expected:METRIC, weights:METRIC=W,METRIC=W, a trial number, or front: all its "
+            "members in turn."
         ),
     ] = "knee",
     where: Where = None,
@@ -52,7 +53,8 @@ def retrain(
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
     """Train a picked network for long, then evaluate it once on the test set."""
-    from nas.runs.asked import all_picked_from, to_be_retrained
+    from nas.runs.asked import to_be_retrained
+    from nas.studies.picks import all_picked_from
     from nas.timing.watched import watched_retraining
 
     opened = to_be_retrained(run, overrides or (), data, name)

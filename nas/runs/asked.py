@@ -1,11 +1,10 @@
-"""What is asked of a run from outside, by a verb or a program: where it is, which trial, with which settings."""
+"""What is asked of a run from outside, by a verb or a program: where it is, with which settings it retrains."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from nas.base.errors import UsageError
-from nas.pareto import Pick, meeting, parse_condition, pick, pick_all
 from nas.runs.config import NAME_PATTERN, RunConfig, load_config
 from nas.runs.folder import Run, open_run
 
@@ -18,19 +17,6 @@ def run_folder(config: RunConfig, name: str = "", suffix: str = "") -> Path:
     if name and not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"--run {name}: a run has a plain name (letters, digits, . _ -), not a path")
     return Path("runs") / (name or config.name + suffix)
-
-
-def picked_from(run: Run, rule: str, where: Sequence[str] | None, *, over_budget: bool = False) -> Pick:
-    """Trial that `rule` picks of the front of `run`'s trials that hold the conditions `where` (nas.pareto.pick)."""
-    within = meeting([parse_condition(text) for text in where or ()], run.records)
-    return pick(rule, run.front(records=within), run.records, over_budget=over_budget)
-
-
-def all_picked_from(run: Run, rule: str, where: Sequence[str] | None) -> list[Pick]:
-    """What `picked_from` picks, also over the budget; for the rule `front` every member of the front, in its order."""
-    if rule != "front":
-        return [picked_from(run, rule, where, over_budget=True)]
-    return pick_all(run.front(records=meeting([parse_condition(text) for text in where or ()], run.records)))
 
 
 def to_be_retrained(folder: Path, overrides: Sequence[str], data: Path | None, name: str) -> Run:

@@ -86,10 +86,10 @@ class VirtualTime:
         self._running.clear()
 
     def _training(self, candidate: Candidate) -> TabulatedTraining:
-        return self._table.training(candidate.genotype, _draw(candidate.seed))
+        return self._table.training(candidate.genotype, draw_of(candidate.seed))
 
 
-def _draw(seed: int) -> float:
+def draw_of(seed: int) -> float:
     """Which training of the table a candidate with `seed` meets."""
     return Random(derive_seed(seed, "replay")).random()
 
@@ -126,7 +126,7 @@ def unseen_hypervolume(table: BenchTable, problem: Problem, records: Sequence[Tr
     A mean over all trainings would contain the ones that the front was selected by, and a share of their luck.
     """
     front = front_of(records, problem.objectives).records
-    found = [table.unseen(record.genotype, _draw(record.seed)) for record in front]
+    found = [table.unseen(record.genotype, draw_of(record.seed)) for record in front]
     rescored = [
         replace(record, evaluation=table.evaluation(scores, problem.space.spec(record.genotype)))
         for record, scores in zip(front, found, strict=True)

@@ -1,0 +1,96 @@
+"""Which trial of a run a rule picks; one rule asks what networks are expected to score, whatever one training gave."""
+
+from collections.abc import Sequence
+from math import log1p
+
+import numpy as np
+
+from nas.base.errors import UsageError
+from nas.base.records import TrialRecord
+from nas.budgets import COSTS
+from nas.measures import Measure, measure, number_of
+from nas.pareto import ParetoFront, Pick, meeting, parse_condition, pick, pick_all
+from nas.runs.folder import Run
+from nas.studies.common_rung import at_common_rung
+from search_spaces import SearchSpace
+
+EXPECTED = "expected:"
+LEAST = 16
+"""Trained networks that a regression needs."""
+DRAWS = 32
+"""Draws of the regression that its expectation is the mean of."""
+
+
+def picked_from(run: Run, rule: str, where: Sequence[str] | None, *, over_budget: bool = False) -> Pick:
+    """Trial that `rule` picks of the front of `run`'s trials that hold the conditions `where` (nas.pareto.pick).
+
+    `expected:METRIC` picks of all feasible ones: a network that was unlucky is not on the front. Raises UsageError for
+    a rule that is unknown or finds nothing.
+    """
+    within = meeting([parse_condition(text) for text in where or ()], run.records)
+    if rule.startswith(EXPECTED):
+        return _expected_best(run, measure(rule.removeprefix(EXPECTED)), within)
+    return pick(rule, run.front(records=within), run.records, over_budget=over_budget)
+
+
+def picked(run: Run, rule: str, front: ParetoFront, records: Sequence[TrialRecord]) -> Pick:
+    """Trial that `rule` picks of `front`, which is that of `records`; by `expected:METRIC` of all of these."""
+    if rule.startswith(EXPECTED):
+        return _expected_best(run, measure(rule.removeprefix(EXPECTED)), records)
+    return pick(rule, front)
+
+
+def all_picked_from(run: Run, rule: str, where: Sequence[str] | None) -> list[Pick]:
+    """What `picked_from` picks, also over the budget; for the rule `front` every member of the front, in its order."""
+    if rule != "front":
+        return [picked_from(run, rule, where, over_budget=True)]
+    return pick_all(run.front(records=meeting([parse_condition(text) for text in where or ()], run.records)))
+
+
+def expected_in(run: Run, score: Measure) -> dict[int, float]:
+    """As `expected_scores`, of all trained trials of `run` under their common rung.
+
+    Raises UsageError for costs, which are no matter of chance, and as `expected_scores`.
+    """
+    if score.name in COSTS or score.is_static:
+        raise UsageError(f"{EXPECTED}{score.name}: it is known before training; pick by best:{score.name}")
+    (trained,) = at_common_rung([(run.trials_folder, run.records)], needed=(score.name,)).runs
+    return expected_scores(trained, score, run.space, run.config.search.seed)
+
+
+def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: SearchSpace, seed: int) -> dict[int, float]:
+    """Expected `score`, by number, of those of the `trained` trials that have it, under the same attacks all.
+
+    The regression of pre-screening (nas/search/samplers/surrogate.py), on the option indices and the logarithms of the
+    costs, fitted to these trials; its mean. What one training owes to chance is averaged out over the networks that
+    are like it. Raises UsageError where they are too few.
+    """
+    from nas.search.samplers.surrogate import fit_surrogate
+
+    known = [(record, value) for record in trained if (value := number_of(score, record)) is not None]
+    if len(known) < LEAST:
+        raise UsageError(
+            f"{EXPECTED}{score.name}: a regression needs {LEAST} trained networks with {score.name}, there are "
+            f"{len(known)}; pick by best:{score.name}, or search on (search.trials)"
+        )
+    features = np.array(
+        [(*space.encode(record.genotype), *(log1p(getattr(record.costs, name)) for name in COSTS))
+         for record, _ in known], dtype=np.float64,
+    )  # fmt: skip
+    values = np.array([[value] for _, value in known])
+    expected = fit_surrogate(features, values, DRAWS, seed % 2**32).draws(features).mean(0)[:, 0]
+    return {record.number: float(value) for (record, _), value in zip(known, expected, strict=True)}
+
+
+def _expected_best(run: Run, score: Measure, records: Sequence[TrialRecord]) -> Pick:
+    """Of the feasible trials among `records`, the one of the best expected score; of equals the smallest."""
+    expected = expected_in(run, score)
+    allowed = [record for record in records if record.number in expected and record.is_feasible]
+    if not allowed:
+        raise UsageError(
+            f"{EXPECTED}{score.name}: no trained trial is within every limit and has it; loosen budget, constraints or "
+            "--where"
+        )
+    best = min(allowed, key=lambda record: (score.loss(expected[record.number]), record.costs.params))
+    return Pick(best, f"best {score.name} expected by a regression over {len(expected)} trials: "
+                      f"{expected[best.number]:.3f}")  # fmt: skip
