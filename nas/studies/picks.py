@@ -92,5 +92,5 @@ def _expected_best(run: Run, score: Measure, records: Sequence[TrialRecord]) -> 
             "--where"
         )
     best = min(allowed, key=lambda record: (score.loss(expected[record.number]), record.costs.params))
-    return Pick(best, f"best {score.name} expected by a regression over {len(expected)} trials: "
-                      f"{expected[best.number]:.3f}")  # fmt: skip
+    reason = f"best {score.name} expected by a regression over {len(expected)} trials: {expected[best.number]:.3f}"
+    return Pick(best, f"{reason}, under the attacks that all have met")
