@@ -1,7 +1,7 @@
 """Which trial of a run a rule picks; one rule asks what networks are expected to score, whatever one training gave."""
 
 from collections.abc import Sequence
-from math import log1p
+from dataclasses import asdict
 
 import numpy as np
 
@@ -28,16 +28,21 @@ def picked_from(run: Run, rule: str, where: Sequence[str] | None, *, over_budget
     a rule that is unknown or finds nothing.
     """
     within = meeting([parse_condition(text) for text in where or ()], run.records)
-    if rule.startswith(EXPECTED):
-        return _expected_best(run, measure(rule.removeprefix(EXPECTED)), within)
-    return pick(rule, run.front(records=within), run.records, over_budget=over_budget)
+    return picked(run, rule, run.front(records=within), within, run.records, over_budget=over_budget)
 
 
-def picked(run: Run, rule: str, front: ParetoFront, records: Sequence[TrialRecord]) -> Pick:
-    """Trial that `rule` picks of `front`, which is that of `records`; by `expected:METRIC` of all of these."""
+def picked(
+    run: Run, rule: str, front: ParetoFront, records: Sequence[TrialRecord], numbered: tuple[TrialRecord, ...] = (), *,
+    over_budget: bool = False,
+) -> Pick:  # fmt: skip
+    """Trial that `rule` picks of `front`, which is that of `records`; by `expected:METRIC` of all of these.
+
+    A number names one of `numbered` (of `front` where there are none), with `over_budget` also one beyond the budget.
+    Raises UsageError for a rule that is unknown or finds nothing.
+    """
     if rule.startswith(EXPECTED):
         return _expected_best(run, measure(rule.removeprefix(EXPECTED)), records)
-    return pick(rule, front)
+    return pick(rule, front, numbered, over_budget=over_budget)
 
 
 def all_picked_from(run: Run, rule: str, where: Sequence[str] | None) -> list[Pick]:
@@ -65,7 +70,7 @@ def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: Searc
     costs, fitted to these trials; its mean. What one training owes to chance is averaged out over the networks that
     are like it. Raises UsageError where they are too few.
     """
-    from nas.search.samplers.surrogate import fit_surrogate
+    from nas.search.samplers.surrogate import features_of, fit_surrogate
 
     known = [(record, value) for record in trained if (value := number_of(score, record)) is not None]
     if len(known) < LEAST:
@@ -73,10 +78,8 @@ def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: Searc
             f"{EXPECTED}{score.name}: a regression needs {LEAST} trained networks with {score.name}, there are "
             f"{len(known)}; pick by best:{score.name}, or search on (search.trials)"
         )
-    features = np.array(
-        [(*space.encode(record.genotype), *(log1p(getattr(record.costs, name)) for name in COSTS))
-         for record, _ in known], dtype=np.float64,
-    )  # fmt: skip
+    rows = [features_of(space.encode(record.genotype), asdict(record.costs)) for record, _ in known]
+    features = np.array(rows, dtype=np.float64)
     values = np.array([[value] for _, value in known])
     expected = fit_surrogate(features, values, DRAWS, seed % 2**32).draws(features).mean(0)[:, 0]
     return {record.number: float(value) for (record, _), value in zip(known, expected, strict=True)}

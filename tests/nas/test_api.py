@@ -49,7 +49,7 @@ def test_the_code_of_the_page_runs_on_a_smaller_config(
     Path("configs").mkdir()
     small = TINY.replace("name: tiny", "name: digits").replace("trials: 3", "trials: 1")
     Path("configs/digits.yaml").write_text(small.replace("epochs: 2, validate", "epochs: 1, validate"))
-    cells = [cell.replace("trials=24", "trials=3").replace("trials=2,", "trials=1,") for cell in CELLS]
+    cells = [cell.replace("trials=16", "trials=3").replace("trials=2,", "trials=1,") for cell in CELLS]
     assert cells != CELLS
     names: dict[str, object] = {}
     threads = torch.get_num_threads()

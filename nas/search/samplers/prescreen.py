@@ -12,7 +12,7 @@ exactly. It is fitted after every `refit` trials, and later, where these are few
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from math import log1p, nan
+from math import nan
 from random import Random
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -39,7 +39,7 @@ from nas.search.samplers.history import (
     violation_of,
 )
 from nas.search.samplers.of_optuna import relative_space
-from nas.search.samplers.surrogate import Surrogate, fit_surrogate
+from nas.search.samplers.surrogate import Surrogate, features_of, fit_surrogate
 from nas.search.settings import SearchSettings
 from search_spaces import Genotype, SearchSpace
 
@@ -62,13 +62,13 @@ class Foreknown:
     def _of_values(self) -> Callable[[tuple[tuple[str, Any], ...]], dict[str, float]]:
         return lru_cache(4096)(lambda values: asdict(self.costs(self.space.genotype(dict(values)))))
 
-    def facts(self, values: Mapping[str, Any]) -> tuple[float, ...]:
-        """Logarithms of the costs of the genotype with these values."""
-        return tuple(map(log1p, self._of_values(tuple(values.items())).values()))
+    def costs_of(self, values: Mapping[str, Any]) -> Mapping[str, float]:
+        """Costs by name of the genotype with these values."""
+        return self._of_values(tuple(values.items()))
 
     def losses(self, values: Mapping[str, Any]) -> tuple[float, ...]:
         """Objectives that are costs; NaN for those that only training tells, (M,)."""
-        known = self._of_values(tuple(values.items()))
+        known = self.costs_of(values)
         return tuple(objective.loss(known.get(objective.name, nan)) for objective in self.objectives)
 
 
@@ -178,9 +178,9 @@ class Prescreened(BaseSampler):
             yield tuple(genes)
 
     def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]]) -> Array:
-        """Option indices, which are ordered from small to large, and what is known of the costs."""
-        known = [self._known.facts(one) if self._known else () for one in values]
-        return np.array([(*one, *costs) for one, costs in zip(genes, known, strict=True)], dtype=np.float64)
+        """Features of genotypes with these option indices and values; without costs where these are not known."""
+        known = [self._known.costs_of(one) if self._known else {} for one in values]
+        return np.array([features_of(one, costs) for one, costs in zip(genes, known, strict=True)], dtype=np.float64)
 
     def _exact(self, values: Sequence[Mapping[str, Any]]) -> Array:
         """Losses that are known before training, NaN for the others; (K, M) or, where nothing is known, (K, 1)."""

@@ -3,7 +3,9 @@
 Letters: N trials, K proposals, F features, M targets, T draws.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log1p
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,11 @@ class Surrogate:
         rows = features_KF.astype(np.float32)
         rest = np.stack([tree.tree_.predict(rows).reshape(trend.shape[1:]) for tree in self.trees.estimators_])
         return np.asarray(trend + rest)
+
+
+def features_of(indices: Sequence[int], costs: Mapping[str, float]) -> tuple[float, ...]:
+    """Features of a genotype: its option indices, which are ordered from small to large, and its costs' logarithms."""
+    return (*indices, *map(log1p, costs.values()))
 
 
 def fit_surrogate(features_NF: Array, targets_NM: Array, draws: int, seed: int) -> Surrogate:

@@ -81,6 +81,7 @@ from pathlib import Path
 from nas.workers.fork_server import start_server
 
 MODULE = sys.argv[1]
+KNOWN = MODULE in sys.modules
 
 def imported():
     return MODULE in sys.modules, os.getppid()
@@ -90,6 +91,7 @@ if __name__ == "__main__":
     first = forkserver._forkserver._forkserver_pid
     start_server(MODULE)
     assert forkserver._forkserver._forkserver_pid == first, "a second server"
+    assert (MODULE in sys.modules) == KNOWN, "imported here, not by the server"
     with multiprocessing.get_context("forkserver").Pool(1) as pool:
         print(*pool.apply(imported), first, forkserver._forkserver._forkserver_pid)
 """
