@@ -31,8 +31,10 @@ class Condition:
         an evaluation, where one is needed.
         """
         value = self.metric.read(record)
-        if value is None:
-            return 1.0
+        return 1.0 if value is None else self.distance(value)
+
+    def distance(self, value: float) -> float:
+        """As `violation`, of a value of the metric."""
         excess = value - self.limit
         signed = excess if self.comparison == "<=" else -excess
         return signed / (abs(self.limit) or 1.0)

@@ -13,6 +13,7 @@ from nas.base.records import Candidate, Costs, Fidelity, Outcome, TrialRecord, T
 from nas.base.seeding import derive_seed
 from nas.pareto import front_of, hypervolume
 from nas.search.draws import MAX_DRAWS, draws
+from nas.search.exploit import most_expected
 from nas.search.finished import is_trained
 from nas.search.halting import Stage, is_spared, violation_of
 from nas.search.limits import HALTED, constrained, regardless_of_trust
@@ -61,7 +62,7 @@ class Search:
     by_key: dict[str, TrialRecord] = field(default_factory=dict)
     """First trained trial of every architecture."""
     pending: list[optuna.Trial] = field(default_factory=list)
-    live: dict[int, optuna.Trial] = field(default_factory=dict)
+    live: dict[int, tuple[optuna.Trial, Genotype]] = field(default_factory=dict)
     """Trials in the executor, by number."""
     waiting: dict[str, list[tuple[optuna.Trial, Genotype]]] = field(default_factory=dict)
     """Trials whose architecture is in the executor right now, by key."""
@@ -100,6 +101,11 @@ class Search:
     def may_start(self) -> bool:
         """Whether there is a full training left for one more candidate, if all that run are trained to their end."""
         return self.spent + len(self.live) < self.settings.trials
+
+    @property
+    def exploits(self) -> bool:
+        """Whether the next training is one of the last, for the networks of which most is expected."""
+        return self.spent + len(self.live) >= self.settings.trials - self.settings.exploit
 
     @cached_property
     def first(self) -> tuple[Genotype, ...]:
@@ -144,7 +150,7 @@ class Search:
         where it would join the front. A candidate that is dominated although its attack was weak would be dominated
         under a stronger one, so it is told with the number it has. Whatever is on the front has met every rung.
         """
-        trial, genotype = self.live[candidate.number], candidate.genotype
+        trial, genotype = self.live[candidate.number]
         state = TrialState.FAILED if outcome.evaluation is None else TrialState.COMPLETE
         costs = self.problem.costs(genotype)
         record = self._record(trial, genotype, state, costs, outcome, seed=candidate.seed)
@@ -201,7 +207,7 @@ class Search:
 
     def _started(self, trial: optuna.Trial, genotype: Genotype) -> Candidate:
         self.barren = 0
-        self.live[trial.number] = trial
+        self.live[trial.number] = trial, genotype
         self.waiting[genotype.key] = []
         first = self._epochs_after(self.study.passed_stage(trial))  # not judged again at a stage that it has left
         parent = self._parent(trial, genotype)
@@ -326,7 +332,7 @@ class Search:
         self.hypervolume = hypervolume(self.front, self.problem.objectives, self.problem.reference_point)
 
     def _enqueue_next(self) -> bool:
-        """Decides the next proposal where the sampler shall not: the first ones, and after barren proposals.
+        """Decides the next proposal where the sampler shall not: the first, the last, and after barren proposals.
 
         False where nothing new is left.
         """
@@ -334,9 +340,16 @@ class Search:
             return True
         if self.study.num_trials < len(self.first):
             self.study.enqueue(self.first[self.study.num_trials])
+        elif self.exploits and (expected := self._most_expected()) is not None:
+            self.study.enqueue(expected)
         elif self.barren >= MAX_BARREN:
             return self._enqueue_fresh()
         return True
+
+    def _most_expected(self) -> Genotype | None:
+        trained = [record for record in self.by_key.values() if record.state is TrialState.COMPLETE]
+        in_work = [genotype for _, genotype in self.live.values()]
+        return most_expected(self.problem, trained, in_work, derive_seed(self.settings.seed, "exploit", len(trained)))
 
     def _enqueue_fresh(self) -> bool:
         """Makes a random architecture that is new and within the budget the next proposal, if one is found."""

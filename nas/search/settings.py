@@ -93,6 +93,9 @@ class SearchSettings(Settings):
     """Begin with the smallest and the largest genotype, the ends of the range the front can span."""
     start_from: StartFrom = StartFrom()
     """Genotypes to begin with, as they are when the run is created; the trials are ordinary ones."""
+    exploit: int = Field(0, ge=0)
+    """Last trainings that go to the networks which a regression over all before expects to move the front most, found
+    by climbing from the front (nas/search/exploit.py); the sampler proposes all others."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"

@@ -41,5 +41,5 @@ class _Sweep(Search):
         trial = self.pending.pop(0) if self.pending else self.study.ask()
         genotype, seed = self.plan[trial.number]
         self.study.genotype(trial)  # stores its values with the trial
-        self.live[trial.number] = trial
+        self.live[trial.number] = trial, genotype
         return Candidate(trial.number, genotype, seed, self.problem.rungs[0])

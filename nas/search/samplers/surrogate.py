@@ -17,24 +17,48 @@ MIN_LEAF = 5
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """Regression of M targets on F features, T draws of it.
-
-    Scores of networks rise and fall nearly linearly with the choices and the logarithms of the costs; Bayesian ridge
-    regression (MacKay 1992) learns that from a dozen noisy trials, and its posterior says how uncertain it is. A random
-    forest (Breiman 2001) learns what is left, one tree for each draw.
-    """
+class Trend:
+    """Linear trend of M targets on F features, with its uncertainty: Bayesian ridge regression (MacKay 1992)."""
 
     mean_F: Array
     scale_F: Array
-    coefficients_TFM: Array
+    coefficients_FM: Array
+    covariances_MFF: Array
     intercept_M: Array
+
+    def mean(self, features_KF: Array) -> Array:
+        """Expected targets, shape (K, M)."""
+        return np.asarray(self._scaled(features_KF) @ self.coefficients_FM + self.intercept_M)
+
+    def draws(self, features_KF: Array, coefficients_TFM: Array) -> Array:
+        """Targets by each of the drawn coefficients, shape (T, K, M)."""
+        return np.asarray(np.einsum("kf,tfm->tkm", self._scaled(features_KF), coefficients_TFM) + self.intercept_M)
+
+    def coefficients(self, draws: int, rng: np.random.Generator) -> Array:
+        """Draws of the coefficients, shape (T, F, M)."""
+        pairs = zip(self.coefficients_FM.T, self.covariances_MFF, strict=True)
+        return np.stack([rng.multivariate_normal(mean, spread, draws, method="eigh") for mean, spread in pairs], 2)
+
+    def _scaled(self, features_KF: Array) -> Array:
+        return np.asarray((features_KF - self.mean_F) / self.scale_F)
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Regression of M targets on F features, T draws of it.
+
+    Scores of networks rise and fall nearly linearly with the choices and the logarithms of the costs; the trend learns
+    that from a dozen noisy trials, and its posterior says how uncertain it is. A random forest (Breiman 2001) learns
+    what is left, one tree for each draw.
+    """
+
+    trend: Trend
+    coefficients_TFM: Array
     trees: Any
 
     def draws(self, features_KF: Array) -> Array:
         """T predictions of the targets, shape (T, K, M): what training may give but for its own noise."""
-        scaled = (features_KF - self.mean_F) / self.scale_F
-        trend = np.einsum("kf,tfm->tkm", scaled, self.coefficients_TFM) + self.intercept_M
+        trend = self.trend.draws(features_KF, self.coefficients_TFM)
         rows = features_KF.astype(np.float32)
         rest = np.stack([tree.tree_.predict(rows).reshape(trend.shape[1:]) for tree in self.trees.estimators_])
         return np.asarray(trend + rest)
@@ -45,17 +69,27 @@ def features_of(indices: Sequence[int], costs: Mapping[str, float]) -> tuple[flo
     return (*indices, *map(log1p, costs.values()))
 
 
+def fit_trend(features_NF: Array, targets_NM: Array) -> Trend:
+    """Trend of the trials with these features and targets."""
+    from sklearn.linear_model import BayesianRidge
+
+    mean, scale = features_NF.mean(0), np.where(np.ptp(features_NF, axis=0) > 0, features_NF.std(0), 1.0)
+    fits = [BayesianRidge().fit((features_NF - mean) / scale, target) for target in targets_NM.T]
+    return Trend(
+        mean,
+        scale,
+        np.stack([fit.coef_ for fit in fits], 1),
+        np.stack([fit.sigma_ for fit in fits]),
+        np.array([fit.intercept_ for fit in fits]),
+    )
+
+
 def fit_surrogate(features_NF: Array, targets_NM: Array, draws: int, seed: int) -> Surrogate:
     """Surrogate of the trials with these features and targets; chance comes from `seed`."""
     from sklearn.ensemble import RandomForestRegressor
-    from sklearn.linear_model import BayesianRidge
 
-    rng = np.random.default_rng(seed)
-    mean, scale = features_NF.mean(0), np.where(np.ptp(features_NF, axis=0) > 0, features_NF.std(0), 1.0)
-    scaled = (features_NF - mean) / scale
-    trends = [BayesianRidge().fit(scaled, target) for target in targets_NM.T]
-    coefficients = [rng.multivariate_normal(trend.coef_, trend.sigma_, draws, method="eigh") for trend in trends]
-    rest = targets_NM - np.stack([trend.predict(scaled) for trend in trends], 1)
+    trend = fit_trend(features_NF, targets_NM)
+    rest = targets_NM - trend.mean(features_NF)
     trees = RandomForestRegressor(draws, min_samples_leaf=MIN_LEAF, random_state=seed)
     trees.fit(features_NF, rest if rest.shape[1] > 1 else rest[:, 0])
-    return Surrogate(mean, scale, np.stack(coefficients, 2), np.array([trend.intercept_ for trend in trends]), trees)
+    return Surrogate(trend, trend.coefficients(draws, np.random.default_rng(seed)), trees)
