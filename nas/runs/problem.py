@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from nas.data.datasets import SearchData
 
 
+KNOWN_COSTS = 20_000
+"""Genotypes of which the costs are kept: a search asks for the same ones again and again."""
+
+
 def make_space(config: RunConfig, input_shape: tuple[int, int, int], num_classes: int) -> SearchSpace:
     """Search space of `config` for images of this shape, with the bits and the sparsities that are chosen."""
     space = SPACES[config.space.name].constructor(config.space, input_shape, num_classes)
@@ -34,7 +39,7 @@ def make_problem(config: RunConfig, data: SearchData) -> Problem:
     space = make_space(config, data.input_shape, data.num_classes)
     return Problem(
         space=space,
-        costs=lambda genotype: costs_of(config, space, genotype),
+        costs=lru_cache(KNOWN_COSTS)(partial(costs_of, config, space)),
         budget=config.budget,
         objectives=config.parsed_objectives,
         constraints=config.parsed_constraints,

@@ -71,8 +71,8 @@ class Search:
     passed: set[tuple[int, int]] = field(default_factory=set)
     """Trials, and stages of epochs, that are in `stages` already."""
     barren: int = 0
-    set_aside: list[int] = field(default_factory=list)
-    """Trials that failed now for a cause outside them."""
+    set_aside: dict[int, str] = field(default_factory=dict)
+    """Architectures of the trials that failed now for a cause outside them, by number."""
     last_error: str = ""
     """What the last trial that failed said."""
     epochs: int = 0
@@ -188,7 +188,7 @@ class Search:
     def _set_aside(self, trial: optuna.Trial, record: TrialRecord) -> None:
         """Leaves `trial`, which failed for a cause outside it, to the next search; it counts as spent in this one."""
         self.study.set_aside(trial, record.error or "")
-        self.set_aside.append(trial.number)
+        self.set_aside[trial.number] = record.genotype.key
         self.epochs += self.problem.epochs
         self.counts["failed"] += 1
         self.last_error = failure_of(record)
@@ -349,7 +349,9 @@ class Search:
     def _most_expected(self) -> Genotype | None:
         trained = [record for record in self.by_key.values() if record.state is TrialState.COMPLETE]
         in_work = [genotype for _, genotype in self.live.values()]
-        return most_expected(self.problem, trained, in_work, derive_seed(self.settings.seed, "exploit", len(trained)))
+        refused = {*self.by_key, *self.set_aside.values()}  # what failed or was halted as well
+        seed = derive_seed(self.settings.seed, "exploit", len(trained))
+        return most_expected(self.problem, trained, in_work, seed, refused)
 
     def _enqueue_fresh(self) -> bool:
         """Makes a random architecture that is new and within the budget the next proposal, if one is found."""
