@@ -97,8 +97,9 @@ class OpenedRun:
     def pick(self, rule: str | int = "knee", where: Where = ()) -> Pick:
         """Trial that `rule` picks of the front of the trials that hold `where`, with the reason in words.
 
-        The rule is knee, best:METRIC, weights:METRIC=W,METRIC=W, the number of any evaluated trial, or expected:METRIC,
-        of all feasible trials (nas/studies/picks.py). Raises UsageError for anything else, and for an empty front.
+        The rule is knee, best:METRIC, weights:METRIC=W,METRIC=W, the number of any evaluated trial, or, of all feasible
+        trials, expected or expected:METRIC (nas/studies/picks.py). Raises UsageError for anything else, and for an
+        empty front.
         """
         return picked_from(self.run, str(rule), _listed(where))
 

@@ -117,7 +117,7 @@ def _at_common(
 @app.command(epilog="Example: nas show runs/digits 17")
 def show(
     run: RunPath,
-    pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, expected:METRIC, …")],
+    pick: Annotated[str, typer.Argument(metavar="PICK", help="Trial number, knee, best:METRIC, expected, …")],
     other: Annotated[str, typer.Argument(metavar="[B]", help="Another PICK: is the first really better?")] = "",
     where: Where = None,
     lipschitz: Annotated[bool, typer.Option(help="Add the factors of the certified Lipschitz constant.")] = False,

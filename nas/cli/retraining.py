@@ -39,8 +39,8 @@ def retrain(
     pick: Annotated[
         str,
         typer.Option(
-            help="knee, best:METRIC, expected:METRIC, weights:METRIC=W,METRIC=W, a trial number, or front: all its "
-            "members in turn."
+            help="knee, best:METRIC, expected, expected:METRIC, weights:METRIC=W,METRIC=W, a trial number, or front: "
+            "all its members in turn."
         ),
     ] = "knee",
     where: Where = None,

@@ -10,7 +10,7 @@ from nas.base.records import TrialRecord, TrialState
 from nas.measures import measure
 from nas.pareto.front import Array, ParetoFront, absences
 
-RULES = "knee, best:METRIC, expected:METRIC, weights:METRIC=W,METRIC=W, or a trial number"
+RULES = "knee, best:METRIC, expected, expected:METRIC, weights:METRIC=W,METRIC=W, or a trial number"
 
 
 @dataclass(frozen=True)

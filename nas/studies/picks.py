@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import prod
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from nas.runs.folder import Run
 from nas.studies.common_rung import at_common_rung
 from search_spaces import SearchSpace
 
-EXPECTED = "expected:"
+EXPECTED = "expected"
 LEAST = 16
 """Trained networks that a regression needs."""
 DRAWS = 32
@@ -24,8 +25,8 @@ DRAWS = 32
 def picked_from(run: Run, rule: str, where: Sequence[str] | None, *, over_budget: bool = False) -> Pick:
     """Trial that `rule` picks of the front of `run`'s trials that hold the conditions `where` (nas.pareto.pick).
 
-    `expected:METRIC` picks of all feasible ones: a network that was unlucky is not on the front. Raises UsageError for
-    a rule that is unknown or finds nothing.
+    `expected` and `expected:METRIC` pick of all feasible ones: a network that was unlucky is not on the front. Raises
+    UsageError for a rule that is unknown or finds nothing.
     """
     within = meeting([parse_condition(text) for text in where or ()], run.records)
     return picked(run, rule, run.front(records=within), within, run.records, over_budget=over_budget)
@@ -35,13 +36,14 @@ def picked(
     run: Run, rule: str, front: ParetoFront, records: Sequence[TrialRecord], numbered: tuple[TrialRecord, ...] = (), *,
     over_budget: bool = False,
 ) -> Pick:  # fmt: skip
-    """Trial that `rule` picks of `front`, which is that of `records`; by `expected:METRIC` of all of these.
+    """Trial that `rule` picks of `front`, which is that of `records`; by expectation of all of these.
 
     A number names one of `numbered` (of `front` where there are none), with `over_budget` also one beyond the budget.
     Raises UsageError for a rule that is unknown or finds nothing.
     """
-    if rule.startswith(EXPECTED):
-        return _expected_best(run, measure(rule.removeprefix(EXPECTED)), records)
+    kind, colon, metric = rule.partition(":")
+    if kind == EXPECTED:
+        return _expected_best(run, (measure(metric),) if colon else _trained_objectives(run), records)
     return pick(rule, front, numbered, over_budget=over_budget)
 
 
@@ -58,7 +60,7 @@ def expected_in(run: Run, score: Measure) -> dict[int, float]:
     Raises UsageError for costs, which are no matter of chance, and as `expected_scores`.
     """
     if score.name in COSTS or score.is_static:
-        raise UsageError(f"{EXPECTED}{score.name}: it is known before training; pick by best:{score.name}")
+        raise UsageError(f"{EXPECTED}:{score.name}: it is known before training; pick by best:{score.name}")
     (trained,) = at_common_rung([(run.trials_folder, run.records)], needed=(score.name,)).runs
     return expected_scores(trained, score, run.space, run.config.search.seed)
 
@@ -75,7 +77,7 @@ def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: Searc
     known = [(record, value) for record in trained if (value := number_of(score, record)) is not None]
     if len(known) < LEAST:
         raise UsageError(
-            f"{EXPECTED}{score.name}: a regression needs {LEAST} trained networks with {score.name}, there are "
+            f"{EXPECTED}:{score.name}: a regression needs {LEAST} trained networks with {score.name}, there are "
             f"{len(known)}; pick by best:{score.name}, or search on (search.trials)"
         )
     rows = [features_of(space.encode(record.genotype), asdict(record.costs)) for record, _ in known]
@@ -85,15 +87,39 @@ def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: Searc
     return {record.number: float(value) for (record, _), value in zip(known, expected, strict=True)}
 
 
-def _expected_best(run: Run, score: Measure, records: Sequence[TrialRecord]) -> Pick:
-    """Of the feasible trials among `records`, the one of the best expected score; of equals the smallest."""
-    expected = expected_in(run, score)
-    allowed = [record for record in records if record.number in expected and record.is_feasible]
+def _trained_objectives(run: Run) -> tuple[Measure, ...]:
+    """Objectives of `run` that only training tells."""
+    found = tuple(one for one in run.config.parsed_objectives if one.name not in COSTS and not one.is_static)
+    if not found:
+        raise UsageError(f"{EXPECTED}: every objective of this run is known before training; pick by best:METRIC")
+    return found
+
+
+def _expected_best(run: Run, goals: Sequence[Measure], records: Sequence[TrialRecord]) -> Pick:
+    """Of the feasible trials among `records`, the one of the best expected scores; of equals the smallest.
+
+    Of several `goals` it is the one whose expected scores dominate the largest share of the box between the best values
+    and the reference point: a pick by the product, whatever the costs, which are for `--where` to limit.
+    """
+    rule = f"{EXPECTED}:{goals[0].name}" if len(goals) == 1 else EXPECTED
+    expected = [expected_in(run, goal) for goal in goals]
+    allowed = [record for record in records if record.number in expected[0] and record.is_feasible]
     if not allowed:
         raise UsageError(
-            f"{EXPECTED}{score.name}: no trained trial is within every limit and has it; loosen budget, constraints or "
-            "--where"
+            f"{rule}: no trained trial is within every limit and has it; loosen budget, constraints or --where"
         )
-    best = min(allowed, key=lambda record: (score.loss(expected[record.number]), record.costs.params))
-    reason = f"best {score.name} expected by a regression over {len(expected)} trials: {expected[best.number]:.3f}"
+
+    def loss(record: TrialRecord) -> float:
+        if len(goals) == 1:
+            return goals[0].loss(expected[0][record.number])
+        shares = [
+            max(0.0, (scores[record.number] - worst) / (goal.best - worst))
+            for goal, scores, worst in zip(goals, expected, run.reference_point(goals), strict=True)
+        ]
+        return -prod(shares)
+
+    best = min(allowed, key=lambda record: (loss(record), record.costs.params))
+    values = ", ".join(f"{one[best.number]:.3f}" for one in expected)
+    names = " and ".join(goal.name for goal in goals)
+    reason = f"best {names} expected by a regression over {len(expected[0])} trials: {values}"
     return Pick(best, f"{reason}, under the attacks that all have met")

@@ -12,7 +12,7 @@ from nas.pareto import MEASURES, front_of
 from nas.search.halting import Stage, crowding, is_spared, violation_of
 from nas.search.settings import Halting, SearchSettings
 from tests.builders import trial
-from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem
+from tests.toy import Batched, ToyEvaluate, open_study, search, settings, toy_problem, toy_space
 
 given = pytest.importorskip("hypothesis").given
 st = pytest.importorskip("hypothesis.strategies")
@@ -235,3 +235,13 @@ def test_a_halted_architecture_that_is_proposed_again_is_halted_again_untrained(
             assert record.state is first[record.genotype.key].state
             assert record.violations == first[record.genotype.key].violations
     assert len({(c.genotype.key, c.number) for c in evaluate.calls}) == len(set(keys))
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_what_was_halted_is_not_proposed_again_by_expectation(tmp_path: Path, capacity: int) -> None:
+    evaluate, problem = Epochs(), replace(toy_problem(toy_space(6)), epochs=TOTAL)
+    chosen = halted_settings(16, sampler="random", exploit=8)
+    result = search(tmp_path / "s.journal", problem, chosen, evaluate, Batched(evaluate, capacity))
+    keys = [record.genotype.key for record in result.records]
+    assert len(keys) == len(set(keys)), "random draws of 4,096 genotypes and expectations are new"
+    assert of_state(result.records[-6:], TrialState.HALTED), "else it shows nothing"

@@ -45,8 +45,11 @@ def run_of(seed: int, noise: float, count: int = 24) -> Any:
     def front(records: tuple[TrialRecord, ...] = trials) -> ParetoFront:
         return front_of(records, OBJECTIVES)
 
-    config = SimpleNamespace(search=SimpleNamespace(seed=0))
-    return SimpleNamespace(records=trials, trials_folder=Path("none"), space=SPACE, config=config, front=front)
+    config = SimpleNamespace(search=SimpleNamespace(seed=0), parsed_objectives=OBJECTIVES)
+    return SimpleNamespace(
+        records=trials, trials_folder=Path("none"), space=SPACE, config=config, front=front,
+        reference_point=lambda goals: [0.0 for _ in goals],
+    )  # fmt: skip
 
 
 def test_a_network_is_picked_for_what_those_like_it_scored() -> None:
@@ -84,6 +87,33 @@ def test_it_is_of_the_feasible_trials_that_hold_the_conditions() -> None:
         picked_from(run, "expected:robust_accuracy", None)
 
 
+def test_without_a_metric_it_is_of_all_objectives_that_training_tells() -> None:
+    """Two networks are equally robust; the other objective decides, and costs do not."""
+    run = run_of(4, noise=0.0, count=60)
+    assert picked_from(run, "expected", None).record == picked_from(run, "expected:robust_accuracy", None).record
+    run.records = tuple(_with_natural(record) for record in run.records)
+    run.config.parsed_objectives = (ROBUST, measure("natural_accuracy"), measure("params"))
+    found = picked_from(run, "expected", None)
+    best = max(run.records, key=lambda one: one.evaluation.robust_accuracy * one.evaluation.natural_accuracy)
+    assert _product(found.record) == pytest.approx(_product(best), rel=0.01)
+    assert found.record != picked_from(run, "expected:robust_accuracy", None).record
+    assert found.reason.startswith("best robust_accuracy and natural_accuracy expected by a regression over 60 trials")
+    run.config.parsed_objectives = (measure("params"), measure("macs"))
+    with pytest.raises(UsageError, match="every objective of this run is known before training"):
+        picked_from(run, "expected", None)
+
+
+def _with_natural(record: TrialRecord) -> TrialRecord:
+    assert record.evaluation is not None
+    natural = 0.6 - 0.1 * log2(float(record.genotype.values["width_1"]))
+    return replace(record, evaluation=replace(record.evaluation, natural_accuracy=natural))
+
+
+def _product(record: TrialRecord) -> float:
+    assert record.evaluation is not None
+    return record.evaluation.robust_accuracy * record.evaluation.natural_accuracy
+
+
 def test_rejected_and_reused_trials_teach_it_nothing() -> None:
     run = run_of(3, noise=0.02)
     expected = expected_in(run, ROBUST)
@@ -100,7 +130,8 @@ def test_rejected_and_reused_trials_teach_it_nothing() -> None:
         ("expected:lipschitz_bound_log10", 24, "known before training"),
         ("expected:robust_accuracy", 15, "needs 16 trained networks with robust_accuracy, there are 15"),
         ("expected:robustness", 24, "robustness"),
-        ("expected", 24, "unknown pick 'expected'"),
+        ("expected:", 24, "unknown metric ''"),
+        ("expect", 24, "unknown pick 'expect'"),
     ],
 )
 def test_what_cannot_be_expected_is_refused(rule: str, count: int, words: str) -> None:
