@@ -1,8 +1,8 @@
 """Searches in a world whose truth is known: a regression of real trainings, with their noise put back.
 
-`python -m tests.benchmarks.simulated_search CONFIG CSV... --vary '{}' --vary '{"exploit": 14}'`: the CSVs are of `nas
-front --all --format csv`; what robust accuracy (of the first attack of the ladder, which all have met) and natural
-accuracy depend on is learned from them, by ridge regression and by a Gaussian process, in logarithms of the
+`python -m tests.benchmarks.simulated_search CONFIG CSV... --vary '{}' --vary '{"exploit": 14}'`: the CSVs are of
+`nas.open(RUN).trials().to_csv()`; what robust accuracy (of the first attack of the ladder, which all have met) and
+natural accuracy depend on is learned from them, by ridge regression and by a Gaussian process, in logarithms of the
 multipliers. In each of these worlds every variant of `search` settings searches `--searches` times.
 
 Prints, as means over the searches with their standard error: the true hypervolume of the front of what was trained,
@@ -150,7 +150,7 @@ def _features(space: SearchSpace, genotype: Genotype) -> Array:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
-    parser.add_argument("trainings", type=Path, nargs="+", help="CSV of `nas front --all --format csv`")
+    parser.add_argument("trainings", type=Path, nargs="+", help="CSV of nas.open(RUN).trials()")
     parser.add_argument("--vary", action="append", type=json.loads, required=True, help="fields of search, as JSON")
     parser.add_argument("--shape", nargs=3, type=int, default=[3, 32, 32])
     parser.add_argument("--classes", type=int, default=10)
