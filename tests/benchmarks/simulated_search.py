@@ -1,7 +1,7 @@
 """Searches in a world whose truth is known: a regression of real trainings, with their noise put back.
 
 `python -m tests.benchmarks.simulated_search CONFIG CSV... --vary '{}' --vary '{"exploit": 14}'`: the CSVs are of
-`nas.open(RUN).trials().to_csv()`; what robust accuracy (of the first attack of the ladder, which all have met) and
+`nas.open(RUN).trials().to_csv()`; what robust accuracy (under the first attack that each has met) and
 natural accuracy depend on is learned from them, by ridge regression and by a Gaussian process, in logarithms of the
 multipliers. In each of these worlds every variant of `search` settings searches `--searches` times.
 

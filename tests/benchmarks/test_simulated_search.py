@@ -35,6 +35,7 @@ def truth(genotype: Genotype) -> tuple[float, float]:
     return 0.3 + 0.02 * wide, 0.4 + 0.03 * deep
 
 
+@pytest.mark.filterwarnings("ignore:The optimal value:Warning")  # there is no noise to be found
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_world_follows_the_trainings(world: str) -> None:
     found = World.of(PROBLEM, rows(), WORLDS[world])
