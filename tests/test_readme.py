@@ -120,7 +120,7 @@ def test_every_command_of_the_readme_ends_well_and_the_next_one_goes_on_from_the
     write_image_folder(Path("ROOT"), {"train": 12, "test": 4})
     of_readme = _commands("nas")
     assert [words[1] for words in of_readme[-6:]] == ["init", "check", "search", "report", "retrain", "export"]
-    for words in [*_demo(), *of_readme]:
+    for words in [*_demo(), *([w.replace("expected", "knee") for w in words] for words in of_readme)]:  # two candidates
         made = [path.name for path in Path("runs/digits/retrained").glob("*")]
         ended = nas(capsys, *(word.replace("00006", *made) if "00006" in word else word for word in words[1:]))
         assert ended.code == 0, (words, ended.err)

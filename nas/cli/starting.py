@@ -58,7 +58,7 @@ def init(
         (f"nas check {quoted}", "what it covers, how long it takes"),
         (f"nas search {quoted}", "resumes after Ctrl-C"),
         (f"nas report {run}", "the networks to choose from, in a page; `nas front` in a table"),
-        (f"nas retrain {run} --pick best:robust_accuracy", "or knee, or a number: long training, then the test images"),
+        (f"nas retrain {run} --pick expected", "or knee, or a number: long training, then the test images"),
         (f"nas export --front {run} --format tflite", "what was retrained, as int8 files (extra packages: README)"),
     ):
         out.print(f"  {command}\n      {meaning}", soft_wrap=True, highlight=False, markup=False)

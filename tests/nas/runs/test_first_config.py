@@ -79,7 +79,7 @@ def test_what_it_writes_is_checked_searched_and_not_overwritten(images: Path, ca
     path = Path("my search/config.yaml")
     assert [line for line in made.out.splitlines() if line.startswith("  nas ")] == [
         "  nas check 'my search/config.yaml'", "  nas search 'my search/config.yaml'", "  nas report runs/my_search",
-        "  nas retrain runs/my_search --pick best:robust_accuracy",
+        "  nas retrain runs/my_search --pick expected",
         "  nas export --front runs/my_search --format tflite",
     ]  # fmt: skip
     assert "of random ones within params 10k, peak_activation_bytes 32KiB" in made.out
