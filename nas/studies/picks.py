@@ -103,20 +103,20 @@ def _expected_best(run: Run, goals: Sequence[Measure], records: Sequence[TrialRe
     """
     rule = f"{EXPECTED}:{goals[0].name}" if len(goals) == 1 else EXPECTED
     expected = [expected_in(run, goal) for goal in goals]
-    allowed = [record for record in records if record.number in expected[0] and record.is_feasible]
+    allowed = [r for r in records if r.is_feasible and all(r.number in scores for scores in expected)]
     if not allowed:
         raise UsageError(
             f"{rule}: no trained trial is within every limit and has it; loosen budget, constraints or --where"
         )
 
+    worst = run.reference_point(goals) if len(goals) > 1 else ()
+
     def loss(record: TrialRecord) -> float:
+        values = [scores[record.number] for scores in expected]
         if len(goals) == 1:
-            return goals[0].loss(expected[0][record.number])
-        shares = [
-            max(0.0, (scores[record.number] - worst) / (goal.best - worst))
-            for goal, scores, worst in zip(goals, expected, run.reference_point(goals), strict=True)
-        ]
-        return -prod(shares)
+            return goals[0].loss(values[0])
+        parts = zip(goals, values, worst, strict=True)
+        return -prod(max(0.0, (value - limit) / (goal.best - limit)) for goal, value, limit in parts)
 
     best = min(allowed, key=lambda record: (loss(record), record.costs.params))
     values = ", ".join(f"{one[best.number]:.3f}" for one in expected)
