@@ -62,6 +62,7 @@ def write_config(folder: Path, text: str = TINY) -> Path:
 
 LISTED = "sweep: {genotypes: [{width: 0.5, expand: 2}, {width: 1.0, expand: 2}, {width: 0.5, expand: 4}], seeds: 2}\n"
 SWEEP = TINY.replace("name: tiny", "name: swept").replace("divisor: 4", "divisor: 4\n  tie: both") + LISTED
+TRACKED = SWEEP.replace("epochs: 1", "epochs: 2\n  track_every_epoch: true")
 
 
 def sweep_config(folder: Path, *overrides: str, text: str = SWEEP) -> RunConfig:

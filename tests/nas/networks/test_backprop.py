@@ -7,70 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nas.networks import images, maps
 from nas.networks.arithmetic import Arithmetic, arithmetic_of
-from nas.networks.backprop import Forward, _Pass, forward_of
+from nas.networks.backprop import forward_of
 from nas.networks.layer import layers_of
 from search_spaces import BlockSpec, NetworkSpec
-from search_spaces.blocks import BLOCKS as BLOCK_KINDS
 from search_spaces.mobilenet_tiny import preset
-from search_spaces.network import Network, build_network
+from search_spaces.network import build_network
 from search_spaces.spec import Size
-from tests.builders import BLOCKS, STEMS, Broken, generator, network_of, settled, small_resnet, spectrogram_spec
-
-
-def plain(network: nn.Module) -> Forward:
-    return lambda *batches: tuple(network(batch) for batch in batches)
-
-
-def batches_for(network: Network, count: int, images: int = 6) -> list[Tensor]:
-    dtype, shape = network.classifier.weight.dtype, network.spec.input_shape
-    return [torch.rand(images, *shape, generator=generator(7 + g), dtype=torch.float64).to(dtype) for g in range(count)]
-
-
-def loss_of(logits: tuple[Tensor, ...]) -> Tensor:
-    """A scalar that treats every batch, image and class differently, and ties the batches together."""
-    total = torch.zeros((), dtype=logits[0].dtype)
-    for index, z in enumerate(logits):
-        weights = torch.randn(z.shape, generator=generator(40 + index), dtype=torch.float64).to(z.dtype)
-        total = total + (z.log_softmax(1) * weights).sum() + (z * logits[0]).mean()
-    return total
-
-
-def step(forward: Forward, network: Network, batches: list[Tensor]) -> dict[str, Tensor]:
-    """Everything a step leaves behind. Gradients are added to those that are there."""
-    logits = forward(*batches)
-    loss_of(logits).backward()  # type: ignore[no-untyped-call]
-    found = {f"logits {index}": z.detach() for index, z in enumerate(logits)}
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        found[f"gradient of {name}"] = parameter.grad
-    return found | {name: buffer.clone() for name, buffer in network.named_buffers()}
-
-
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-9) -> None:
-    assert found.keys() == expected.keys()
-    for name, wanted in expected.items():
-        atol = tolerance * max(1.0, float(wanted.double().abs().max()))
-        torch.testing.assert_close(found[name], wanted, rtol=0, atol=atol, msg=lambda m, name=name: f"{name}: {m}")  # type: ignore[misc]
-
-
-def assert_same(network: Network, count: int = 2, images: int = 6) -> None:
-    other = copy.deepcopy(network)
-    batches = batches_for(network, count, images)
-    assert_equal(step(forward_of(network), network, batches), step(plain(other), other, batches))
-
-
-def walked(network: Network) -> bool:
-    """Whether the pass is the one by hand."""
-    with torch.enable_grad():
-        logits = forward_of(copy.deepcopy(network))(*batches_for(network, 1))
-    node = logits[0].grad_fn
-    names = {node.name()} | {parent.name() for parent, _ in node.next_functions if parent is not None}  # type: ignore[union-attr]
-    return f"{_Pass.__name__}Backward" in names
-
+from tests.builders import BLOCKS, STEMS, generator, network_of, settled, small_resnet, spectrogram_spec
+from tests.nas.networks.by_hand import assert_equal, assert_same, batches_for, loss_of, plain, step, walked
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 
@@ -192,136 +140,6 @@ def test_parameters_that_are_frozen_get_no_gradient(size: int) -> None:
         assert (found.grad is None) == (expected.grad is None), name
         if expected.grad is not None:
             torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=1e-9)
-
-
-class _Doubled(nn.Module):
-    """Known layers, put together in a way of its own."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * self.block(x)  # type: ignore[no-any-return]
-
-
-class _HalfConv(nn.Conv2d):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) / 2
-
-
-class _Squared(Network):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).square()
-
-
-def gelu(network: Network) -> None:
-    network.features[0][2] = nn.GELU()
-
-
-def biased(network: Network) -> None:
-    network.features[0][0].bias = nn.Parameter(torch.ones(4, dtype=torch.float64))
-
-
-def padded_by_name(network: Network) -> None:
-    network.features[0][0].padding = "same"
-
-
-def group_norm(network: Network) -> None:
-    network.features[0][1] = nn.GroupNorm(2, 4, dtype=torch.float64)
-
-
-def momenta(network: Network) -> None:
-    network.features[0][1].momentum = 0.3
-
-
-def cumulative(network: Network) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-
-
-def foreign_block(network: Network) -> None:
-    network.features[0] = _Doubled(network.features[0])
-
-
-def foreign_convolution(network: Network) -> None:
-    conv = network.features[0][0]
-    network.features[0][0] = _HalfConv(3, 4, 3, padding=1, bias=False, device="meta")
-    network.features[0][0].weight = conv.weight
-
-
-def activated_projection(network: Network) -> None:
-    network.features[1].projection.append(nn.ReLU6())
-
-
-def longer_projection(network: Network) -> None:
-    network.features[1].projection.extend(copy.deepcopy(network.features[1].conv[1:]))
-
-
-def activated_branch(network: Network) -> None:
-    network.features[1].conv.append(nn.ReLU6())
-
-
-def without_projection(network: Network) -> None:
-    network.features[1].conv[0][0].stride = (1, 1)
-    network.features[1].projection = None
-
-
-def linear_sum(network: Network) -> None:
-    network.features[1].relu = nn.Identity()
-
-
-def nested(network: Network) -> None:
-    network.features[1].conv[0] = BLOCK_KINDS["resnet"](BlockSpec("resnet", 1, 4, 4, 4, 3, 2)).double()
-
-
-@pytest.mark.parametrize(
-    "change", [activated_projection, longer_projection, activated_branch, without_projection, linear_sum, nested]
-)
-def test_a_projection_that_is_not_as_in_the_spec_is_called_as_it_is(change: Callable[[Network], None]) -> None:
-    network = network_of([BlockSpec("resnet", 1, 4, 4, 4, 3, 2)]).double()
-    assert walked(network)
-    with torch.random.fork_rng():
-        change(network)
-    assert not walked(network)
-    assert_same(network)
-
-
-def foreign_network(network: Network) -> None:
-    network.__class__ = _Squared
-
-
-@pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize(
-    "change",
-    [
-        gelu,
-        biased,
-        padded_by_name,
-        group_norm,
-        momenta,
-        cumulative,
-        foreign_block,
-        foreign_convolution,
-        foreign_network,
-    ],
-)
-def test_what_cannot_be_walked_is_called_as_it_is(change: Callable[[Network], None], size: int) -> None:
-    network = network_of(BLOCKS["inverted, residual"], size).double()
-    change(network)
-    assert not walked(network)
-    assert_same(network)
-
-
-def test_a_module_that_is_no_network_is_called_as_it_is() -> None:
-    network = network_of(BLOCKS["inverted, residual"]).double()
-    batches = batches_for(network, 2)
-    other = copy.deepcopy(network)
-    for found, expected in zip(
-        forward_of(Broken(network, lambda z: 2 * z))(*batches), plain(other)(*batches), strict=True
-    ):
-        torch.testing.assert_close(found, 2 * expected)
 
 
 @pytest.mark.parametrize("size", [8, 9])
