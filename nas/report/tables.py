@@ -239,7 +239,10 @@ def time_table(time: Mapping[str, Any]) -> WholeTable:
 
 def _time_text(time: Mapping[str, Any]) -> str:
     hands = f"{_hands_text(time)}, {time['device']}"
-    first = f"{duration_text(time['supernet_seconds'])} for the supernet, " if time.get("supernet_seconds") else ""
+    first = "".join(
+        f"{duration_text(time[f'{asset}_seconds'])} for the {asset}, "
+        for asset in ("supernet", "manifold") if time.get(f"{asset}_seconds")
+    )  # fmt: skip
     return (
         f"about {duration_text(time['search_seconds'])}: {first}{time['candidates_per_hour']:,.0f} candidates an hour "
         f"({hands}; {bytes_text(time['memory_bytes'])} of memory)"

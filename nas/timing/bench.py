@@ -22,11 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.assets.manifold.codes import on_manifold
+from nas.assets.manifold.keeping import untrained
+from nas.assets.manifold.settings import Pca, Vae
 from nas.attacks import Pgd
 from nas.attacks.threat import ThreatModel
 from nas.base.errors import UsageError
 from nas.base.machine import claim_threads, processor
 from nas.base.seeding import make_generator
+from nas.base.settings import Settings
 from nas.budgets import Deployment, count_costs
 from nas.data.domain import PIXELS
 from nas.data.split import Split
@@ -63,6 +67,10 @@ class Workload:
     """Modules, and parts in them, that this needs; a process that measures imports them."""
     plugin_folder: Path | None = None
     """Folder that holds them where they are not installed."""
+    treatments: tuple[Settings, ...] = ()
+    """Of the network that the engine trains and scores; the plain loop has it without."""
+    manifold: Pca | Vae | None = None
+    """What the engine trains on, too, where `training.on_manifold` says so; a subspace has `dimensions`."""
 
 
 def paper_workload(network: str, image_size: int, batch_size: int, steps: int, device: str) -> Workload:
@@ -157,7 +165,9 @@ _PREPARED: dict[Workload, Callable[[], Speed]] = {}
 def engine_speed(workload: Workload) -> Callable[[], Speed]:
     """Measures how fast the project trains and scores with the threads of this process; warmed up."""
     data, scored = (_images(workload, part.batch_size) for part in (workload.training, workload.evaluation))
-    network, generator = _network(workload), make_generator(0, "bench", device=workload.device)
+    if workload.manifold is not None:
+        data = on_manifold(data, untrained(workload.manifold, workload.spec.input_shape, workload.spec.num_classes))
+    network, generator = _network(workload, workload.treatments), make_generator(0, "bench", device=workload.device)
     state = start_training(network, workload.training, generator)
 
     def train() -> None:
@@ -238,8 +248,8 @@ def _images(workload: Workload, count: int) -> Split:
     return Split(images, labels).to(torch.device(workload.device))
 
 
-def _network(workload: Workload) -> Network:
-    return new_network(workload.spec, make_generator(0, "weights")).to(workload.device)
+def _network(workload: Workload, treatments: tuple[Settings, ...] = ()) -> Network:
+    return new_network(workload.spec, make_generator(0, "weights"), treatments=treatments).to(workload.device)
 
 
 def _measured(train: Callable[[], None], score: Callable[[], None], workload: Workload) -> Callable[[], Speed]:

@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from nas.assets.manifold.keeping import untrained
+from nas.assets.manifold.pca import estimated_dimensions
+from nas.assets.manifold.settings import Known, Pca, Vae
+from nas.assets.manifold.vae import start_vae
 from nas.base.machine import available_cores, claim_threads, resolve_device
 from nas.base.records import Costs
+from nas.base.seeding import make_generator
 from nas.budgets import count_costs
 from nas.data.datasets import SearchData
+from nas.data.settings import Simulated
 from nas.evaluation.course import first_passes, rung_passes
 from nas.evaluation.float_twin import EXTRA
 from nas.runs import check_budget, front_in, make_problem
@@ -28,7 +34,6 @@ from nas.timing.forecast import REHEARSALS, ForecastTrial, forecast
 from nas.training import Training
 from nas.training.alarm import alarm_passes, held_out
 from nas.training.methods import method_of
-from nas.training.settings import OnManifoldTraining
 from nas.training.steps import step_sizes
 from search_spaces import NetworkSpec
 
@@ -133,6 +138,7 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
     # Workers end at different times: on average each but one waits for half a candidate.
     total += mean * (workers - 1) / 2
     supernet = _supernet_images(config, data) * sum(1 / one["training"] for one in measured) / len(measured)
+    manifold = _manifold_seconds(config, data)
     whole = ForecastTrial(problem.space.smallest(), config.training.epochs, ["attack"])
     for one in measured:
         trained, scored = _images(config, part, whole)
@@ -141,8 +147,9 @@ def search_time(config: RunConfig, data: SearchData) -> dict[str, Any]:
         "seconds_per_candidate": mean,
         "candidates_per_hour": 3600 * workers / mean,
         "supernet_seconds": supernet,
+        "manifold_seconds": manifold,
         "startup_seconds": startup,
-        "search_seconds": startup + supernet + total / workers,
+        "search_seconds": startup + supernet + manifold + total / workers,
         "memory_bytes": workers * max(one["memory_bytes"] for one in measured),
         "workers": workers,
         "threads_per_worker": threads,
@@ -170,7 +177,7 @@ def retraining_time(
     speed = engine_speed(_workload(own, data, spec, count_costs(spec, config.deployment).macs))()
     trained = sum(step_sizes(len(data.train), retrain.batch_size))  # in an epoch
     classes = spec.num_classes
-    a_pass = 1 / (speed["scoring"] * first_passes(settings.attack, settings, classes))
+    a_pass = 1 / (speed["scoring"] * _scored_passes(config, classes))
     validations = -(-epochs // retrain.validate_every) * len(data.validation)
     tested = _test_images(config, data)
     rounds = quantization_of(config.treatments) is not None
@@ -232,7 +239,13 @@ def _images(config: RunConfig, data: SearchData, course: ForecastTrial) -> tuple
     tracked = epochs * validation * config.training.track_every_epoch * (1 + len(settings.threats))
     an_epoch = sum(step_sizes(len(data.train), config.training.batch_size))
     passes += _alarm_passes(config.training, data, range(1, epochs + 1))
-    return epochs * an_epoch, tracked + passes / first_passes(settings.attack, settings, classes)
+    return epochs * an_epoch, tracked + passes / _scored_passes(config, classes)
+
+
+def _scored_passes(config: RunConfig, num_classes: int) -> float:
+    """Passes for one image of the scoring that is measured: a quantized network's float twin meets the attack, too."""
+    settings, rounds = config.evaluation, quantization_of(config.treatments) is not None
+    return first_passes(settings.attack, settings, num_classes) + rounds * settings.attack.passes(num_classes)
 
 
 def _alarm_passes(training: Training, data: SearchData, epochs: range) -> float:
@@ -257,14 +270,39 @@ def _workload(config: RunConfig, data: SearchData, spec: NetworkSpec, macs: int)
     trained = max(step_sizes(len(data.train), config.training.batch_size))
     scored = min(config.evaluation.batch_size, len(data.validation))
     if device == "cpu":
-        passes = first_passes(config.evaluation.attack, config.evaluation, data.num_classes)
+        passes = _scored_passes(config, data.num_classes)
         trained = max(8, min(trained, STEP_MACS // (macs * (2 * config.training.attack.steps + 7))))
         scored = max(8, min(scored, int(STEP_MACS / (macs * 2 * passes))))
-    without = {"batch_size": trained, "on_manifold": OnManifoldTraining()}  # there is no manifold yet
-    training = config.training.model_copy(update=without)
+    training = config.training.model_copy(update={"batch_size": trained})
     # Without measures and other threats, which are a small part of scoring.
     evaluation = config.evaluation.model_copy(update={"batch_size": scored, "threats": {}, "measures": ()})
-    return Workload(spec, config.threat, training, evaluation, device, 0.5, config.plugins, config.plugin_folder)
+    return Workload(
+        spec, config.threat, training, evaluation, device, 0.5, config.plugins, config.plugin_folder,
+        config.treatments, _manifold(config, data) if training.on_manifold.weight else None,
+    )  # fmt: skip
+
+
+def _manifold(config: RunConfig, data: SearchData) -> Pca | Vae | None:
+    """Manifold whose codes cost as much as those of the config's, which is not made yet."""
+    settings = config.manifold
+    if isinstance(settings, Known):
+        return Pca(dimensions=data.settings.dimensions) if isinstance(data.settings, Simulated) else None
+    return Pca(dimensions=estimated_dimensions(settings, data.train)) if isinstance(settings, Pca) else settings
+
+
+def _manifold_seconds(config: RunConfig, data: SearchData) -> float:
+    """Seconds that a variational autoencoder trains, by a few of its steps with all cores; 0 for other manifolds."""
+    settings, device = config.manifold, resolve_device(config.device)
+    if not isinstance(settings, Vae):
+        return 0.0
+    claim_threads(available_cores())
+    drawn = make_generator(0, "manifold", device=device)
+    state = start_vae(untrained(settings, data.input_shape, data.num_classes).to(device), settings, drawn)
+    few = data.train[: 4 * settings.batch_size].to(device)
+    state.train_epoch(few)
+    began = perf_counter()
+    state.train_epoch(few)
+    return settings.epochs * len(data.train) / len(few) * (perf_counter() - began)
 
 
 STEP_MACS = 20_000_000_000

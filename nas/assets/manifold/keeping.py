@@ -97,18 +97,22 @@ def loaded(path: Path) -> Manifold:
     try:
         facts = json.loads(read_metadata(path)["manifold"])
         channels, height, width = facts["shape"]
-        kind, shape = facts["settings"]["name"], (channels, height, width)
-        if kind == "vae":
-            settings = Vae.model_validate(facts["settings"])
-            manifold = untrained_vae(settings, shape, facts["classes"], make_generator(0, "manifold"))
-        else:
-            manifold = untrained_pca(facts["dimensions"], shape)
+        is_vae = facts["settings"]["name"] == "vae"
+        settings = Vae.model_validate(facts["settings"]) if is_vae else Pca(dimensions=facts["dimensions"])
+        manifold = untrained(settings, (channels, height, width), facts["classes"])
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path} is no manifold of this version ({error}); remove it, and it is made again"
         ) from error
     fill_(manifold, tensors, path)
     return manifold.eval().requires_grad_(False)
+
+
+def untrained(settings: Pca | Vae, shape: tuple[int, int, int], classes: int) -> Manifold:
+    """A manifold of images of `shape` whose numbers are yet to be filled in; a subspace has `dimensions`."""
+    if isinstance(settings, Vae):
+        return untrained_vae(settings, shape, classes, make_generator(0, "manifold"))
+    return untrained_pca(settings.dimensions, shape)
 
 
 def with_manifold(data: SearchData, manifold: Manifold) -> SearchData:

@@ -45,6 +45,19 @@ def untrained_pca(dimensions: int, shape: tuple[int, int, int]) -> Manifold:
     return Manifold(Projection(subspace), Decoder(subspace, dimensions))
 
 
+def estimated_dimensions(settings: Pca, data: Split, count: int = 1000) -> int:
+    """About as many dimensions as `fitted_pca` keeps, by `count` images spread over `data`."""
+    x = data[torch.linspace(0, len(data) - 1, min(count, len(data))).long()].inputs().cpu().flatten(1)
+    return _dimensions(settings, torch.linalg.svdvals(x - x.mean(0)).double().square(), len(x))
+
+
+def _dimensions(settings: Pca, variances: Tensor, images: int) -> int:
+    """How many of the `variances`, the largest first, a subspace has."""
+    shares = variances.cumsum(0) / variances.sum().clamp_min(1e-12)
+    dimensions = settings.dimensions or 1 + int((shares < settings.variance - 1e-12).sum())
+    return min(dimensions, int((variances > 1e-9 * variances[0]).sum()), images - 1)
+
+
 @torch.no_grad()
 def fitted_pca(settings: Pca, data: Split) -> Manifold:
     """The subspace of the images of `data`, by an eigendecomposition of their covariance in float64, on the CPU."""
@@ -57,9 +70,7 @@ def fitted_pca(settings: Pca, data: Split) -> Manifold:
     mean = total / len(data)
     variances, vectors = torch.linalg.eigh(products / len(data) - mean.outer(mean))
     variances, vectors = variances.flip(0).clamp_min(0), vectors.flip(1).T
-    shares = variances.cumsum(0) / variances.sum().clamp_min(1e-12)
-    dimensions = settings.dimensions or 1 + int((shares < settings.variance - 1e-12).sum())
-    dimensions = min(dimensions, int((variances > 1e-9 * variances[0]).sum()), len(data) - 1)
+    dimensions = _dimensions(settings, variances, len(data))
     channels, height, width = data.images.shape[1:]
     manifold = untrained_pca(dimensions, (channels, height, width))
     subspace = manifold.decoder.raw

@@ -9,8 +9,11 @@ from random import Random
 
 import pytest
 
+from nas.assets.manifold.pca import estimated_dimensions, fitted_pca
+from nas.assets.manifold.settings import Pca
 from nas.budgets import Deployment, count_costs
 from nas.data.datasets import load_search_data
+from nas.report.tables import _time_text
 from nas.runs import make_problem
 from nas.runs.config import load_config
 from nas.search.problem import Problem
@@ -165,14 +168,47 @@ def test_a_real_measurement_has_the_same_keys(tmp_path: Path, pools: Callable[..
     pools(_quick)
     found = search_time(config, load_search_data(config.data))
     assert found.keys() == {
-        "seconds_per_candidate", "candidates_per_hour", "startup_seconds", "supernet_seconds", "search_seconds",
-        "memory_bytes", "workers", "threads_per_worker", "device", "networks",
+        "seconds_per_candidate", "candidates_per_hour", "startup_seconds", "supernet_seconds", "manifold_seconds",
+        "search_seconds", "memory_bytes", "workers", "threads_per_worker", "device", "networks",
     }  # fmt: skip
     for one in found["networks"]:
         assert one.keys() == {"macs", "training", "scoring", "seconds", "memory_bytes"}
         assert min(one.values()) > 0
     each = [one["seconds"] for one in found["networks"]]
     assert min(each) <= found["seconds_per_candidate"] <= max(each)
+
+
+QUANTIZE = "treatments=[{name: quantize, weights: 4, activations: 4}]"
+PCA = ("manifold={name: pca, dimensions: 6}", "training.on_manifold.weight=0.5")
+VAE = ("manifold={name: vae, dimensions: 3, epochs: 7}", "training.on_manifold.weight=0.5")
+
+
+@pytest.mark.parametrize("changes", [(QUANTIZE,), PCA, VAE, (QUANTIZE, *PCA)])
+def test_treatments_and_the_manifold_are_part_of_what_is_measured(
+    tmp_path: Path, pools: Callable[..., list[Workload]], changes: tuple[str, ...]
+) -> None:
+    config = load_config(write_config(tmp_path), changes)
+    measured = pools(_quick)
+    found = search_time(config, load_search_data(config.data))
+    assert {one.treatments for one in measured} == {config.treatments}
+    assert {one.manifold for one in measured} == {config.manifold}
+    assert (found["manifold_seconds"] > 0) == (config.manifold is not None and config.manifold.name == "vae")
+    assert ("for the manifold" in _time_text(found)) == (found["manifold_seconds"] > 0)
+
+
+def test_the_float_twin_of_a_quantized_network_is_counted_once(
+    tmp_path: Path, pools: Callable[..., list[Workload]]
+) -> None:
+    pools(_fixed)  # 400 images a second, each attacked twice: the network and its twin
+    config = load_config(write_config(tmp_path), (QUANTIZE, "training.epochs=5", "training.alarm=false"))
+    assert search_time(config, load_search_data(config.data))["seconds_per_candidate"] == pytest.approx(5 * 1.6 + 0.1)
+
+
+def test_a_subspace_of_unknown_size_is_measured_with_about_as_many_dimensions() -> None:
+    data = load_search_data(load_config(ROOT / "configs" / "digits.yaml").data)
+    exact = len(fitted_pca(Pca(), data.train).decoder.centre)
+    assert estimated_dimensions(Pca(), data.train) == pytest.approx(exact, abs=2)
+    assert estimated_dimensions(Pca(dimensions=5), data.train) == 5
 
 
 def test_the_time_of_a_retraining_follows_from_the_speeds_and_its_attacks(
