@@ -22,7 +22,7 @@ class ReplayFormat(StrEnum):
 
 @study.command(
     epilog="Example: nas study replay runs/reference/digits_bench.csv configs/digits_bench.yaml "
-    "--vary 'search.sampler=[nsga2, random, tpe]' --vary 'search.halting.epochs=[[], [3]]'"
+    "--vary 'search.sampler=\\[nsga2, random, tpe]' --vary 'search.halting.epochs=\\[\\[], \\[3]]'"
 )
 def replay(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV of `nas study curves` on a sweep of the space.")],

@@ -100,7 +100,8 @@ def sweep(
     overrides: Overrides = None,
     run: RunName = "",
     uniform: Annotated[
-        bool, typer.Option("--uniform", help="Instead, networks that treat all layers alike; in NAME_uniform.")
+        bool,
+        typer.Option("--uniform", help="Instead, networks of one width and one expand ratio; in NAME_uniform."),
     ] = False,
     format: PlainFormat = PlainFormat.TABLE,
 ) -> None:
@@ -147,7 +148,7 @@ def _worked(verb: "Callable[..., str]", loaded: "RunConfig", folder: Path) -> st
 def bench(
     networks: Annotated[
         list[str] | None,
-        typer.Option("--network", help="Preset of the paper's tables; repeatable [default: mousavi_w0.35_e6]."),
+        typer.Option("--network", help="Preset of the paper's tables; repeatable. mousavi_w0.35_e6 where left out."),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Candidates per hour of this config's search, instead.")] = None,
     image_size: Annotated[int, typer.Option(min=8, max=512, help="Side of the colour images.")] = 32,

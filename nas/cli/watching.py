@@ -13,7 +13,7 @@ from nas.cli.options import RunPath, app, err, write
 @app.command(epilog="Example: nas report runs/digits --baseline runs/digits_uniform --out digits.html")
 def report(
     run: RunPath,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page [default: RUN/report.html].")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; RUN/report.html where left out.")] = None,
     baseline: Annotated[
         Path | None, typer.Option(metavar="SWEEP", help="Compare with the networks of `nas sweep CONFIG --uniform`.")
     ] = None,
@@ -23,7 +23,7 @@ def report(
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port of --dashboard on 127.0.0.1 [default: 8080]; 0: any free one."),
+        typer.Option(min=0, max=65535, help="Port of --dashboard on 127.0.0.1, 8080 where left out; 0: any free one."),
     ] = None,
 ) -> None:
     """Write one page about a run: front, trials, budgets, comparisons. It opens from disk, without a network."""

@@ -10,7 +10,7 @@ from nas.base.records import Evaluation, TrialRecord, TrialState, from_json, to_
 from nas.budgets import COSTS, block_costs
 from nas.measures import Measure
 from nas.page.columns import all_rounded, rounded
-from nas.report.baselines import alike_text, baseline_words
+from nas.report.baselines import baseline_words, uniform_text
 from nas.report.evaluations import protocol_text, trust_text, verdict_text, warnings_of
 from nas.report.study_tables import choice_sentences
 from nas.report.tables import bits_text
@@ -44,7 +44,7 @@ def choices_of(run: Run, objectives: Sequence[Measure]) -> list[dict[str, Any]]:
 def baseline_of(run: Run, baseline: Run) -> dict[str, Any]:
     """`versus` with a label for each network of the baseline, and in words. Both sides met the same attacks."""
     against = versus(run, baseline)
-    steps = [{**step, "baseline": {**step["baseline"], "label": alike_text(step["baseline"]["genotype"])}}
+    steps = [{**step, "baseline": {**step["baseline"], "label": uniform_text(step["baseline"]["genotype"])}}
              for step in against.facts["steps"]]  # fmt: skip
     facts = {**against.facts, "steps": steps}
     return {"run": baseline.folder.name, "facts": facts, "words": baseline_words(against.facts)}

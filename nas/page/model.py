@@ -37,7 +37,7 @@ class Asked:
     picked: Pick | None = None
     """Shown first; None: the knee."""
     baseline: Run | None = None
-    """Networks that treat all layers alike."""
+    """Uniform networks: one width multiplier and one expand ratio for all layers."""
     refresh: int | None = None
     """Seconds after which the page reads its file again."""
 

@@ -1,4 +1,4 @@
-"""A search against the networks that treat all layers alike, as a table and in sentences."""
+"""A search against uniform networks, as a table and in sentences."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from nas.report.whole_table import WholeTable
 def baseline_table(facts: Mapping[str, Any]) -> WholeTable:
     """The steps of `nas.studies.versus`: a row for each network of the baseline."""
     cost, score = column_name(facts["cost"]), column_name(facts["score"])
-    table = WholeTable(f"What searching bought: {score} within the {cost} of networks with all layers alike")
-    for heading in (f"{cost} ≤", "all alike", score, "trial", score, "difference, 95 %"):
-        table.add_column(heading, justify="left" if heading == "all alike" else "right")
+    table = WholeTable(f"What searching bought: {score} within the {cost} of uniform networks")
+    for heading in (f"{cost} ≤", "uniform", score, "trial", score, "difference, 95 %"):
+        table.add_column(heading, justify="left" if heading == "uniform" else "right")
     for step in facts["steps"]:
-        alike, found = step["baseline"], step["searched"]
+        uniform, found = step["baseline"], step["searched"]
         table.add_row(
-            _count(step["limit"]), alike_text(alike["genotype"]), number_text(alike["score"]),
+            _count(step["limit"]), uniform_text(uniform["genotype"]), number_text(uniform["score"]),
             str(found["trial"]), number_text(found["score"]), _difference(step),
         )  # fmt: skip
     return table
@@ -28,13 +28,13 @@ def baseline_words(facts: Mapping[str, Any]) -> list[str]:
     both, count = facts["hypervolume"], facts["networks"]
     volumes = (
         f"hypervolume {both['searched']:.4f} of {count['searched']} searched networks, {both['baseline']:.4f} of "
-        f"{count['baseline']} with all layers alike, one training each"
+        f"{count['baseline']} uniform ones, one training each"
     )
     return [volumes, f"compared under {facts['compared_under']}", *facts["notes"]]
 
 
-def alike_text(genotype: Mapping[str, Any]) -> str:
-    """A genotype in short with one option for each kind of choice, as all of a kind are alike."""
+def uniform_text(genotype: Mapping[str, Any]) -> str:
+    """The genotype of a uniform network in short, one option for each kind of choice."""
     return genotype_text({name.partition("_")[0]: value for name, value in genotype.items()})
 
 

@@ -37,7 +37,7 @@ def front_png(
     """PNG of the front among all feasible trials that have its objectives, one panel per objective over the cost axis.
 
     `members` are those of the front with their uncertainty, where it is to be drawn; `notes` are written below.
-    `baseline` are trainings of networks that treat all layers alike (nas/studies/baseline.py).
+    `baseline` are trainings of uniform networks (nas/studies/baseline.py).
     """
     x_axis, panels = _axes(front.objectives)
     shown = _shown(records, front)
@@ -120,7 +120,7 @@ def _draw_baseline(axes: "Axes", x_axis: Measure, objective: Measure, records: S
         return
     points = np.array([[np.mean(_known(m, same)) for m in (x_axis, objective)] for same in networks.values()])
     turned = np.array([[x_axis.loss(x), objective.loss(y)] for x, y in points])
-    style: dict[str, Any] = {"s": 14, "marker": "D", "alpha": 0.6, "zorder": 3, "label": "all layers alike"}
+    style: dict[str, Any] = {"s": 14, "marker": "D", "alpha": 0.6, "zorder": 3, "label": "uniform"}
     axes.scatter(points[:, 0], points[:, 1], color=BASELINE_COLOUR, **style)
     line = points[is_non_dominated(turned)]
     line = line[np.argsort(line[:, 0])]

@@ -81,7 +81,7 @@ class Sweep(Settings):
     """Cost by whose logarithm the sample is spread evenly, the cheapest networks to the dearest; null: drawn uniformly,
     which hardly ever draws small ones."""
     uniform: bool = False
-    """Networks within the budget that treat all layers alike (one width multiplier, one expand ratio everywhere), after
+    """Uniform networks within the budget (one width multiplier and one expand ratio for all layers), after
     those: what a search is compared with (`nas front --baseline`)."""
     front_of: Path | None = None
     """Folder of a run of the same space whose front's networks are taken, after those."""
@@ -125,7 +125,7 @@ class RunConfig(Settings):
     """Metrics to optimise, each in its own direction."""
     constraints: tuple[str, ...] = ()
     """Conditions on metrics, such as natural_accuracy >= 0.9; those on costs belong in `budget`. Where instability or a
-    Lipschitz constant is an objective, natural accuracy must be above chance unless one of them is on it."""
+    Lipschitz constant is an objective and no condition is on natural accuracy, that it is above chance is added."""
     budget: Budget = Budget()
     """Limits on costs; a genotype beyond them is rejected untrained."""
     deployment: Deployment = Field(Deployment(), validate_default=True)

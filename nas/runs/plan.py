@@ -58,7 +58,7 @@ def _genotype(space: SearchSpace, values: Mapping[str, Any], where: str) -> Geno
 def _uniform(problem: Problem) -> list[Genotype]:
     found = list(within_budget(problem, problem.space.uniform()))
     if not found:
-        raise UsageError("sweep.uniform: no network that treats all layers alike fits the budget; widen the budget")
+        raise UsageError("sweep.uniform: no uniform network fits the budget; widen the budget")
     return found
 
 

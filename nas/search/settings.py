@@ -10,12 +10,12 @@ from search_spaces.presets import KNOWN
 
 
 class Halting(Settings):
-    """Stages of epochs, and who goes on."""
+    """Stages of epochs, and which candidates go on."""
 
     epochs: tuple[int, ...] = Field((), max_length=20)
     """Epochs after which candidates are compared, rising; none: every candidate is trained to its end."""
     keep: float = Field(0.5, gt=0, le=1)
-    """Share of a rung's candidates that go on."""
+    """Share of the candidates at a stage that go on."""
     spared: float = Field(0.0, ge=0, le=1)
     """Share of the candidates that go on whatever their rank, drawn by their seeds: whether halting is safe can only be
     seen on those."""
@@ -55,8 +55,8 @@ class StartFrom(Settings):
     """Folders of other runs, from the working directory: the genotypes of their fronts, best first objective first.
     Their results are not taken over, as training, data or attack may differ."""
     uniform: int = Field(0, ge=0, le=1000)
-    """At most so many networks within the budget that treat all layers alike (one width multiplier and one expand
-    ratio), from few to many parameters: what scaling by hand would try. Evolutionary samplers breed from them."""
+    """At most so many uniform networks within the budget (one width multiplier and one expand ratio for all layers),
+    from few to many parameters: what scaling by hand would try. Evolutionary samplers breed from them."""
 
     @field_validator("presets")
     @classmethod
@@ -94,8 +94,8 @@ class SearchSettings(Settings):
     start_from: StartFrom = StartFrom()
     """Genotypes to begin with, as they are when the run is created; the trials are ordinary ones."""
     exploit: int = Field(0, ge=0)
-    """Last trainings that go to the networks which a regression over all before expects to move the front most, found
-    by climbing from the front (nas/search/exploit.py); the sampler proposes all others."""
+    """Last trainings that go to networks of which a regression on all before predicts the largest gain in
+    hypervolume, found by climbing from the front (nas/search/exploit.py); the sampler proposes all others."""
     seed: int = Field(0, ge=0)
     """Seed of everything random; with one worker, one seed gives one search."""
     workers: int | Literal["auto"] = "auto"

@@ -142,7 +142,7 @@ def _uniform(count: int, problem: Problem) -> list[Start]:
     found = list(within_budget(problem, problem.space.uniform()))
     if not found:
         raise ConfigError(
-            f"search.start_from.uniform: {count} networks that treat all layers alike are wanted, none is within the "
+            f"search.start_from.uniform: {count} uniform networks are wanted, none is within the "
             f"budget; widen the budget, or leave it out"
         )
     return [Start(one, "uniform") for one in spread_over(problem, "params", found, min(count, len(found)))]

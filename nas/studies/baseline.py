@@ -1,4 +1,4 @@
-"""What a search bought: its networks against those that treat all layers alike, within the same cost.
+"""What a search bought: its networks against uniform ones, within the same cost.
 
 The baseline is a sweep with `sweep.uniform`, best from several seeds. Both sides are scored under the attacks that all
 have met, on the same images.

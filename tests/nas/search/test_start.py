@@ -214,7 +214,7 @@ def test_uniform_networks_come_last_spread_over_the_parameters_of_the_budget() -
     middle = sorted(sizes)[4]
     small = starts_of(StartFrom(uniform=1000), _problem(TINY, params=middle), _front_in)
     assert sorted(sizes)[:5] == [problem.costs(start.genotype).params for start in small], "all that fit the budget"
-    with pytest.raises(ConfigError, match=r"^search\.start_from\.uniform: 3 networks.*widen the budget"):
+    with pytest.raises(ConfigError, match=r"^search\.start_from\.uniform: 3 uniform networks.*widen the budget"):
         starts_of(StartFrom(uniform=3), _problem(TINY, params=min(sizes) - 1), _front_in)
 
 
