@@ -13,7 +13,6 @@ from ruamel.yaml.error import YAMLError
 
 from nas.assets.manifold.settings import ManifoldSettings
 from nas.assets.supernet.settings import SupernetTraining
-from nas.attacks import AttackSettings, Pgd
 from nas.attacks.threat import ThreatModel, out_of_box
 from nas.base.errors import ConfigError, UsageError
 from nas.base.machine import DEVICE_PATTERN
@@ -31,6 +30,7 @@ from nas.runs.manifolds import check_manifold
 from nas.runs.parts import load_parts, with_parts
 from nas.runs.pruned import check_pruned, sparse_measures
 from nas.runs.quantized import check_quantized, deployed, twin_measures
+from nas.runs.retrain_settings import Retraining
 from nas.runs.supernet_config import check_supernet
 from nas.search.settings import SearchSettings
 from nas.training import Training
@@ -50,21 +50,6 @@ SpaceSettings = Annotated[
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """What a run may be called."""
-
-
-class Retraining(Training):
-    """Long training of a picked network; what is not set is taken from `training`."""
-
-    seed: int = Field(0, ge=0)
-    """Weights, batches and noise differ by it (`--set retrain.seed=1 --name again`): one training of a network is no
-    measure of the network. 0: drawn from `search.seed` alone."""
-    validate_every: int = Field(5, ge=1)
-    """Epochs between validations; the best averaged weights by validated robust accuracy are kept."""
-    validation_attack: AttackSettings = Pgd(steps=10)
-    """Attack of these validations."""
-    teacher: Path | None = None
-    """Folder of a retrained network, RUN/retrained/NUMBER, whose predictions take the place of the labels: a larger,
-    robust one (RSLAD, Zi 2021; nas/training/methods.py). Without `consistency` and `label_smoothing`."""
 
 
 class Sweep(Settings):

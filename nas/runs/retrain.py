@@ -157,7 +157,8 @@ def _train(
     """Trains `network` to the end, from the saved state where there is one; leaves best.safetensors."""
     settings, threat, device = run.config.retrain, run.config.threat, data.train.images.device
     state = start_training(network, settings, make_generator(seed, "training", device=device), _teacher(run, data))
-    log, saved = EpochFile(folder / _CURVE), Saved(folder / _STATE, _fingerprint(run, picked, data))
+    named = _fingerprint(run, picked, data, _teacher_weights(run))
+    log, saved = EpochFile(folder / _CURVE), Saved(folder / _STATE, named)
     if not saved.path.exists():
         write_json(folder / _SETTINGS, _settings(run))
     elif (folder / _SETTINGS).exists():
@@ -236,11 +237,12 @@ def _finish(
     )  # fmt: skip
     validated = [p for p in curve if p.robust_accuracy is not None]
     best = max(validated, key=lambda p: (p.robust_accuracy or 0.0, p.epoch))
-    save_checkpoint(folder, checkpoint, {
+    weights = _teacher_weights(run)
+    save_checkpoint(folder, checkpoint, ({} if weights is None else {_TEACHER: weights}) | {
         "trial": record.number,
         "plugins": config.plugins,
         "plugin_folder": str(config.plugin_folder) if config.plugin_folder else None,
-        "fingerprint": _fingerprint(run, picked, data),
+        "fingerprint": _fingerprint(run, picked, data, weights),
         "picked": picked.reason,
         "costs": to_json(record.costs),
         "deployment": config.deployment.model_dump(mode="json"),
@@ -260,9 +262,10 @@ def _finished(run: Run, picked: Pick, data: SearchData, folder: Path) -> Evaluat
         described = json.loads((folder / DESCRIPTION).read_bytes())
         found, settings = described["fingerprint"], {"retrain": described["training"], **described}
         evaluation = from_json(Evaluation, json.loads((folder / RESULT).read_bytes()))
+        ours = _fingerprint(run, picked, data, _teacher_weights(run, described))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); remove it to retrain") from error
-    if found != _fingerprint(run, picked, data):
+    if found != ours:
         _check_settings(run, settings, folder)
         raise CheckpointError(f"{folder} is of other images, another network or another search.seed; {_KEEP_BOTH}")
     return evaluation
@@ -272,9 +275,13 @@ _KEEP_BOTH = "--name NAME retrains into a folder of its own; or move the folder 
 
 
 def _check_settings(run: Run, stored: Mapping[str, Any], folder: Path) -> None:
-    """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`."""
+    """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`.
+
+    Where a teacher lies is not compared: what it is, its weights tell.
+    """
     ours = _settings(run)
-    if changed := differences(_common(ours, stored), _common(stored, ours)):
+    differing = differences(_common(ours, stored), _common(stored, ours))
+    if changed := [one for one in differing if one[0] != "retrain.teacher" or None in one[1:]]:
         fields = "; ".join(f"{field} was {json.dumps(old)}, is {json.dumps(new)}" for field, new, old in changed)
         raise CheckpointError(f"{folder} was retrained with other settings ({fields}); {_KEEP_BOTH}")
 
@@ -291,12 +298,12 @@ def _seed(run: Run, picked: Pick) -> int:
     return derive_seed(run.config.search.seed, "retrain", picked.record.genotype.key, *further)
 
 
-def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
-    """Names what a saved state belongs to: network, data, threat, settings, seed."""
-    facts, teacher = naming_facts(run.config.retrain), run.config.retrain.teacher
+def _fingerprint(run: Run, picked: Pick, data: SearchData, weights: str | None) -> str:
+    """Names what a saved state belongs to: network, data, threat, settings, seed, `weights` of the teacher."""
+    facts = naming_facts(run.config.retrain)
     del facts["teacher"], facts["seed"]  # older versions have neither; the seed is named below
-    if teacher is not None:
-        facts["teacher"] = hashlib.sha256(_weights_in(teacher)).hexdigest()
+    if weights is not None:
+        facts["teacher"] = weights
     shown = (_settings(run) | {"retrain": facts}).values()
     treated = [one.model_dump(mode="json") for one in run.config.treatments]
     named = [picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown]
@@ -304,11 +311,24 @@ def _fingerprint(run: Run, picked: Pick, data: SearchData) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _weights_in(folder: Path) -> bytes:
+def _teacher_weights(run: Run, stored: Mapping[str, Any] | None = None) -> str | None:
+    """Hash of the teacher's weights, None without one; of a teacher that is gone what `stored` has, a description.
+
+    Raises UsageError where there are no weights.
+    """
+    folder = run.config.retrain.teacher
+    if folder is None:
+        return None
     try:
-        return (folder / WEIGHTS).read_bytes()
+        return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     except OSError as error:
+        if stored is not None and stored["training"].get("teacher") == str(folder) and _TEACHER in stored:
+            return str(stored[_TEACHER])
         raise UsageError(f"retrain.teacher: no network in {folder} ({error}); `nas retrain RUN` makes one") from error
+
+
+_TEACHER = "teacher_sha256"
+"""In a description: hash of the weights of the teacher."""
 
 
 def _settings(run: Run) -> dict[str, dict[str, Any]]:

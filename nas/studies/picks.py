@@ -12,6 +12,7 @@ from nas.budgets import COSTS
 from nas.measures import Measure, measure, number_of
 from nas.pareto import ParetoFront, Pick, meeting, parse_condition, pick, pick_all
 from nas.runs.folder import Run
+from nas.search.limits import TRUSTED
 from nas.studies.common_rung import at_common_rung
 from search_spaces import SearchSpace
 
@@ -70,18 +71,19 @@ def expected_scores(trained: Sequence[TrialRecord], score: Measure, space: Searc
 
     The regression of pre-screening (nas/search/samplers/surrogate.py), on the option indices and the logarithms of the
     costs, fitted to these trials; its mean. What one training owes to chance is averaged out over the networks that
-    are like it. Raises UsageError where they are too few.
+    are like it. What no check trusts is neither learned nor expected. Raises UsageError where they are too few.
     """
-    from nas.search.samplers.surrogate import features_of, fit_surrogate
+    from nas.search.samplers.surrogate import columns_in, fit_surrogate, with_costs
 
-    known = [(record, value) for record in trained if (value := number_of(score, record)) is not None]
+    trusted = [record for record in trained if record.violations.get(TRUSTED, 0) <= 0]
+    known = [(record, value) for record in trusted if (value := number_of(score, record)) is not None]
     if len(known) < LEAST:
         raise UsageError(
             f"{EXPECTED}:{score.name}: a regression needs {LEAST} trained networks with {score.name}, there are "
             f"{len(known)}; pick by best:{score.name}, or search on (search.trials)"
         )
-    rows = [features_of(space.encode(record.genotype), asdict(record.costs)) for record, _ in known]
-    features = np.array(rows, dtype=np.float64)
+    columns = columns_in(space, [record.genotype for record, _ in known])
+    features = with_costs(columns, [asdict(record.costs) for record, _ in known])
     values = np.array([[value] for _, value in known])
     expected = fit_surrogate(features, values, DRAWS, seed % 2**32).draws(features).mean(0)[:, 0]
     return {record.number: float(value) for (record, _), value in zip(known, expected, strict=True)}
@@ -119,6 +121,11 @@ def _expected_best(run: Run, goals: Sequence[Measure], records: Sequence[TrialRe
         return -prod(max(0.0, (value - limit) / (goal.best - limit)) for goal, value, limit in parts)
 
     best = min(allowed, key=lambda record: (loss(record), record.costs.params))
+    if len(goals) > 1 and loss(best) == 0:
+        raise UsageError(
+            f"{EXPECTED}: no network is expected to be better than the reference point in every objective; pick by "
+            f"{EXPECTED}:{goals[0].name}, or set search.reference_point"
+        )
     values = ", ".join(f"{one[best.number]:.3f}" for one in expected)
     names = " and ".join(goal.name for goal in goals)
     reason = f"best {names} expected by a regression over {len(expected[0])} trials: {values}"

@@ -48,12 +48,13 @@ def method_of(settings: Training, teacher: View | None = None) -> Method:
     """
     module, _, name = METHODS[settings.method].partition(":")
     method: Method = getattr(import_module(module), name)(settings)
+    natural: Method = Natural(settings)
     if teacher is not None:
-        method = Distilled(method, settings.beta, teacher)
+        method, natural = (Distilled(one, settings.beta, teacher) for one in (method, natural))
     if settings.on_manifold.weight:
         method = MixedOnManifold(method, settings.on_manifold, settings.label_smoothing)
     if settings.natural_epochs:
-        method = Delayed(method, Natural(settings), settings.natural_epochs)
+        method = Delayed(method, natural, settings.natural_epochs)
     if settings.lipschitz_penalty:
         method = Penalised(method, LipschitzTerm(settings.lipschitz_penalty))
     if settings.jacobian.weight:

@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.retrained searched='RUN/retrained/00012*' uniform='SWEEP/retrained/00003*'`: each group is a
 pattern of folders that `nas retrain` made, one network from several seeds (`retrain.seed`). Prints a table: mean and
 its 95 % interval by Student's t over the seeds, which tells nothing about other images; then the difference of every
-later group to the first, with Welch's interval. Raises ValueError where the networks of a group differ, or attacks.
+later group to the first, with Welch's interval. Raises ValueError where networks, trainings (but for their seeds) or
+attacks of a group differ.
 """
 
 import argparse
@@ -38,15 +39,24 @@ class Group:
             raise ValueError(f"{name}: no finished retraining")
         scores = [json.loads((folder / "evaluation.json").read_text()) for folder in finished]
         described = [json.loads((folder / "genotype.json").read_text()) for folder in finished]
-        networks = {json.dumps(one["costs"], sort_keys=True) for one in described}
+        made = {json.dumps(_made(one), sort_keys=True) for one in described}
         judged = {json.dumps([_attack(rung) for rung in one["ladder"]]) for one in scores}
-        if len(networks) > 1 or len(judged) > 1 or len({one["num_images"] for one in scores}) > 1:
-            raise ValueError(f"{name}: networks, attacks or images differ")
+        if len(made) > 1 or len(judged) > 1 or len({one["num_images"] for one in scores}) > 1:
+            raise ValueError(f"{name}: networks, trainings, attacks or images differ")
+        if len({one["seed"] for one in described}) < len(described):
+            raise ValueError(f"{name}: two retrainings have the same seed")
         costs = described[0]["costs"]
         return cls(
             name, costs["params"], costs["macs"], tuple(one["natural_accuracy"] for one in scores),
             tuple(one["robust_accuracy"] for one in scores), scores[0]["num_images"], judged.pop(),
         )  # fmt: skip
+
+
+def _made(described: dict[str, Any]) -> dict[str, Any]:
+    """What the retrainings of a group have in common: all but their seeds."""
+    training = {key: value for key, value in described["training"].items() if key != "seed"}
+    same = ("genotype", "costs", "threat", "data_fingerprint", "begun_with")
+    return {"training": training, **{key: described[key] for key in same}}
 
 
 def _attack(rung: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,9 @@
 natural accuracy depend on is learned from them, by ridge regression and by a Gaussian process, in logarithms of the
 multipliers. In each of these worlds every variant of `search` settings searches `--searches` times.
 
-Prints, as means over the searches with their standard error: the true hypervolume of the front of what was trained,
-and, within each limit on parameters, the true robust and natural accuracy of what `--pick expected:robust_accuracy`
-picks; above them those of the uniform network with the highest true robust accuracy. A search takes seconds.
+Prints, as means over the searches with their standard error: the true hypervolume of all that was trained, and, within
+each limit on parameters, the true robust and natural accuracy of what `--pick expected:robust_accuracy` picks; above
+them those of the uniform network with the highest true robust accuracy. A search takes seconds.
 """
 
 import argparse
@@ -143,6 +143,12 @@ class World:
         return max(self.true(one) for one in fitting if costs(one).params <= limit)
 
 
+def trainings(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of `rows` that are trainings of their own: not rejected, failed or reused."""
+    reused = rows["reused_from"].notna() if "reused_from" in rows else False
+    return rows[rows["ladder"].notna() & rows["natural_accuracy"].notna() & ~pd.Series(reused, rows.index)]
+
+
 def _features(space: SearchSpace, genotype: Genotype) -> Array:
     return np.array([math.log2(float(genotype.values[choice.name])) for choice in space.choices])
 
@@ -159,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     problem = problem_of(config, arguments.shape, arguments.classes)
-    rows = pd.concat([pd.read_csv(path) for path in arguments.trainings])
+    rows = trainings(pd.concat([pd.read_csv(path) for path in arguments.trainings]))
     titles = [
         "world",
         "search",

@@ -1,6 +1,8 @@
 """The simulated world: its truth is what the trainings follow, and its searches see that truth with noise."""
 
 import math
+import statistics
+from random import Random
 
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from nas.runs.config import load_config
 from nas.search.settings import SearchSettings
 from search_spaces import Genotype
-from tests.benchmarks.simulated_search import WORLDS, World, problem_of
+from tests.benchmarks.simulated_search import WORLDS, World, problem_of, trainings
 from tests.conftest import ROOT
 
 PROBLEM = problem_of(load_config(ROOT / "configs/cifar10_mcu.yaml"), (3, 32, 32), 10)
@@ -16,8 +18,6 @@ PROBLEM = problem_of(load_config(ROOT / "configs/cifar10_mcu.yaml"), (3, 32, 32)
 
 def rows(count: int = 60) -> pd.DataFrame:
     """Trainings whose accuracies are linear in the logarithms of two multipliers."""
-    from random import Random
-
     rng = Random(0)
     genotypes = [PROBLEM.space.sample(rng) for _ in range(count)]
     scores = [truth(genotype) for genotype in genotypes]
@@ -41,7 +41,26 @@ def test_the_world_follows_the_trainings(world: str) -> None:
     found = World.of(PROBLEM, rows(), WORLDS[world])
     for genotype in (PROBLEM.space.smallest(), PROBLEM.space.largest()):
         assert found.true(genotype) == pytest.approx(truth(genotype), abs=0.003)
-    assert found.uniform(10_000) <= found.uniform(100_000)
+    costs = {one: PROBLEM.costs(one) for one in PROBLEM.space.uniform()}
+    small = [one for one, cost in costs.items() if cost.params <= 10_000 and PROBLEM.budget.allows(cost)]
+    assert found.uniform(10_000)[0] == pytest.approx(max(truth(one)[0] for one in small), abs=0.003)
+
+
+def test_rejected_and_reused_trials_are_no_trainings() -> None:
+    found = pd.DataFrame({"ladder": ["pgd 0.3", None, "pgd 0.3"], "natural_accuracy": [0.1, 0.2, 0.1],
+                          "reused_from": [None, None, 0]})  # fmt: skip
+    assert trainings(found).index.tolist() == [0]
+    assert len(trainings(found.drop(columns="reused_from"))) == 2
+
+
+def test_its_searches_see_noise_of_the_size_that_the_trainings_have() -> None:
+    noisy, rng = rows(), Random(1)
+    noisy["natural_accuracy"] += [rng.gauss(0, 0.02) for _ in range(len(noisy))]
+    world, genotype = World.of(PROBLEM, noisy, WORLDS["ridge"]), PROBLEM.space.largest()
+    seen = [world.evaluation(genotype, Random(seed)).natural_accuracy for seed in range(400)]
+    assert statistics.stdev(seen) == pytest.approx(0.02, rel=0.25)
+    assert statistics.fmean(seen) == pytest.approx(world.true(genotype)[1], abs=0.004)
+    assert world.evaluation(genotype, None).natural_accuracy == world.true(genotype)[1]
 
 
 def test_a_search_in_it_is_judged_by_the_truth() -> None:

@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.base.records import Costs
 from nas.base.seeding import derive_seed
 from nas.pareto import Measure, is_non_dominated
+from nas.search.limits import TRUSTED
 from nas.search.samplers.history import (
     Choices,
     Genes,
@@ -40,7 +41,7 @@ from nas.search.samplers.history import (
 )
 from nas.search.samplers.of_optuna import relative_space
 from nas.search.samplers.open_box import OpenBox
-from nas.search.samplers.surrogate import Surrogate, features_of, fit_surrogate
+from nas.search.samplers.surrogate import Surrogate, columns_of, fit_surrogate, with_costs
 from nas.search.settings import SearchSettings
 from search_spaces import Genotype, SearchSpace
 
@@ -72,7 +73,7 @@ class Foreknown:
 
 
 @dataclass(frozen=True)
-class _Expected:
+class _Posterior:
     """What a regression expects. Letters: T draws, K proposals, M objectives, S points, P trained."""
 
     objectives: Surrogate
@@ -130,10 +131,12 @@ class Prescreened(BaseSampler):
     ) -> dict[str, Any]:
         """Values of the chosen proposal; its prediction is stored with the trial."""
         choices, sampler = categorical(search_space), self._sampler
+        values = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
+        if "fixed_params" in trial.system_attrs:
+            return values
         trials = study.get_trials(deepcopy=False)
         expected = self._expected(study, trials[: trial.number], choices)
-        values = sampler.sample_relative(study, trial, sampler.infer_relative_search_space(study, trial))
-        if expected is None or "fixed_params" in trial.system_attrs:
+        if expected is None:
             return values
         for name, distribution in search_space.items():
             if name not in values:
@@ -143,7 +146,7 @@ class Prescreened(BaseSampler):
         genes = dict.fromkeys([genes_of(values, choices), *self._others(choices, expected.parents)])
         new = [one for one in genes if one not in proposed.genes and one not in running] or list(genes)[:1]
         named = [{name: c.choices[index] for (name, c), index in zip(choices.items(), one, strict=True)} for one in new]
-        features = self._features(new, named)
+        features = self._features(new, named, choices)
         losses, violations = expected.losses(features, self._exact(named)), expected.violations(features)
         gain, lack, broken = expected.improvement(losses, violations), expected.distance(losses), violations.mean(0)
         best = min(range(len(new)), key=lambda index: (-gain[index], broken[index], lack[index]))
@@ -171,16 +174,17 @@ class Prescreened(BaseSampler):
                 genes = [old if keep else new for old, new, keep in zip(parent, genes, kept, strict=True)]
             yield tuple(genes)
 
-    def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]]) -> Array:
+    def _features(self, genes: Sequence[Genes], values: Sequence[Mapping[str, Any]], choices: Choices) -> Array:
         """Features of genotypes with these option indices and values; without costs where these are not known."""
-        known = [self._known.costs_of(one) if self._known else {} for one in values]
-        return np.array([features_of(one, costs) for one, costs in zip(genes, known, strict=True)], dtype=np.float64)
+        unordered = {c.name for c in self._known.space.choices if not c.is_ordered} if self._known else set()
+        columns = columns_of(genes, [0 if name not in unordered else len(c.choices) for name, c in choices.items()])
+        return with_costs(columns, [self._known.costs_of(one) if self._known else {} for one in values])
 
     def _exact(self, values: Sequence[Mapping[str, Any]]) -> Array:
         """Losses that are known before training, NaN for the others; (K, M) or, where nothing is known, (K, 1)."""
         return np.array([self._known.losses(one) if self._known else (nan,) for one in values])
 
-    def _expected(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Expected | None:
+    def _expected(self, study: Study, trials: Sequence[FrozenTrial], choices: Choices) -> _Posterior | None:
         """The latest regression of what is among `trials`; None before enough are evaluated."""
         settings = self._settings.prescreen
         count = _fitted_after(len(trials), settings.refit)
@@ -197,7 +201,7 @@ class Prescreened(BaseSampler):
         directions: Sequence[StudyDirection],
         count: int,
         window: int,
-    ) -> _Expected | None:
+    ) -> _Posterior | None:
         evaluated = [trial for trial in finished if _is_evaluated(trial)]
         if len(evaluated) < self._settings.prescreen.refit:
             return None
@@ -219,7 +223,7 @@ class Prescreened(BaseSampler):
         front = np.unique(expected[usable], axis=0)
         parents = dict.fromkeys(genes_of(t.params, choices) for t, on in zip(evaluated, usable, strict=True) if on)
         low, high = front.min(0) - 0.05 * scale, front.max(0) + 0.05 * scale
-        return _Expected(
+        return _Posterior(
             regression,
             fit_surrogate(self._rows(told, choices), broken, draws, seed) if broken.any() else None,
             scale,
@@ -228,7 +232,8 @@ class Prescreened(BaseSampler):
         )
 
     def _rows(self, trials: Sequence[FrozenTrial], choices: Choices) -> Array:
-        return self._features([genes_of(trial.params, choices) for trial in trials], [trial.params for trial in trials])
+        genes = [genes_of(trial.params, choices) for trial in trials]
+        return self._features(genes, [trial.params for trial in trials], choices)
 
 
 def _fitted_after(trials: int, refit: int) -> int:
@@ -238,11 +243,13 @@ def _fitted_after(trials: int, refit: int) -> int:
     return trials // refit * refit
 
 
-_SURROGATES: WeakKeyDictionary[Study, tuple[object, _Expected | None]] = WeakKeyDictionary()
+_SURROGATES: WeakKeyDictionary[Study, tuple[object, _Posterior | None]] = WeakKeyDictionary()
 """The latest one of every open study: what can be fitted again at any time."""
 
 
 def _is_evaluated(trial: FrozenTrial) -> bool:
-    """Whether the trial's values were measured: those of a rejected one stand at the reference point."""
+    """Whether the trial's values were measured, and trusted: those of a rejected one stand at the reference point."""
     record = trial.user_attrs.get("record")
-    return record is None or (record["state"] == "complete" and not is_reused(trial))
+    if record is None:
+        return True
+    return record["state"] == "complete" and not is_reused(trial) and record["violations"].get(TRUSTED, 0) <= 0

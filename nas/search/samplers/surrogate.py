@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces import Genotype, SearchSpace
+
 Array = NDArray[np.float64]
 MIN_LEAF = 5
 """Trials in a leaf at least: scores of brief trainings are noisy, and a leaf of one trial would learn the noise."""
@@ -64,9 +66,30 @@ class Surrogate:
         return np.asarray(trend + rest)
 
 
-def features_of(indices: Sequence[int], costs: Mapping[str, float]) -> tuple[float, ...]:
-    """Features of a genotype: its option indices, which are ordered from small to large, and its costs' logarithms."""
-    return (*indices, *map(log1p, costs.values()))
+def columns_of(genes: Sequence[Sequence[int]], unordered: Sequence[int]) -> Array:
+    """Features of genotypes with these option indices, shape (K, F).
+
+    The index itself of an ordered choice, from small to large; of one without order, whose number of options
+    `unordered` has (0 for the others), a column of 0 and 1 for each option.
+    """
+    rows = np.array(genes, dtype=np.float64).reshape(-1, len(unordered))
+    columns = [
+        rows[:, [index]] == np.arange(options) if options else rows[:, [index]]
+        for index, options in enumerate(unordered)
+    ]
+    return np.concatenate(columns, 1).astype(np.float64)
+
+
+def columns_in(space: SearchSpace, genotypes: Sequence[Genotype]) -> Array:
+    """`columns_of` the `genotypes` of `space`, (K, F)."""
+    unordered = [0 if choice.is_ordered else len(choice.options) for choice in space.choices]
+    return columns_of([space.encode(one) for one in genotypes], unordered)
+
+
+def with_costs(columns: Array, costs: Sequence[Mapping[str, float]]) -> Array:
+    """`columns` of genotypes, shape (K, F), and the logarithms of their `costs`."""
+    logarithms = [[log1p(value) for value in one.values()] for one in costs]
+    return np.concatenate([columns, np.array(logarithms, dtype=np.float64).reshape(len(columns), -1)], 1)
 
 
 def fit_trend(features_NF: Array, targets_NM: Array) -> Trend:

@@ -7,7 +7,8 @@ import pytest
 
 from nas.base.errors import ConfigError
 from nas.budgets import COSTS
-from nas.runs.config import Retraining, differences, dump_config, load_config
+from nas.runs.config import differences, dump_config, load_config
+from nas.runs.retrain_settings import Retraining
 from tests.conftest import ROOT
 from tests.tiny_run import TINY, write_config
 

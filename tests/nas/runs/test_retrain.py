@@ -24,8 +24,9 @@ from nas.evaluation.course import AttackReport
 from nas.pareto import Pick
 from nas.runs import Run
 from nas.runs.checkpoint import evaluate_checkpoint, load_checkpoint
-from nas.runs.config import Retraining, RunConfig
+from nas.runs.config import RunConfig
 from nas.runs.retrain import CurvePoint, retrain
+from nas.runs.retrain_settings import Retraining
 from tests.builders import TINY_LADDER, TINY_SETTINGS, TINY_TRAINING, evaluation
 
 EPOCHS = 4

@@ -137,3 +137,28 @@ def test_rejected_and_reused_trials_teach_it_nothing() -> None:
 def test_what_cannot_be_expected_is_refused(rule: str, count: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         picked_from(run_of(0, 0.01, count), rule, None)
+
+
+def test_what_no_check_trusts_is_neither_learned_from_nor_picked() -> None:
+    run = run_of(5, noise=0.0, count=60)
+    plain, small = expected_in(run, ROBUST), {one.number for one in sorted(run.records, key=truth)[:10]}
+    run.records = tuple(_masked(one) if one.number in small else one for one in run.records)
+    found = expected_in(run, ROBUST)
+    assert found.keys() == plain.keys() - small
+    assert max(abs(found[number] - plain[number]) for number in found) < 0.02
+    assert picked_from(run, "expected:robust_accuracy", None).record.number not in small
+
+
+def _masked(record: TrialRecord) -> TrialRecord:
+    assert record.evaluation is not None
+    scored = replace(record.evaluation, robust_accuracy=0.95)
+    return replace(record, evaluation=scored, violations={"trusted": 1.0})
+
+
+def test_a_reference_point_that_nothing_beats_is_said() -> None:
+    run = run_of(4, noise=0.0, count=30)
+    run.records = tuple(_with_natural(record) for record in run.records)
+    run.config.parsed_objectives = (ROBUST, measure("natural_accuracy"), measure("params"))
+    run.reference_point = lambda goals: [0.99 for _ in goals]
+    with pytest.raises(UsageError, match=r"better than the reference point.*search\.reference_point"):
+        picked_from(run, "expected", None)

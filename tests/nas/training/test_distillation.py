@@ -89,3 +89,15 @@ def test_the_alarm_keeps_the_teacher() -> None:
     assert isinstance(state.method, Distilled)
     assert state.method.attack is not None
     assert (state.method.attack.steps, state.method.attack.start) == (2, "carried")
+
+
+def test_a_natural_beginning_has_the_teacher_too() -> None:
+    settings = TINY_TRAINING.model_copy(update={"natural_until": 0.5, "epochs": 4})
+    network, teacher = tiny_network(1), sure_teacher()
+    state = start_training(network, settings, generator(3), teacher)
+    batch = batch_of(IMAGES.inputs(), IMAGES.labels)
+    loss, _ = state.method.loss(state, batch, THREAT)
+    with torch.no_grad():
+        told = F.softmax(teacher(batch.x), 1)
+    expected = F.kl_div(F.log_softmax(network.train()(batch.x), 1), told, reduction="batchmean")
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
