@@ -24,6 +24,7 @@ from nas.evaluation.course import AttackReport
 from nas.evaluation.evaluate import evaluate
 from nas.networks.build import new_network, stored_network
 from nas.networks.stored import save_weights
+from nas.networks.view import view_of
 from nas.pareto import Pick
 from nas.report.plots import training_curve_png
 from nas.runs import Run
@@ -43,6 +44,7 @@ from nas.runs.needs import check_attacks_of
 from nas.runs.work import supernet_of
 from nas.training.alarm import alarm_warnings, held_out
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
+from nas.training.methods import Teacher
 from nas.training.resumable import EpochFile, Facts, Saved, resume_, train_until
 from nas.training.settings import naming_facts
 from search_spaces.network import Network
@@ -130,8 +132,8 @@ def _new_network(run: Run, picked: Pick, data: SearchData, seed: int) -> Network
     return new_network(spec, make_generator(seed, "weights"), data.mean, data.std, run.config.treatments)
 
 
-def _teacher(run: Run, data: SearchData) -> Network | None:
-    """The network that `retrain.teacher` names, on the device of `data`. Raises UsageError where it does not fit."""
+def _teacher(run: Run, data: SearchData) -> Teacher | None:
+    """What `retrain.teacher` names, on the device of `data`. Raises UsageError where it does not fit."""
     folder = run.config.retrain.teacher
     if folder is None:
         return None
@@ -141,7 +143,7 @@ def _teacher(run: Run, data: SearchData) -> Network | None:
             f"retrain.teacher: {folder} was trained on images of other classes or another shape; take a network that "
             "was retrained on this data set"
         )
-    return found.network.to(data.train.images.device)
+    return Teacher(view_of(found.network.to(data.train.images.device)), run.config.retrain.teacher_weight)
 
 
 def _train(
@@ -301,9 +303,10 @@ def _seed(run: Run, picked: Pick) -> int:
 def _fingerprint(run: Run, picked: Pick, data: SearchData, weights: str | None) -> str:
     """Names what a saved state belongs to: network, data, threat, settings, seed, `weights` of the teacher."""
     facts = naming_facts(run.config.retrain)
-    del facts["teacher"], facts["seed"]  # older versions have neither; the seed is named below
+    share = facts.pop("teacher_weight")
+    del facts["teacher"], facts["seed"]  # older versions have none of the three; the seed is named below
     if weights is not None:
-        facts["teacher"] = weights
+        facts["teacher"] = weights if share == 1 else [weights, share]
     shown = (_settings(run) | {"retrain": facts}).values()
     treated = [one.model_dump(mode="json") for one in run.config.treatments]
     named = [picked.record.genotype.key, _seed(run, picked), data.fingerprint, *shown]

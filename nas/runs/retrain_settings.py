@@ -19,8 +19,11 @@ class Retraining(Training):
     validation_attack: AttackSettings = Pgd(steps=10)
     """Attack of these validations."""
     teacher: Path | None = None
-    """Folder of a retrained network, RUN/retrained/NUMBER, whose predictions take the place of the labels: a larger,
-    robust one (RSLAD, Zi 2021; nas/training/methods.py). Without `consistency` and `label_smoothing`."""
+    """Folder of a retrained network, RUN/retrained/NUMBER, whose predictions are mixed with the labels, or take their
+    place: a larger, robust one (nas/training/methods.py). Without `consistency` and `label_smoothing`."""
+    teacher_weight: float = Field(1.0, gt=0, le=1)
+    """Share of the teacher's predictions in the targets; the labels have the rest. 1: RSLAD (Zi 2021). What it brings:
+    docs/cifar10.md."""
 
     @model_validator(mode="after")
     def _learns_from_one(self) -> "Retraining":

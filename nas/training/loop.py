@@ -21,7 +21,7 @@ from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
 from nas.training.batch import draw_batch
 from nas.training.graphs import Replayed, recorder
-from nas.training.methods import Method, method_of
+from nas.training.methods import Method, Teacher, method_of
 from nas.training.optimizer import make_optimizer, set_learning_rate_
 from nas.training.settings import InnerAttack, Training
 from nas.training.starts import Memory, begin_epoch_
@@ -45,8 +45,8 @@ class TrainingState:
     settings: Training
     method: Method
     """What a step minimises."""
-    teacher: View | None = None
-    """The network that it learns from in place of the labels."""
+    teacher: Teacher | None = None
+    """What it learns from in place of the labels alone."""
     memory: Memory = field(default_factory=dict)
     """Tensors that the method keeps between steps, by name, live."""
     epoch: int = 0
@@ -88,19 +88,18 @@ class EpochLog:
 
 
 def start_training(
-    network: Network, settings: Training, generator: torch.Generator, teacher: Network | None = None
+    network: Network, settings: Training, generator: torch.Generator, teacher: Teacher | None = None
 ) -> TrainingState:
     """State before the first epoch; the networks and `generator` are on the training device.
 
-    With a `teacher`, which is not changed, `network` learns from its predictions in place of the labels.
+    With a `teacher` the targets of `network` are its.
     """
     after_step_(network, torch.zeros((), device=generator.device))  # its weights may come from an untreated network
     optimizer = make_optimizer(network, settings, generator.device)
     average = copy.deepcopy(network).requires_grad_(False) if settings.ema_decay else None
     view = view_of(network, settings.attack.dtype)
-    teaching = None if teacher is None else view_of(teacher)
-    method = method_of(settings, teaching)
-    return TrainingState(network, view, forward_of(network), average, optimizer, generator, settings, method, teaching)
+    method = method_of(settings, teacher)
+    return TrainingState(network, view, forward_of(network), average, optimizer, generator, settings, method, teacher)
 
 
 def train_epoch(

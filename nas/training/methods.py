@@ -41,10 +41,27 @@ class Method(Protocol):
         """Loss of `batch`, a scalar with a graph to the parameters, and the logits that the logged accuracy is of."""
 
 
-def method_of(settings: Training, teacher: View | None = None) -> Method:
+@dataclass(frozen=True)
+class Teacher:
+    """A robust network that a training learns from."""
+
+    view: View
+    """As attacks see it: in eval mode, not changed."""
+    weight: float = 1.0
+    """Share of its predictions in the targets, above 0; the labels have the rest."""
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """Logarithms of the target probabilities, (N, K)."""
+        told = self.view.logits(batch.x).softmax(1)
+        labels = F.one_hot(batch.y, told.shape[1]).to(told.dtype)
+        return torch.lerp(labels, told, self.weight).clamp_min(torch.finfo(told.dtype).tiny).log()
+
+
+def method_of(settings: Training, teacher: Teacher | None = None) -> Method:
     """The method that `settings` ask for, with the penalties that they ask for.
 
-    With a `teacher`, a robust network as attacks see it, its predictions take the place of the labels.
+    With a `teacher` its targets take the place of the labels.
     """
     module, _, name = METHODS[settings.method].partition(":")
     method: Method = getattr(import_module(module), name)(settings)
@@ -132,11 +149,12 @@ class Natural(BaseMethod):
 class Distilled:
     """Learning from what a robust teacher T says of the clean images (Zi 2021, RSLAD), attacked as by a method.
 
-    Loss (mean KL(T(x) ‖ f(x)) + β · mean KL(T(x) ‖ f(x̂))) / (1 + β), which is RSLAD's with α = β / (1 + β); its own is
-    5/6. x̂ comes from the method's inner maximisation, where RSLAD ascends the divergence from T(x).
+    Loss (mean KL(q ‖ f(x)) + β · mean KL(q ‖ f(x̂))) / (1 + β) of the targets q = (1 − w) · label + w · T(x). With w = 1
+    it is RSLAD's with α = β / (1 + β); its own is 5/6. x̂ comes from the method's inner maximisation, where RSLAD
+    ascends the divergence from T(x).
     """
 
-    def __init__(self, method: Method, beta: float, teacher: View) -> None:
+    def __init__(self, method: Method, beta: float, teacher: Teacher) -> None:
         self._method, self._beta, self._teacher = method, beta, teacher
 
     @property
@@ -151,7 +169,7 @@ class Distilled:
 
     def loss(self, state: TrainingState, batch: Batch, threat: ThreatModel) -> tuple[Tensor, Tensor]:
         """Without an attack the first term alone."""
-        taught = self._teacher.logits(batch.x)
+        taught = self._teacher.targets(batch)
         if self.attack is None:
             (logits,) = state.forward(batch.x)
             return divergence(taught, logits), logits

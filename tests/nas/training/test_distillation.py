@@ -11,7 +11,7 @@ from nas.data import Augmentation
 from nas.networks.view import view_of
 from nas.training.inner import maximise
 from nas.training.loop import scored_network, start_training, train_epoch
-from nas.training.methods import Distilled, Penalised, method_of
+from nas.training.methods import Distilled, Penalised, Teacher, method_of
 from nas.training.settings import InnerAttack
 from search_spaces.network import Network
 from tests.builders import TINY_TRAINING, batch_of, generator, tiny_images, tiny_network
@@ -28,17 +28,18 @@ def sure_teacher() -> Network:
     return teacher
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.3])
 @pytest.mark.parametrize(("method", "beta"), [("trades", 6.0), ("madry", 2.0), ("natural", 3.0)])
-def test_the_loss_is_what_it_says(method: str, beta: float) -> None:
+def test_the_loss_is_what_it_says(method: str, beta: float, weight: float) -> None:
     attack = InnerAttack(steps=2, start="uniform")
     settings = TINY_TRAINING.model_copy(update={"method": method, "beta": beta, "attack": attack})
     network, teacher = tiny_network(1), sure_teacher()
-    state = start_training(network, settings, generator(3), teacher)
+    state = start_training(network, settings, generator(3), Teacher(view_of(teacher), weight))
     plain = start_training(copy.deepcopy(network), settings, generator(3))
     batch = batch_of(IMAGES.inputs(), IMAGES.labels)
     loss, logits = state.method.loss(state, batch, THREAT)
     with torch.no_grad():
-        told = F.softmax(teacher(batch.x), 1)
+        told = weight * F.softmax(teacher(batch.x), 1) + (1 - weight) * F.one_hot(batch.y, 10)
     if method == "natural":
         expected = F.kl_div(F.log_softmax(plain.network.train()(batch.x), 1), told, reduction="batchmean")
     else:
@@ -58,7 +59,8 @@ def test_a_training_follows_its_teacher_and_leaves_it_as_it_was() -> None:
     settings = TINY_TRAINING.model_copy(update={"epochs": 60, "ema_decay": 0.0, "augmentation": Augmentation()})
     agreed = []
     for told_by in (teacher, None):
-        state = start_training(tiny_network(1), settings, generator(3), told_by)
+        taught = None if told_by is None else Teacher(view_of(told_by))
+        state = start_training(tiny_network(1), settings, generator(3), taught)
         logs = [train_epoch(state, IMAGES, settings, THREAT) for _ in range(60)]
         with torch.no_grad():
             told = teacher(IMAGES.inputs()).argmax(1)
@@ -72,7 +74,7 @@ def test_a_training_follows_its_teacher_and_leaves_it_as_it_was() -> None:
 
 
 def test_without_a_teacher_nothing_changes_and_with_one_a_penalty_stays() -> None:
-    teacher = view_of(tiny_network(2).eval())
+    teacher = Teacher(view_of(tiny_network(2).eval()))
     assert isinstance(method_of(TINY_TRAINING, teacher), Distilled)
     assert not isinstance(method_of(TINY_TRAINING), Distilled)
     penalised = method_of(TINY_TRAINING.model_copy(update={"lipschitz_penalty": 0.1}), teacher)
@@ -94,7 +96,7 @@ def test_the_alarm_keeps_the_teacher() -> None:
 def test_a_natural_beginning_has_the_teacher_too() -> None:
     settings = TINY_TRAINING.model_copy(update={"natural_until": 0.5, "epochs": 4})
     network, teacher = tiny_network(1), sure_teacher()
-    state = start_training(network, settings, generator(3), teacher)
+    state = start_training(network, settings, generator(3), Teacher(view_of(teacher)))
     batch = batch_of(IMAGES.inputs(), IMAGES.labels)
     loss, _ = state.method.loss(state, batch, THREAT)
     with torch.no_grad():
