@@ -14,7 +14,7 @@ from nas.networks.jacobian import block_penalty, output_penalty
 from nas.networks.view import view_of
 from nas.training import Training
 from nas.training.loop import TrainingState, scored_network, start_training, train_epoch
-from nas.training.methods import BaseMethod, Distilled, Penalised, method_of
+from nas.training.methods import BaseMethod, Distilled, Penalised, Teacher, method_of
 from nas.training.settings import METHODS, InnerAttack, Jacobian, naming_facts
 from nas.training.stored import load_training, save_training
 from tests.builders import (
@@ -139,7 +139,7 @@ def test_it_goes_with_a_method_from_outside_a_teacher_the_other_penalty_and_the_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(METHODS, "foreign", f"{__name__}:Foreign")
-    teacher = view_of(tiny_network(2).eval())
+    teacher = Teacher(view_of(tiny_network(2).eval()))
     for method in ("trades", "foreign", "taught"):
         chosen = settings(
             method="trades" if method == "taught" else method, jacobian=OUTPUTS, lipschitz_penalty=0.1,
