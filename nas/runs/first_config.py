@@ -157,7 +157,7 @@ search:
   trials: 24  # full trainings; raise it later to go on
   population: 8
   start_from: {{uniform: 8}}  # one width multiplier and one expand ratio everywhere: what scaling by hand would try
-  exploit: 14  # the last of them: networks of which a regression on all before predicts most
+  exploit: 14  # the last of them: networks of which a regression on all before predicts the largest gain
   train_images: 15000  # of a candidate, at most; the retrained network has all
   seed: 0
   workers: auto

@@ -279,7 +279,7 @@ _KEEP_BOTH = "--name NAME retrains into a folder of its own; or move the folder 
 def _check_settings(run: Run, stored: Mapping[str, Any], folder: Path) -> None:
     """Raises CheckpointError where the `stored` settings of the retraining in `folder` are not those of `run`.
 
-    Where a teacher lies is not compared: what it is, its weights tell.
+    Folders of teachers are not compared: the fingerprint has the weights.
     """
     ours = _settings(run)
     differing = differences(_common(ours, stored), _common(stored, ours))

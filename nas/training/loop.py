@@ -92,7 +92,7 @@ def start_training(
 ) -> TrainingState:
     """State before the first epoch; the networks and `generator` are on the training device.
 
-    With a `teacher` the targets of `network` are its.
+    With a `teacher`, which is not changed, `network` learns from its targets in place of the labels.
     """
     after_step_(network, torch.zeros((), device=generator.device))  # its weights may come from an untreated network
     optimizer = make_optimizer(network, settings, generator.device)

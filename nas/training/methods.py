@@ -52,7 +52,7 @@ class Teacher:
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
-        """Logarithms of the target probabilities, (N, K)."""
+        """Logarithms of the target probabilities (1 − w) · label + w · softmax of the teacher, (N, K) for K classes."""
         told = self.view.logits(batch.x).softmax(1)
         labels = F.one_hot(batch.y, told.shape[1]).to(told.dtype)
         return torch.lerp(labels, told, self.weight).clamp_min(torch.finfo(told.dtype).tiny).log()

@@ -88,7 +88,7 @@ function startBaseline() {
   const key = (tone, text) => h('span', { class: 'key' }, h('span', { class: 'swatch', style: `background:var(--${tone})` }), text);
   if (facts.steps.length) queueMicrotask(() => lineChart(chart, [lineOf('uniform', 'uniform', 'baseline', true), lineOf('searched', 'front', 'searched', false)],
     { label: { x: cost.title, y: `best ${score.title} within the budget` }, text: { x: (v) => fmt(cost, v, true), y: (v) => fmt(score, v) }, log: true }));
-  place.replaceChildren(h('p', {}, key('front', 'searched'), key('uniform', 'uniform (dashed)')), chart, h('p', {}, `Best searched network against the best one with uniform (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
+  place.replaceChildren(h('p', {}, key('front', 'searched'), key('uniform', 'uniform (dashed)')), chart, h('p', {}, `Best searched network against the best uniform one (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
 }
 
 function startRetrained() {
