@@ -145,8 +145,8 @@ class World:
 
 def trainings(rows: pd.DataFrame) -> pd.DataFrame:
     """Those of `rows` that are trainings of their own: not rejected, failed or reused."""
-    reused = rows["reused_from"].notna() if "reused_from" in rows else False
-    return rows[rows["ladder"].notna() & rows["natural_accuracy"].notna() & ~pd.Series(reused, rows.index)]
+    scored = rows.dropna(subset=["ladder", "natural_accuracy"])
+    return scored[scored["reused_from"].isna()] if "reused_from" in scored else scored
 
 
 def _features(space: SearchSpace, genotype: Genotype) -> Array:
