@@ -1,17 +1,23 @@
 """Surrogate pre-screening: which of several proposals is trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import create_trial
 from pydantic import ValidationError
 from scipy.stats import kendalltau
 
+from nas.budgets import COSTS
 from nas.search.finished import read_predictions
+from nas.search.limits import TRUSTED
 from nas.search.samplers import make_sampler
-from nas.search.samplers.prescreen import Prescreened
+from nas.search.samplers.prescreen import Foreknown, Prescreened, _is_evaluated
 from nas.search.settings import SearchSettings
-from tests.toy import search, settings, toy_problem, toy_space
+from tests.toy import search, settings, toy_costs, toy_problem, toy_space
 
 PROBLEM = toy_problem(toy_space(8), params=2600)
 SCREEN = {"proposals": 6, "trees": 16, "refit": 10}
@@ -68,3 +74,24 @@ def test_interrupted_anywhere_it_goes_on_the_same(tmp_path: Path, sampler: str) 
 def test_gaussian_processes_choose_by_themselves() -> None:
     with pytest.raises(ValidationError, match="a surrogate of its own"):
         settings(sampler="gp", prescreen={"proposals": 2})
+
+
+def test_what_no_check_trusts_or_was_not_measured_teaches_nothing() -> None:
+    measured = {"state": "complete", "violations": {}, "reused_from": None}
+    for changes, learned in (({}, True), ({"violations": {TRUSTED: 1.0}}, False), ({"state": "rejected"}, False)):
+        trial = create_trial(values=[0.5], user_attrs={"record": measured | changes})
+        assert _is_evaluated(trial) == learned, changes
+
+
+def test_options_without_an_order_are_learned_one_by_one() -> None:
+    space = toy_space(3)
+    kinds = replace(space.choices[1], is_ordered=False)
+    space = replace(space, choices=(space.choices[0], kinds, *space.choices[2:]))
+    sampler = Prescreened(RandomSampler(0), settings(), 0, Foreknown(space, toy_costs, PROBLEM.objectives))
+    choices = {c.name: CategoricalDistribution(c.options) for c in space.choices}
+    genes = [tuple(space.encode(one)) for one in (space.smallest(), space.largest())]
+    rows = sampler._features(genes, [space.decode(one).values for one in genes], choices)
+    others, options = len(space.choices) - 1, len(kinds.options)
+    assert rows.shape[1] == others + options + len(COSTS)
+    assert rows[0, 1 : 1 + options].tolist() == [1.0, *[0.0] * (options - 1)]
+    assert rows[1, 1 : 1 + options].tolist() == [*[0.0] * (options - 1), 1.0]
