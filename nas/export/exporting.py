@@ -177,7 +177,7 @@ def _stage(checkpoint: Checkpoint, folder: Path) -> str:
     assert treatment is not None
     try:
         training = json.loads((folder / DESCRIPTION).read_bytes())["training"]
-        return "never" if training["method"] == "natural" else treatment.stage(training.get("natural_until", 0.0))
+        return treatment.stage(training["method"], training.get("natural_until", 0.0))
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown"
 

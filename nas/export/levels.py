@@ -50,13 +50,12 @@ def fine_unit(levels: PlainLevels, output: Grid) -> int:
 def coded(weight: Floats, levels: PlainLevels, least: Floats, unit: int = 0) -> Coded:
     """Integers of weights (O, …) that are scale · level in each channel, with scales (O,) of at least `least`.
 
-    `unit` is that of `coding_of`.
-
+    `unit` is that of `coding_of`, less where a bias would not fit beside weights that it leaves fine enough for int8.
     A scale is enlarged where a bias would not fit otherwise, beside which such weights are nothing, or where all are
     0; if the levels have no 0 then, they get one bit more. Raises UsageError where `weight` is not on its levels.
     """
     axes = tuple(range(1, weight.ndim))
-    values, coding = levels.values.numpy(), coding_of(levels.grid, unit)
+    values = levels.values.numpy()
     each = (-1, *(1 for _ in axes))
     own = np.abs(weight).max(axes) / np.maximum(np.abs(values).max(axes), 1)
     if not np.allclose(weight, values * own.reshape(each), rtol=1e-4, atol=1e-5 * float(np.abs(weight).max())):
@@ -64,6 +63,7 @@ def coded(weight: Floats, levels: PlainLevels, least: Floats, unit: int = 0) -> 
             "the weights of a quantized layer are not on its grid: the network was changed after its training (of a "
             "first layer, the deviations that images are divided by belong to its grid)"
         )
+    coding = _coding_with_room(levels.grid, unit, own, least)
     scales = np.maximum(own / coding.unit, least)
     scales[scales == 0] = 1  # neither weights nor a bias
     enlarged = scales > own / coding.unit
@@ -72,3 +72,10 @@ def coded(weight: Floats, levels: PlainLevels, least: Floats, unit: int = 0) -> 
         values = np.where(enlarged.reshape(each), np.rint(weight / (scales * coding.unit).reshape(each)), values)
     kind = np.int8 if coding.unit * coding.largest <= HIGH else np.int32
     return Coded((values * coding.unit).astype(kind), scales.astype(np.float32), coding)
+
+
+def _coding_with_room(grid: WeightGrid, unit: int, own: Floats, least: Floats) -> Coding:
+    """`coding_of` with the largest unit up to `unit` that enlarges no scale but those that every unit enlarges."""
+    whole = coding_of(grid)
+    room = own[least > 0] / least[least > 0]
+    return coding_of(grid, int(min([unit, *room[room >= whole.unit]])))

@@ -68,7 +68,13 @@ def check_quantized(config: RunConfig) -> None:
         if asked:
             raise ValueError(f"{asked[0]}: a network that is not quantized is its own float twin; leave it out")
         return
-    if any(one.name == "lipschitz_certified_log10" for one in config.wanted):
+    if treatment.stochastic and config.bits.weights:
+        raise ValueError(
+            f"treatments: stochastic draws ternary weights, but every row has one of bits.weights "
+            f"{list(config.bits.weights)}; leave one of the two out"
+        )
+    rounds_activations = set(config.bits.activations or (treatment.activations,)) != {32}
+    if rounds_activations and any(one.name == "lipschitz_certified_log10" for one in config.wanted):
         raise ValueError(
             "lipschitz_certified_log10: a network of rounded activations has jumps and no Lipschitz constant; leave "
             "the measure or the treatment quantize out"
@@ -76,8 +82,8 @@ def check_quantized(config: RunConfig) -> None:
     penalised = [name for name in ("training", "retrain") if getattr(config, name).lipschitz_penalty]
     if penalised:
         raise ValueError(
-            f"{penalised[0]}.lipschitz_penalty: a network of rounded activations has no Lipschitz constant to lower; "
-            "set it to 0 or leave the treatment quantize out"
+            f"{penalised[0]}.lipschitz_penalty: it lowers a constant of weights that are not rounded; set it to 0 or "
+            "leave the treatment quantize out"
         )
 
 
@@ -86,7 +92,10 @@ def quantization_text(config: RunConfig) -> str:
     treatment = quantization_of(config.treatments)
     if treatment is None:
         return ""
-    return f"{bits_text((treatment,))}; robustness is trained {treatment.stage(config.training.natural_until)}"
+    training = config.training
+    return (
+        f"{bits_text((treatment,))}; robustness is trained {treatment.stage(training.method, training.natural_until)}"
+    )
 
 
 def bits_text(treatments: Sequence[Settings]) -> str:

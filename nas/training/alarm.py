@@ -97,9 +97,19 @@ def held_out(data: Split, trained: int) -> Split:
     return data[: min(max(LEAST, trained // 32), MOST)]
 
 
-def looks_behind(epoch: int, epochs: int) -> bool:
-    """Whether the alarm looks behind the `epoch`-th of `epochs` epochs."""
-    return epoch >= max(WARM_UP, epochs / 3)
+def looks_behind(epoch: int, epochs: int, turns_at: float = 0.0) -> bool:
+    """Whether the alarm looks behind the `epoch`-th of `epochs` epochs.
+
+    From the one in which the network begins to compute something else (`turns_at`, a share of the training) it is new,
+    and falls to any stronger attack for as long as at the start.
+    """
+    turn = turn_of(epochs, turns_at)
+    return epoch >= max(WARM_UP, epochs / 3) and not (turn and turn <= epoch < turn + WARM_UP)
+
+
+def turn_of(epochs: int, turns_at: float) -> int:
+    """Epoch, counted from 1, in which a training of so many is at its share `turns_at`; 0 where that is 0."""
+    return math.ceil(turns_at * epochs - 1e-9)
 
 
 def alarm_passes(attack: InnerAttack | None, epochs: range, total: int, images: int) -> float:
@@ -122,15 +132,19 @@ def watch(
     gap: Callable[[InnerAttack, Split], Gap],
     images: Split | None,
     epochs: int,
+    turns_at: float = 0.0,
 ) -> tuple[Log, float | None, tuple[float, ...]]:
     """Calls `train`, which moves `state` on by an epoch, until the `gap` behind it on held-out `images` is closed.
 
     Returns the log of the last call, the share of the gap (None where nothing is watched: no images, no attack, as many
     steps as the reference has, or too early in `epochs` epochs), and the shares of the epochs that were undone. Each of
-    these is made again from the state before it with twice the steps.
+    these is made again from the state before it with twice the steps. At the share `turns_at` of the training the
+    network becomes another one: what withstood before it says nothing of it.
     """
     undone: list[float] = []
-    if not looks_behind(state.epoch + 1, epochs):
+    if state.epoch + 1 == turn_of(epochs, turns_at):
+        state.most_withstanding = 0
+    if not looks_behind(state.epoch + 1, epochs, turns_at):
         images = None
     while images is not None and (present := attack()) is not None and present.steps < REFERENCE.steps:
         before = snapshot(state)

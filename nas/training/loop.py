@@ -15,7 +15,7 @@ from nas.attacks.threat import ThreatModel
 from nas.base.errors import Diverged
 from nas.data.split import Split
 from nas.networks.backprop import Forward, forward_of
-from nas.networks.treatments.treatment import after_step_, can_capture, finish_
+from nas.networks.treatments.treatment import after_step_, can_capture, finish_, turns_at
 from nas.networks.view import View, view_of
 from nas.training.alarm import Gap, attack_of, measure_gap, watch
 from nas.training.averaging import Tensors, keep_of, reestimate_batch_norm_, update_average_
@@ -35,7 +35,7 @@ class TrainingState:
 
     network: Network
     view: View
-    """The network as the inner maximisation sees it, refolded after every optimiser step."""
+    """The network as the inner maximisation sees it, refolded before every step and after an epoch."""
     forward: Forward
     """The network in training mode: batches to logits, for the loss."""
     average: Network | None
@@ -122,7 +122,7 @@ def train_epoch(
 
     log, share, undone = watch(
         state, lambda: _pass(state, data, settings, threat), present, gap,
-        watched if settings.alarm else None, settings.epochs,
+        watched if settings.alarm else None, settings.epochs, turns_at(state.network),
     )  # fmt: skip
     steps = 0 if (attack := present()) is None else attack.steps
     return replace(log, attack_steps=steps, gap=share, undone=undone)
@@ -144,6 +144,7 @@ def _pass(state: TrainingState, data: Split, settings: Training, threat: ThreatM
         rate = set_learning_rate_(state.optimizer, settings, passed)
         state.steps.take(batch, passed / settings.epochs)
         state.step += 1
+    state.view.refold_()
     state.epoch += 1
     loss, correct = sums.tolist()
     mean_loss = loss / len(batches)
@@ -184,13 +185,13 @@ class _Steps:
 
     def _work(self, batch: Tensor) -> None:
         state, settings = self._state, self._settings
+        state.view.refold_()  # within the step: a graph replays it on the tensors that the attack then reads
         drawn = draw_batch(self._data, batch, settings.augmentation, state.generator)
         loss, logits = state.method.loss(state, drawn, self._threat)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         after_step_(state.network, self._progress)
-        state.view.refold_()
         if state.average is not None and self._average is not None:
             update_average_(self._average, self._live, self._moved)
             after_step_(state.average, self._progress)

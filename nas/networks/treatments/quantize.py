@@ -41,8 +41,13 @@ class Quantizer(Treatment):
 
     @property
     def can_capture(self) -> bool:
-        """Not where a step later in the training is another one."""
-        return self.start in (0, 1)
+        """Not where a later step is another one: `start` 1 begins to round in the last."""
+        return self.start == 0
+
+    @property
+    def turns_at(self) -> float:
+        """Where it begins to round."""
+        return self.start
 
     def prepare_(self, network: Network, generator: torch.Generator) -> None:
         """Makes rounding modules of the network's own; a block's own bits, where it has some, come first."""
@@ -77,8 +82,9 @@ class Quantizer(Treatment):
                 module.noise.add_(GOLDEN).frac_()
 
     def finish_(self, network: Network) -> None:
-        """What is scored is rounded, however short its training was."""
+        """What is scored is rounded, however short its training was, and by its weights, not by drawn ones."""
         self.begun.fill_(True)
+        self.spread.zero_()
 
     def switch_off_(self) -> None:
         """Lets the network compute in float from now on, with the weights and statistics that it has."""

@@ -68,8 +68,10 @@ class Quantize(Settings):
         """Bits of a stored weight."""
         return weight_bits(self.weights)
 
-    def stage(self, natural_until: float = 0.0) -> str:
-        """When robustness is trained, in words, where it is not for the share `natural_until` of the training."""
+    def stage(self, method: str, natural_until: float = 0.0) -> str:
+        """When a training by `method` trains robustness, in words; not for the share `natural_until` of it."""
+        if method == "natural":
+            return "never"
         natural = f"natural training until {natural_until:.0%}"
         if natural_until and self.start <= natural_until:
             return f"after quantizing ({natural}, quantized from {self.start:.0%} on)"

@@ -21,6 +21,11 @@ class Treatment(nn.Module):
         """Whether a CUDA graph may hold a training step: whether all steps do the same."""
         return True
 
+    @property
+    def turns_at(self) -> float:
+        """Share of the training at which the network at once computes something else; 0 where it never does."""
+        return 0.0
+
     def prepare_(self, network: Network, generator: torch.Generator) -> None:
         """Changes an untrained `network` on the CPU and makes the buffers; all chance is drawn from `generator`."""
 
@@ -52,6 +57,11 @@ def after_step_(network: nn.Module, progress: Tensor) -> None:
 def can_capture(network: nn.Module) -> bool:
     """Whether all treatments of `network` leave it to a CUDA graph."""
     return all(treatment.can_capture for treatment in treatments_of(network))
+
+
+def turns_at(network: nn.Module) -> float:
+    """Last share of the training at which a treatment makes `network` compute something else at once; 0: never."""
+    return max((treatment.turns_at for treatment in treatments_of(network)), default=0.0)
 
 
 def finish_(network: nn.Module) -> None:

@@ -228,6 +228,13 @@ def test_what_uses_no_gradient_comes_last_and_the_work_is_counted() -> None:
     assert twin_passes(10) == pytest.approx(61)
 
 
+def test_weights_of_zero_are_named_as_such_where_nothing_else_shows_them() -> None:
+    network, x = copy.deepcopy(quantized_network("W4A4")), digits_data().validation[:20].inputs()
+    network.classifier.weight.data.zero_()
+    (fault,) = degenerate_grids(network, x).values()
+    assert "weight" in fault
+
+
 def test_grids_of_an_honest_network_are_sound_and_a_fault_names_its_layer() -> None:
     network, x = copy.deepcopy(quantized_network("W2A4")), digits_data().validation[:20].inputs()
     assert degenerate_grids(network, x) == {}

@@ -135,6 +135,18 @@ def test_channels_of_zeros_get_a_level_for_them() -> None:
     assert coded(weight[:1], PlainLevels(levels.values[:1], "binary"), np.zeros(1)).coding == Coding(1, True, 127)
 
 
+def test_a_large_bias_beside_small_weights_lowers_the_unit_and_keeps_the_levels() -> None:
+    weight = np.array([[0.01, -0.01], [0.5, 0.5]])
+    levels = PlainLevels(torch.tensor([[1, -1], [1, 1]]), "binary")
+    least = np.array([0.01 / 1000.5, 0.0])  # of units above 1,000, the first channel's scale would have to be larger
+    found = coded(weight, levels, least, unit=32_767)
+    assert found.coding == Coding(1, True, 1000)
+    assert found.weight.tolist() == [[1000, -1000], [1000, 1000]]
+    assert found.scales == pytest.approx([1e-5, 5e-4])
+    nothing_beside_it = np.array([1.0, 0.0])
+    assert coded(weight, levels, nothing_beside_it, unit=32_767).coding == Coding(2, unit=32_767)
+
+
 def test_weights_beside_their_grid_are_refused() -> None:
     with pytest.raises(UsageError, match="not on its grid"):
         coded(np.array([[0.5, -0.4]]), PlainLevels(torch.tensor([[1, -1]]), "binary"), np.zeros(1))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.attacks.threat import ThreatModel
 from nas.evaluation.certified import certified_lipschitz
 from nas.networks.grids import levels_of
 from nas.networks.inheritance import inherit
@@ -18,9 +19,20 @@ from nas.networks.stored import tensors_of
 from nas.networks.treatments.settings import Quantize
 from nas.networks.treatments.treatment import after_step_, can_capture, finish_, prepare_
 from nas.networks.view import AutogradView, FoldedView, view_of
+from nas.training.averaging import reestimate_batch_norm_
+from nas.training.loop import batch_norm_batches, scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.network import Network, build_network
-from tests.builders import BLOCKS, generator, network_of, settled, small_resnet, tiny_network
+from tests.builders import (
+    BLOCKS,
+    TINY_TRAINING,
+    generator,
+    network_of,
+    settled,
+    small_resnet,
+    tiny_images,
+    tiny_network,
+)
 from tests.nas.networks.test_backprop import assert_same
 
 MIXES: dict[str, dict[str, Any]] = {
@@ -264,3 +276,20 @@ def test_the_bound_of_rounded_weights_is_that_of_the_network_with_these_weights(
 
 def _convolutions(network: Network) -> list[nn.Conv2d]:
     return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+
+
+def test_a_network_that_is_scored_halfway_has_the_statistics_of_weights_that_are_not_drawn() -> None:
+    network = quantized(tiny_network(), weights="ternary", stochastic=True)
+    state = start_training(network, TINY_TRAINING.model_copy(update={"epochs": 20, "ema_decay": 0.0}), generator())
+    data = tiny_images(64)
+    train_epoch(state, data, state.settings, ThreatModel(epsilon=0.05))
+    assert float(network.treatments[0].spread) > 0.9  # type: ignore[arg-type]
+    scored = scored_network(state, data, state.settings)
+    wanted = copy.deepcopy(state.network)
+    finish_(wanted)
+    for conv in (part for part in wanted.modules() if isinstance(part, QuantConv2d)):
+        conv.noise = None  # it could not draw if it would
+    reestimate_batch_norm_(wanted, batch_norm_batches(data, state.settings))
+    for name, tensor in wanted.named_buffers():
+        if "running" in name:
+            torch.testing.assert_close(scored.get_buffer(name), tensor)

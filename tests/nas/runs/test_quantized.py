@@ -15,6 +15,7 @@ from nas.runs.work import trained_network
 from tests.tiny_run import Refusal, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
+TERNARY_DRAWN = "treatments=[{name: quantize, weights: ternary, stochastic: true}]"
 W4A4 = "treatments=[{name: quantize, weights: 4, activations: 4}]"
 BITS = "bits={weights: [2, 8], activations: [4, 8], tie: activations}"
 
@@ -44,7 +45,8 @@ def test_a_deployment_of_other_bits_is_refused_and_both_are_named(refusal: Refus
         (("treatments=[{name: quantize, weights: 1}]",), "weights: 2 to 8 bits, or 32 for float"),
         (("treatments=[{name: quantize, activations: 16}]",), "activations: 2 to 8 bits, or 32 for float"),
         (("treatments=[{name: quantize, weights: 4, stochastic: true}]",), "only ternary weights are drawn"),
-        ((W4A4, "training.lipschitz_penalty=0.1"), "training.lipschitz_penalty: a network of rounded activations"),
+        ((W4A4, "training.lipschitz_penalty=0.1"), "training.lipschitz_penalty: it lowers a constant of weights that"),
+        ((TERNARY_DRAWN, "bits={weights: [4, 8]}"), "every row has one of bits.weights [4, 8]"),
         ((W4A4, "objectives=[robust_accuracy, lipschitz_certified_log10]"), "has jumps and no Lipschitz constant"),
         (("evaluation.measures=[float_robust_accuracy]",), "is its own float twin"),
         ((W4A4, "search.evaluator=supernet"), "a supernet's networks are not treated"),
@@ -52,6 +54,16 @@ def test_a_deployment_of_other_bits_is_refused_and_both_are_named(refusal: Refus
 )
 def test_what_does_not_go_together_is_refused(refusal: Refusal, overrides: tuple[str, ...], words: str) -> None:
     assert words in refusal(*overrides)
+
+
+def test_a_network_of_rounded_weights_and_float_activations_has_a_certified_constant(tmp_path: Path) -> None:
+    only_weights = "treatments=[{name: quantize, weights: 4, activations: 32}]"
+    load_config(write_config(tmp_path), (only_weights, "objectives=[robust_accuracy, lipschitz_certified_log10]"))
+
+
+def test_natural_training_is_never_robust_and_it_is_said(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), (W4A4, "training.method=natural"))
+    assert quantization_text(config).endswith("robustness is trained never")
 
 
 @pytest.mark.parametrize(

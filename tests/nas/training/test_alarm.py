@@ -10,10 +10,22 @@ import torch
 from nas.attacks.threat import ThreatModel
 from nas.data.split import Split
 from nas.networks.build import new_network
+from nas.networks.treatments import Quantize
+from nas.networks.treatments.treatment import prepare_
 from nas.networks.view import view_of
 from nas.runs import make_space
 from nas.training import Training, alarm
-from nas.training.alarm import Gap, alarm_passes, alarm_warnings, attack_of, held_out, measure_gap, watch
+from nas.training.alarm import (
+    Gap,
+    alarm_passes,
+    alarm_warnings,
+    attack_of,
+    held_out,
+    looks_behind,
+    measure_gap,
+    turn_of,
+    watch,
+)
 from nas.training.loop import TrainingState, start_training, train_epoch
 from nas.training.settings import InnerAttack
 from nas.training.stored import load_training, save_training
@@ -67,6 +79,26 @@ def test_its_passes_are_those_of_the_epochs_it_looks_behind() -> None:
         assert found == pytest.approx(count * 32 * (2 + 10 + 2 / 3))
     assert alarm_passes(InnerAttack(steps=10), range(1, 11), 10, 32) == 0
     assert alarm_passes(None, range(1, 11), 10, 32) == 0
+
+
+def test_it_waits_where_a_network_begins_to_round() -> None:
+    assert turn_of(10, 0) == 0
+    assert [turn_of(10, share) for share in (0.5, 0.41, 1)] == [5, 5, 10]
+    assert [epoch for epoch in range(1, 13) if looks_behind(epoch, 12, 0.5)] == [4, 5, 10, 11, 12]
+    assert [epoch for epoch in range(1, 11) if looks_behind(epoch, 10, 1)] == [4, 5, 6, 7, 8, 9]
+
+
+def test_what_withstood_before_a_network_rounds_is_forgotten(monkeypatch: pytest.MonkeyPatch, at_once: None) -> None:
+    settings = TINY_TRAINING.model_copy(update={"epochs": 6})
+    network = tiny_network()
+    prepare_(network, (Quantize(weights=2, activations=4, start=0.5),), generator())
+    state = start_training(network, settings, generator())
+    script = [Gap(20, 0, 20), *[Gap(18, 8, 20)] * 4]  # behind the second epoch and later
+    monkeypatch.setattr("nas.training.loop.measure_gap", lambda *_: script.pop(0))
+    data = tiny_images(32)
+    logs = [train_epoch(state, data, settings, THREAT, data) for _ in range(6)]
+    assert [log.undone for log in logs] == [()] * 6, "8 of 18 would be far fewer than 20 of 20 before"
+    assert state.most_withstanding == 10
 
 
 def test_it_saves_a_training_that_collapses() -> None:

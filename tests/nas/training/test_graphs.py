@@ -1,13 +1,19 @@
 """A replayed training is the plain one. On the CPU, the graph is one that runs the recorded work again."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nas.attacks.threat import ThreatModel
 from nas.data.split import Split
+from nas.networks.quantized import LEAST_ROOT, RunningRange
+from nas.networks.treatments import Quantize
+from nas.networks.treatments.treatment import prepare_
 from nas.training import Training
 from nas.training.graphs import WARM_UP, Replayed, Work
 from nas.training.loop import TrainingState, _Steps, start_training, train_epoch
@@ -26,6 +32,40 @@ class _Again:
     def replay(self) -> None:
         self.replays += 1
         self.work(*self.inputs)
+
+
+class _Kernels(TorchDispatchMode):
+    """Keeps every operation with its tensors; refuses to wait for the device, as a capture does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError(f"not permitted while a stream is captured: {func}")
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+
+class _OnTheSameMemory:
+    """What a CUDA graph does: the recorded operations again, on the recorded tensors, without any Python between."""
+
+    def __init__(self, work: Work, inputs: list[Tensor]) -> None:
+        with _Kernels() as kernels:
+            work(*inputs)  # here a recording does the work, too: the first replay is left out
+        self.calls, self.is_done = kernels.calls, True
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        if self.is_done:
+            self.is_done = False
+            return
+        for func, args, kwargs, out in self.calls:
+            for kept, new in zip(tree_leaves(out), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(kept, Tensor) and kept.data_ptr() != new.data_ptr():
+                    kept.copy_(new)
 
 
 class _Recorder:
@@ -74,6 +114,37 @@ def test_a_replayed_training_is_the_plain_one_bit_for_bit(
     assert len(record.graphs) == 1, "recorded once"
     assert record.graphs[0].inputs[0].shape == (min(16, count),), "the many whole batches are what is worth replaying"
     assert record.graphs[0].replays == 5 * whole - WARM_UP
+
+
+@pytest.mark.parametrize("bits", [None, (4, 4), (4, 32), (32, 4), ("ternary", 8)])
+@pytest.mark.parametrize("method", ["madry", "trades"])
+def test_a_graph_of_operations_attacks_the_network_as_it_is_now(
+    bits: tuple[Any, int] | None, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(self: RunningRange) -> Tensor:  # as on a GPU
+        return self.mean_square.sqrt().clamp_min(LEAST_ROOT) * self.factor
+
+    monkeypatch.setattr(RunningRange, "step", property(step))
+    chosen = TINY_TRAINING.model_copy(update={"method": method, "epochs": 3, "ema_decay": 0.0})
+    images, found = tiny_images(64), []
+    for replays in (False, True):
+        network = tiny_network()
+        if bits:
+            prepare_(network, (Quantize(weights=bits[0], activations=bits[1]),), generator(9))
+        state = start_training(network, chosen, generator())
+        state.steps = _Steps(state, images, chosen, THREAT)
+        if replays:
+            state.steps._step = Replayed(state.steps._work, _OnTheSameMemory)
+        logs = [train_epoch(state, images, chosen, THREAT) for _ in range(3)]
+        found.append((logs, state.network.state_dict()))
+    (plain_logs, plain), (logs, replayed) = found
+    assert logs == plain_logs
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, replayed[name]), name
+
+
+def test_a_step_that_begins_to_round_is_not_replayed() -> None:
+    assert [Quantize(start=start).make().can_capture for start in (0, 0.5, 1)] == [True, False, False]
 
 
 def test_work_is_done_once_a_call_from_the_first_one_on() -> None:
