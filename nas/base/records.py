@@ -112,6 +112,8 @@ class ThreatScore:
     natural_accuracy: Annotated[float | None, Field(exclude_if=lambda value: value is None)] = None
     """Before any attack, where the threat acts on something else than the images: of a manifold, that on reconstructed
     images, which no attack is to be blamed for."""
+    failed_checks: Annotated[tuple[str, ...], Field(exclude_if=lambda names: not names)] = ()
+    """Names of the checks of trust that did not pass; `warnings` has their words."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,18 @@ class Evaluation:
     def failed_checks(self) -> tuple[Check, ...]:
         """Checks that did not pass."""
         return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether checks of trust were made and none failed, under no threat."""
+        further = any(score.failed_checks for score in self.by_threat.values())
+        return bool(self.checks) and not self.failed_checks and not further
+
+    @property
+    def all_warnings(self) -> tuple[str, ...]:
+        """Those of the evaluation, then those of each further threat, by its name."""
+        further = (f"{name}: {text}" for name, score in self.by_threat.items() for text in score.warnings)
+        return (*self.warnings, *further)
 
 
 @dataclass(frozen=True)

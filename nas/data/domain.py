@@ -22,6 +22,14 @@ class CropFlip:
     shift: Tensor | None = None
     """Rows that each image is moved down by (N,), its first or last row repeated. None: not moved."""
 
+    def __getitem__(self, index: Tensor) -> "CropFlip":
+        """What the images at `index` of the batch go through."""
+        corner, mirrored, shift = self.corner, self.mirrored, self.shift
+        return CropFlip(
+            self.padding, None if corner is None else corner[:, index], None if mirrored is None else mirrored[index],
+            None if shift is None else shift[index],
+        )  # fmt: skip
+
     def apply(self, images: Tensor) -> Tensor:
         """Copy of `images` (N, C, H, W), each moved, cropped from its zero-padded self, then flipped."""
         images = self._shifted(images)

@@ -73,6 +73,7 @@ def check_origin(split: Split, place: str, name: str) -> None:
 
 MISSING = {
     "waveforms": "waveforms are those of recordings (data set speech_folder), which these images are not; leave it out",
-    "manifold": "there is no manifold; add `manifold: {name: pca}`, or leave it out",
+    "manifold": "these images have no codes on a manifold: a run with `manifold: {name: pca}` makes one, in its "
+    "folder, and a network retrained in it has a copy (manifold.safetensors); restore it, or leave the threat out",
 }
 """What is wrong where an origin is not there."""

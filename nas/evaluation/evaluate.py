@@ -3,7 +3,7 @@
 Letters: N images, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +18,7 @@ from nas.base.records import Check, Evaluation, Fidelity, Rung, ThreatScore
 from nas.base.seeding import make_generator
 from nas.data.split import Split
 from nas.evaluation.accuracy import wilson_interval
-from nas.evaluation.acting import Target, Targets
+from nas.evaluation.acting import Target, Targets, check_origin
 from nas.evaluation.certified import certified_lipschitz
 from nas.evaluation.classes import balanced_accuracy, chance_of
 from nas.evaluation.course import Course, Made, check_steps, further_passes, scoring_passes
@@ -88,12 +88,17 @@ def score(
     attack; those whose results it has kept are not made again, and what comes after is the same bit for bit.
 
     The further threats of `settings` are scored after all that, each from its first attack on and with chance derived
-    from its name, so no other score depends on them; their results are in `by_threat` alone.
+    from its name, so no other score depends on them; their results are in `by_threat`, and those of the first that acts
+    on a manifold among the measures, too. Raises UsageError where one has nothing to act on.
     """
     training = tuple(name or "the network" for name, module in network.named_modules() if module.training)
     with evaluation_mode(network), _full_precision(split.images.device):
         view, course, by_threat = view_of(network), course or Course(), {}
+        on_manifold: dict[str, Tensor] = {}
         twin = float_twin(network)
+        for name, other in settings.threats.items():
+            if other.acts_on != "inputs":
+                check_origin(split, other.acts_on, f"evaluation.threats.{name}")  # before any attack
         targets = Targets(Target(network, view, split, None if twin is None else view_of(twin)))
         scoring = _Scoring(targets.under(threat), threat, settings, generator, course)
         found = scoring.run(fidelity, before, transfers, split_name, training)
@@ -101,9 +106,17 @@ def score(
             own = make_generator(generator.initial_seed(), "threat", name, device=generator.device)
             alone, reported = settings.under(name, threat), course.under(f"{name}: {other}")
             scoring = _Scoring(targets.under(other), other, alone, own, reported)
-            by_threat[name] = _threat_score(scoring.run(fidelity, None, (), split_name, training))
-    scores = {**found.evaluation.scores, **_of_manifold(by_threat.values())}
-    return replace(found, evaluation=replace(found.evaluation, by_threat=by_threat, scores=scores))
+            scored = scoring.run(fidelity, None, (), split_name, training)
+            by_threat[name] = _threat_score(scored)
+            if other.acts_on == "manifold" and not on_manifold:
+                correct = {
+                    "on_manifold_accuracy": scored.images.robust,
+                    "reconstruction_accuracy": scored.images.natural,
+                }
+                on_manifold = {measure: images.double() for measure, images in correct.items()}
+    images = replace(found.images, measured={**found.images.measured, **on_manifold})
+    evaluation = replace(found.evaluation, by_threat=by_threat, scores=means(images.measured))
+    return Scored(evaluation, images)
 
 
 class _Scoring:
@@ -324,14 +337,6 @@ def _certified(network: nn.Module) -> float | None:
         return None
 
 
-def _of_manifold(scores: Iterable[ThreatScore]) -> dict[str, float]:
-    """Measures that are read from the first of `scores` whose threat acts on a manifold."""
-    found = next((one for one in scores if one.threat.get("acts_on") == "manifold"), None)
-    if found is None or found.natural_accuracy is None:
-        return {}
-    return {"on_manifold_accuracy": found.robust_accuracy, "reconstruction_accuracy": found.natural_accuracy}
-
-
 def _threat_score(scored: Scored) -> ThreatScore:
     """What is kept of a scoring under a further threat."""
     found, images = scored.evaluation, scored.images
@@ -344,6 +349,7 @@ def _threat_score(scored: Scored) -> ThreatScore:
         ladder=found.ladder,
         warnings=(*doubts, *_warnings(images, found.chance or 0.0, found.fidelity)),
         natural_accuracy=found.natural_accuracy if "acts_on" in found.threat else None,
+        failed_checks=tuple(check.name for check in found.failed_checks),
     )
 
 

@@ -121,10 +121,25 @@ def _contrast(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
 
 
 def _pixelate(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    from torch.nn import functional as F
+    """Made smaller by `strength` and as large as before, both by means over boxes, as the authors' PIL does it."""
+    height, width = x.shape[2:]
+    down, right = (_boxes(side, max(int(side * strength), 1), x) for side in (height, width))
+    up, left = (_boxes(len(means), side, x) for means, side in ((down, height), (right, width)))
+    return up @ (down @ x @ right.T) @ left.T
 
-    small = F.interpolate(x, [max(int(side * strength), 1) for side in x.shape[2:]], mode="area")
-    return F.interpolate(small, x.shape[2:], mode="nearest")
+
+def _boxes(side: int, others: int, like: Tensor) -> Tensor:
+    """Means (others, side) of a line of `side` pixels over so many equal parts: of pixels whose centres are in each.
+
+    Where there are more parts than pixels, the pixel around the centre of each.
+    """
+    import torch
+
+    parts = (torch.arange(others, device=like.device) + 0.5) * side / others  # their centres
+    half = max(side / others, 1) / 2
+    centres = torch.arange(side, device=like.device) + 0.5
+    inside = (centres > parts[:, None] - half) & (centres <= parts[:, None] + half)
+    return (inside / inside.sum(1, keepdim=True)).to(like.dtype)
 
 
 def _jpeg(x: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -19,13 +19,14 @@ def inherit(network: Network, weights: Mapping[str, Tensor]) -> float:
 
     Tensors correspond by the place of their block and their role in it, in networks of one search space. Of each, the
     first channels that both have are taken over, of kernels of equal size only: weights, scales, shifts and running
-    statistics. What has no counterpart keeps the values it has.
+    statistics. What has no counterpart keeps the values it has, and so does what treatments keep, such as the masks of
+    pruned weights: `network` is treated as its own settings say.
     """
     own, parameters = network.state_dict(), dict(network.named_parameters())
     theirs = {role: weights[name] for name, role in _roles(weights).items()}
     taken = 0
     for name, role in _roles(own).items():
-        target, source = own[name], theirs.get(role)
+        target, source = own[name], None if name.startswith("treatments.") else theirs.get(role)
         if source is None or source.dim() != target.dim() or source.shape[2:] != target.shape[2:]:
             continue
         common = tuple(slice(min(sizes)) for sizes in zip(target.shape[:2], source.shape[:2], strict=True))

@@ -16,7 +16,6 @@ from nas.page.questions import budgets_of, pairs_of
 from nas.page.words import MEANINGS, found_sentences, searched_sentences, tiles_of
 from nas.pareto import Condition, Member, ParetoFront, Pick, meeting, pick
 from nas.report.evaluations import WEIGHTS, attack_text, protocols_of, trust_text
-from nas.report.evaluations import warnings_of as warnings_in
 from nas.report.tables import broken_texts, genotype_text, tie_notes, warnings_of
 from nas.runs import Run
 from nas.runs.config import dump_config
@@ -110,7 +109,7 @@ def _trials(
         "key": [record.genotype.key for record in records],
         "genotype": [genotype_text(record.genotype.values) for record in records],
         "values": values_of(run, records, columns, members),
-        "warnings": [[texts.setdefault(text, len(texts)) for text in (warnings_in(e) if e else ())]
+        "warnings": [[texts.setdefault(text, len(texts)) for text in (e.all_warnings if e else ())]
                      for e in evaluated],
         "trust": [texts.setdefault(trust_text(e), len(texts)) if e else None for e in evaluated],
         "attacks": [texts.setdefault(_attacks(e.ladder), len(texts)) if e else None for e in evaluated],

@@ -46,7 +46,12 @@ def protocol_text(evaluation: Evaluation) -> str:
     attacks = [rung.attack for rung in evaluation.ladder] or [evaluation.attack]
     worst = "worst case of " if len(attacks) > 1 else ""
     named = " + ".join(attack_text(attack, brief=len(attacks) > 1) for attack in attacks)
-    return f"{evaluation.num_images} {evaluation.split} images, {threat}, {worst}{named}; 95 % intervals"
+    text = f"{evaluation.num_images} {evaluation.split} images, {threat}, {worst}{named}; 95 % intervals"
+    shown = next((one for one in evaluation.by_threat.values() if one.threat.get("acts_on") == "manifold"), None)
+    if shown is None:
+        return text
+    made = " + ".join(attack_text(rung.attack, brief=True) for rung in shown.ladder)
+    return f"{text}; also {threat_text(shown.threat)}: {made}"
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:
@@ -69,7 +74,7 @@ def evaluation_view(evaluation: Evaluation) -> RenderableType:
     if evaluation.by_threat:
         parts.append(threats_table(evaluation))
     notes = [Text(protocol_text(evaluation), style="dim"), Text(trust_text(evaluation), style="dim")]
-    notes += [Text(f"warning: {text}", style="yellow") for text in warnings_of(evaluation)]
+    notes += [Text(f"warning: {text}", style="yellow") for text in evaluation.all_warnings]
     return Group(*parts, *notes)
 
 
@@ -120,12 +125,6 @@ def _threat_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def warnings_of(evaluation: Evaluation) -> list[str]:
-    """Warnings of the evaluation, then those of each further threat, by its name."""
-    further = [f"{name}: {text}" for name, score in evaluation.by_threat.items() for text in score.warnings]
-    return [*evaluation.warnings, *further]
-
-
 _SHORT = ("threat", "loss", "steps", "step_size", "restarts", "targets", "queries", "draws", "source")
 
 
@@ -173,7 +172,7 @@ def verdict_text(evaluation: Evaluation) -> str:
 def audit_view(evaluation: Evaluation, subject: str) -> RenderableType:
     """One page on one network: verdict, ladder, checks, warnings."""
     style = "bold red" if evaluation.failed_checks else "bold green"
-    notes = [Text(f"warning: {text}", style="yellow") for text in warnings_of(evaluation)]
+    notes = [Text(f"warning: {text}", style="yellow") for text in evaluation.all_warnings]
     further = [threats_table(evaluation)] if evaluation.by_threat else []
     return Group(
         Text(f"audit of {subject}", style="bold"), Text(verdict_text(evaluation), style=style),
@@ -192,7 +191,7 @@ def audit_html(evaluation: Evaluation, subject: str) -> str:
         (c.name, "passed" if c.passed else "FAILED", c.words, _figures(c.figures)) for c in evaluation.checks
     )
     colour = "#b3261e" if evaluation.failed_checks else "#1b7a3d"
-    warned = "".join(f"<li>{escape(text)}</li>" for text in warnings_of(evaluation))
+    warned = "".join(f"<li>{escape(text)}</li>" for text in evaluation.all_warnings)
     further = (
         "<h2>Further threats</h2><table><tr><th>threat</th><th>images</th><th>robust accuracy</th>"
         f"<th>95 % interval</th><th>worst case of</th></tr>{_rows(_threat_rows(evaluation))}</table>"

@@ -53,7 +53,7 @@ class FrontView:
         marks = {text: f" {text.partition(' ')[0]}" for text in self.warned if text.startswith("[")}
         rows = []
         for record in self.front.records:
-            own = record.evaluation.warnings if record.evaluation else ()
+            own = record.evaluation.all_warnings if record.evaluation else ()
             notes = "".join(mark for text, mark in marks.items() if text.partition(" ")[2] in own)
             cells = [Text.from_markup(cell(name, record)).plain for name in columns]
             rows.append([f"{record.number}{notes}", *cells, genotype_text(record.genotype.values)])

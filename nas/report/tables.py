@@ -35,7 +35,7 @@ def front_table(front: ParetoFront, title: str, budgeted: Sequence[str] = (), se
     marks = {text: f"{index}" for index, text in enumerate(warnings_of(front.records), 1)}
     for record in front.records:
         assert record.evaluation is not None, "only evaluated trials are on a front"
-        notes = "".join(f" [{marks[text]}]" for text in record.evaluation.warnings)
+        notes = "".join(f" [{marks[text]}]" for text in record.evaluation.all_warnings)
         cells = [cell(name, record) for name in columns]
         table.add_row(Text(f"{record.number}{notes}"), *cells, genotype_text(record.genotype.values))
     return table
@@ -91,7 +91,7 @@ def number_in(name: str, record: TrialRecord) -> float | None:
 
 def warnings_of(records: Sequence[TrialRecord]) -> list[str]:
     """Different warnings of the trials, in order of appearance."""
-    return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.warnings))
+    return list(dict.fromkeys(text for r in records if r.evaluation for text in r.evaluation.all_warnings))
 
 
 BROKEN = {"trusted": "not trusted (search.reject_untrusted)", "halted": "halted: others had come farther by then"}

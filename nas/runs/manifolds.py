@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.assets.manifold.settings import FILE, FOLDER, PICTURE
-from nas.base.errors import CheckpointError
+from nas.base.errors import CheckpointError, UsageError
 from nas.base.metadata import read_metadata
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def check_manifold(config: RunConfig) -> None:
 def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> SearchData:
     """`data` with codes of its images on the manifold of the run in `folder`, which is made now where it is not yet.
 
-    `data` itself where the config has no manifold. Raises UsageError where the map behind the data is not known,
-    CheckpointError where the kept manifold is of other data or settings.
+    `data` itself where the config has no manifold. Raises UsageError where the map behind the data is not known, or
+    where a perturbation of a code may change the class in it, CheckpointError where the kept manifold is of other data
+    or settings.
     """
     if config.manifold is None:
         return data
@@ -48,7 +49,19 @@ def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> Searc
 
     claim_threads(available_cores())
     asset = ManifoldAsset(config.manifold, data, config.search.seed, resolve_device(config.device))
-    return with_manifold(data, kept(folder, asset, None))
+    manifold = kept(folder, asset, None)
+    asked = {f"evaluation.threats.{name}": one.epsilon for name, one in config.evaluation.threats.items()
+             if one.acts_on == "manifold"}  # fmt: skip
+    asked |= {f"{part}.on_manifold": getattr(config, part).on_manifold.epsilon for part in ("training", "retrain")
+              if getattr(config, part).on_manifold.weight}  # fmt: skip
+    for name, epsilon in asked.items():
+        if epsilon >= manifold.most_epsilon:
+            raise UsageError(
+                f"{name}.epsilon {epsilon:g} reaches codes of another class, whose images are then called wrong: of "
+                f"{data.num_classes} classes in one coordinate it must be less than {manifold.most_epsilon:.3g}; lower "
+                "it, or set manifold.conditional: false"
+            )
+    return with_manifold(data, manifold)
 
 
 def manifold_words(run: Path) -> str:

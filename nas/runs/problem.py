@@ -13,7 +13,7 @@ from nas.base.records import Costs
 from nas.budgets import count_costs, over_budget_text
 from nas.measures import Measure, Setting, measure
 from nas.runs.config import RunConfig
-from nas.runs.pruned import deployed_spec
+from nas.runs.pruned import check_channels, deployed_spec
 from nas.search.problem import Problem
 from search_spaces import SPACES, Genotype, SearchSpace, with_bits, with_sparsity
 
@@ -37,6 +37,7 @@ def make_problem(config: RunConfig, data: SearchData) -> Problem:
 
     check_threats(config.threat, config.evaluation.threats, data.validation)
     space = make_space(config, data.input_shape, data.num_classes)
+    check_channels(space.spec(space.largest()), config.treatments)
     return Problem(
         space=space,
         costs=lru_cache(KNOWN_COSTS)(partial(costs_of, config, space)),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nas.base.errors import ConfigError
 from nas.base.settings import Settings
 from nas.measures.sparse import NAMES
 from nas.networks.treatments import Prune
 from nas.runs.quantized import only, quantization_of
 from search_spaces import NetworkSpec
-from search_spaces.pruned import pruned_spec
+from search_spaces.pruned import has_hidden, is_free_head, pruned_spec
 
 if TYPE_CHECKING:
     from nas.runs.config import RunConfig
@@ -38,6 +39,11 @@ def check_pruned(config: RunConfig) -> None:
                 "sparsity: it is chosen but nothing is pruned: add treatments: [{name: prune}], or leave sparsity out"
             )
         return
+    if pruning.of == "channels" and config.search.inherit:
+        raise ValueError(
+            "search.inherit: a channel that is pruned in a parent has no gradient in its child; leave it out, or prune "
+            "of: weights"
+        )
     if quantization is None:
         if pruning.bits != config.deployment.weight_bits:
             raise ValueError(
@@ -45,13 +51,34 @@ def check_pruned(config: RunConfig) -> None:
                 f"{config.deployment.weight_bits}; make them equal"
             )
         return
+    if pruning.bits != 32:
+        raise ValueError(
+            f"treatments: bits {pruning.bits} of prune are for weights that nothing rounds; leave them out, those of "
+            "the treatment quantize and of bits.weights count"
+        )
+    if pruning.of == "channels" and quantization.weights == "ternary":
+        raise ValueError(
+            "treatments: the scale of ternary weights is a mean over all channels that a layer takes, so a network "
+            "without the pruned ones computes something else; take weights of 3 bits and more, or prune of: weights"
+        )
     asked = {"the treatment quantize": (quantization.weights,), "bits.weights": config.bits.weights}
     for field, grids in asked.items():
         if without := [grid for grid in grids if grid in WITHOUT_ZERO]:
             raise ValueError(
-                f"treatments: pruned weights are zero, which {field} [{without[0]}] has no level for; take ternary or "
-                "3 bits and more, or leave the treatment prune out"
+                f"treatments: pruned weights are zero, which {field} [{without[0]}] has no level for; take 3 bits "
+                "and more, or ternary with of: weights, or leave the treatment prune out"
             )
+
+
+def check_channels(spec: NetworkSpec, treatments: Sequence[Settings]) -> None:
+    """Raises ConfigError where channels are to be pruned of networks as `spec` is, in which none are hidden."""
+    pruning = pruning_of(treatments)
+    if pruning is None or pruning.of == "weights" or any(map(has_hidden, spec.blocks)) or is_free_head(spec):
+        return
+    raise ConfigError(
+        "treatments: prune of: channels prunes those between the convolutions of a block and those of a head, and "
+        "these networks have neither; take of: weights, or a space with expand ratios above 1"
+    )
 
 
 def deployed_spec(spec: NetworkSpec, treatments: Sequence[Settings]) -> NetworkSpec:

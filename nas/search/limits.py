@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from nas.base.records import Evaluation, TrialRecord
+from nas.base.records import TrialRecord
 from nas.search.problem import Problem
 
 TRUSTED, HALTED = "trusted", "halted"
@@ -17,15 +17,10 @@ def constrained(record: TrialRecord, problem: Problem) -> TrialRecord:
         for condition in problem.constraints
     }
     if problem.reject_untrusted:
-        measured[TRUSTED] = float(not _is_trusted(record.evaluation))
+        measured[TRUSTED] = float(record.evaluation is None or not record.evaluation.is_trusted)
     return replace(record, violations={**record.violations, **measured})
 
 
 def regardless_of_trust(record: TrialRecord) -> TrialRecord:
     """`record` without the violation of trust."""
     return replace(record, violations={name: value for name, value in record.violations.items() if name != TRUSTED})
-
-
-def _is_trusted(evaluation: Evaluation | None) -> bool:
-    """Whether robust accuracy was questioned and no check failed."""
-    return evaluation is not None and bool(evaluation.checks) and not evaluation.failed_checks

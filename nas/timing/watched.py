@@ -36,7 +36,7 @@ def watched_retraining(
     """Folder and evaluation that `nas.runs.retrain.retrain` gives; warnings, time and progress are on `console`."""
     record = picked.record
     console.print(f"retraining trial {record.number} ({picked.reason})", soft_wrap=True)
-    for warning in record.evaluation.warnings if record.evaluation else ():
+    for warning in record.evaluation.all_warnings if record.evaluation else ():
         console.print(f"[yellow]warning of trial {record.number}: {warning}[/yellow]", soft_wrap=True)
 
     def foresee(data: SearchData, epochs: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nas.attacks.balls import BALLS
+from nas.attacks.chunks import in_chunks
 from nas.attacks.threat import BOUNDS, ThreatModel
 from nas.base.errors import Diverged
 from nas.networks.jacobian import block_penalty, output_penalty
@@ -183,8 +184,8 @@ class MixedOnManifold:
     """A method with adversarial images of the manifold: (1 − w) · its loss + w · cross-entropy of g(z + δ).
 
     z is the code of the image, g the decoder, and δ in the l_inf ball ascends the cross-entropy from a uniform start
-    (Stutz 2019). What g makes is cropped and flipped as the image is. A third forward pass in training mode, of which
-    batch-norm keeps statistics, too.
+    (Stutz 2019). What g makes is cropped and flipped as the image is, while δ is sought, too. A third forward pass in
+    training mode, of which batch-norm keeps statistics, too.
     """
 
     can_capture = False
@@ -208,7 +209,14 @@ class MixedOnManifold:
         decoder = points.origins["manifold"].front_end()
         z = points.at_origin("manifold").inputs()
         start = self._ball.start(z, state.generator)
-        z = ascended(Through(state.view, decoder), z, batch.y, start, self._ball, self._settings.attack)
+
+        def climbed(z: Tensor, labels: Tensor, start: Tensor, which: Tensor) -> tuple[Tensor]:
+            moved = batch.crop_flip[which]
+            view = Through(state.view, lambda codes: moved.apply(decoder(codes)))
+            return (ascended(view, z, labels, start, self._ball, self._settings.attack),)
+
+        which = torch.arange(len(z), device=z.device)
+        (z,) = in_chunks(Through(state.view, decoder), climbed, z, batch.y, start, which)
         with torch.no_grad():
             x = batch.crop_flip.apply(decoder(z))
         (found,) = state.forward(x)

@@ -5,7 +5,7 @@ both] [--seeds 3] [--part 0/2]`. Each training is a line of FILE and is not made
 multiplier and one expand ratio everywhere; a dense one of equal bytes has the same expand ratio and a smaller width
 multiplier, and the bytes of the pruned one of the same seed and recipe. Bytes are those at 8 bits a weight (measure
 sparse_weight_bytes). Judged on the test images: PGD-20 and Auto-PGD on cross-entropy and targeted DLR in the pixels,
-PGD-20 on the codes of the manifold, whose decoder alone costs the `reconstructed` accuracy, and eleven corruptions.
+the same on the codes of the manifold, whose decoder alone costs the `reconstructed` accuracy, and eleven corruptions.
 """
 
 import argparse
@@ -89,6 +89,7 @@ def judged(network: Network, test: Split, config: RunConfig, epsilon: float, see
         "natural": found.natural_accuracy, "linf": found.robust_accuracy,
         "manifold": found.scores["on_manifold_accuracy"], "reconstructed": found.scores["reconstruction_accuracy"],
         "corrupted": found.scores["corruption_accuracy"], "images": len(test),
+        "suspected": sorted({check.name for check in found.failed_checks}), "warnings": list(found.all_warnings),
     }  # fmt: skip
 
 

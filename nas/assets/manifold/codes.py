@@ -6,6 +6,7 @@ Letters: N images (N, C, H, W) with values in [0, 1], D coordinates of a code.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,15 @@ class Decoder(nn.Module):
     def fit_(self, codes: Tensor, free: Tensor | None = None) -> None:
         """Takes over the scale and range of `codes` (N, D), in their own scale.
 
-        Coordinates that are not `free` (D,), bool, stay as they are: they are labels.
+        Coordinates that are not `free` (D,), bool, are labels: they are spread over all that codes can be, so that the
+        largest perturbation stays with one label.
         """
         self.centre.copy_(codes.mean(0))
         self.scale.copy_(codes.std(0).clamp_min(1e-6))
         if free is not None:
-            self.centre[~free], self.scale[~free] = 0.0, 1.0
+            low, high = codes.amin(0)[~free], codes.amax(0)[~free]
+            self.centre[~free] = (low + high) / 2
+            self.scale[~free] = ((high - low) / (2 * CODES_END)).clamp_min(1e-6)
         units = (codes - self.centre) / self.scale
         self.low.copy_(units.amin(0).clamp_min(-CODES_END))
         self.high.copy_(units.amax(0).clamp_max(CODES_END))
@@ -65,6 +69,11 @@ class Manifold(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: Decoder) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
+
+    @property
+    def most_epsilon(self) -> float:
+        """Radius of perturbations below which no code is given another class; infinite where codes hold none."""
+        return 0.5 / float(self.decoder.scale[-1]) if getattr(self.decoder.raw, "conditional", False) else inf
 
     @torch.no_grad()
     def codes(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -111,7 +120,8 @@ class ManifoldOrigin:
         return 1, 1, len(self.manifold.decoder.centre)
 
     def __getitem__(self, index: Tensor | slice) -> ManifoldOrigin:
-        return replace(self, labels=self.labels[index])
+        own = index.to(self.labels.device) if isinstance(index, Tensor) else index  # labels stay where they were made
+        return replace(self, labels=self.labels[own])
 
     def load(self, images: Tensor) -> tuple[Tensor, Domain]:
         """Codes (N, 1, 1, D) of stored `images`, in batches."""

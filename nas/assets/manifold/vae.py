@@ -47,7 +47,7 @@ class VaeEncoder(nn.Module):
 
 
 class VaeDecoder(nn.Module):
-    """Images of codes; the class in the last coordinate is rounded, so a perturbation below ½ does not change it."""
+    """Images of codes; the class in the last coordinate is rounded, so a small perturbation does not change it."""
 
     def __init__(self, settings: Vae, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()

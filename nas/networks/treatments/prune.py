@@ -102,6 +102,8 @@ class Pruner(Treatment):
 
     def _choose_(self, network: Network, now: float) -> None:
         share = self._share(now)
+        if self.by != "scores":
+            self._apply_(network)  # or what the optimiser has just made of pruned weights would be ranked
         if self.of == "channels":
             self._choose_channels_(network, share)
         else:
@@ -112,12 +114,12 @@ class Pruner(Treatment):
         if self.by == "scores" and float(self.chosen) < self.start:
             for index, weight in enumerate(self._weights(network)):
                 self.get_buffer(f"dense_{index}").copy_(weight)
-                self.get_buffer(f"score_{index}").copy_(weight / weight.abs().max().clamp_min(1e-12))
+                self.get_buffer(f"score_{index}").copy_(weight.abs() / weight.abs().max().clamp_min(1e-12))
         first = 0
         for pool in self._pools(network):
             weights = [layer.weight for layer in pool.layers]
             if self.by == "scores":
-                ranked = [self.get_buffer(f"score_{first + k}").abs() for k in range(len(weights))]
+                ranked = [self.get_buffer(f"score_{first + k}") for k in range(len(weights))]
             else:
                 ranked = [lamp(weight) for weight in weights]
             masks = largest(ranked, share * pool.sparsity)
@@ -142,7 +144,8 @@ class Pruner(Treatment):
         """Moves scores as their gradient ∂L/∂s = w · ∂L/∂(w · m) says, where they are learned now; else does nothing.
 
         The optimiser moved the masked weights by −η · ∂L/∂(w · m), momentum included; the weights themselves stay
-        (HYDRA, Sehwag 2020, where the mask is passed straight through).
+        (HYDRA, Sehwag 2020, where the mask is passed straight through). Deviation: HYDRA's scores begin at w / max |w|
+        and rank by their size; these begin at |w| / max |w| and rank as they are, so none turns up again below 0.
         """
         if self.by != "scores" or not self.start <= float(self.chosen) < self.end:
             return
@@ -154,15 +157,14 @@ class Pruner(Treatment):
     def _apply_(self, network: Network) -> None:
         if self.of == "weights":
             for index, weight in enumerate(self._weights(network)):
-                weight.mul_(self.get_buffer(f"mask_{index}"))
+                weight.masked_fill_(~self.get_buffer(f"mask_{index}"), 0)
             return
         for index, hidden in enumerate(self._hidden(network)):
-            mask = self.get_buffer(f"mask_{index}")
+            gone = ~self.get_buffer(f"mask_{index}")
             for conv, norm in hidden.makers:
-                conv.weight.mul_(mask[:, None, None, None])
-                norm.weight.mul_(mask)
-                norm.bias.mul_(mask)
-            hidden.taker.weight.mul_(mask.view(1, -1, *[1] * (hidden.taker.weight.dim() - 2)))
+                for made in (conv.weight, norm.weight, norm.bias):
+                    made[gone] = 0
+            hidden.taker.weight[:, gone] = 0
 
     def _pools(self, network: Network) -> Iterator[Pool]:
         """Blocks with a sparsity of their own each for itself, all others and the classifier together.
@@ -207,7 +209,7 @@ def convolutions_of(block: BlockSpec, module: nn.Module) -> list[tuple[nn.Conv2d
 def lamp(weight: Tensor) -> Tensor:
     """Rank of every weight of a layer: its square's share among those that are no smaller (LAMP, Lee 2021).
 
-    Layers of different scale so compare, and the largest weight of each has rank 1: no layer disappears.
+    Layers of different scale so compare, and the largest weight of each has rank 1.
     """
     squares = weight.detach().flatten().square()
     order = squares.argsort(stable=True)
@@ -219,10 +221,15 @@ def lamp(weight: Tensor) -> Tensor:
 
 
 def largest(ranked: list[Tensor], hidden: float) -> list[Tensor]:
-    """For each tensor, where it has one of the largest values of all: all but ⌊hidden · count⌋, the first of equals."""
-    flat = torch.cat([tensor.flatten() for tensor in ranked])
+    """For each tensor, where it has one of the largest values of all: all but ⌊hidden · count⌋, the first of equals.
+
+    The largest of each tensor comes first and stays in any case: no layer disappears.
+    """
+    first = [torch.zeros_like(tensor.flatten()).index_fill_(0, tensor.argmax(), torch.inf) for tensor in ranked]
+    flat = torch.cat([torch.maximum(*pair) for pair in zip((one.flatten() for one in ranked), first, strict=True)])
     mask = torch.zeros_like(flat, dtype=torch.bool)
-    mask[flat.argsort(descending=True, stable=True)[: len(flat) - floor(hidden * len(flat))]] = True
+    stay = max(len(flat) - floor(hidden * len(flat)), len(ranked))
+    mask[flat.argsort(descending=True, stable=True)[:stay]] = True
     parts = torch.split(mask, [tensor.numel() for tensor in ranked])
     return [part.view_as(tensor) for part, tensor in zip(parts, ranked, strict=True)]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from nas.assets.manifold.pca import Subspace, fitted_pca
 from nas.assets.manifold.settings import FILE, Known, Pca, Vae
 from nas.assets.manifold.vae import VaeTraining, finish_, start_vae, untrained_vae
 from nas.attacks import Apgd, Pgd
+from nas.attacks.balls import BALLS
 from nas.attacks.threat import BOUNDS, ThreatModel
 from nas.base.errors import CheckpointError, UsageError
 from nas.data import Augmentation
@@ -28,9 +30,13 @@ from nas.evaluation.acting import Target, Targets
 from nas.evaluation.evaluate import evaluate
 from nas.networks.build import new_network
 from nas.networks.stored import tensors_of
+from nas.networks.through import Through
 from nas.networks.view import view_of
 from nas.testing.small import TINY_TRAINING, generator, tiny_images, tiny_space
+from nas.training.batch import draw_batch
+from nas.training.inner import ascended
 from nas.training.loop import scored_network, start_training, train_epoch
+from nas.training.methods import MixedOnManifold, Natural
 from nas.training.settings import OnManifoldTraining, Training
 from search_spaces.network import Network
 
@@ -239,21 +245,46 @@ def test_a_vae_learns_the_images_and_resumes_bit_for_bit(tmp_path: Path, digits:
     assert [json.loads(line)["epoch"] for line in (place / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
 
 
-def test_a_class_is_kept_whatever_happens_to_the_code(digits: SearchData) -> None:
+@pytest.mark.parametrize("classes", [2, 10, 40])
+def test_a_class_is_kept_whatever_happens_to_the_code(classes: int) -> None:
     settings = FAST_VAE.model_copy(update={"conditional": True, "epochs": 1})
-    manifold = untrained_vae(settings, digits.input_shape, 10, generator())
-    state = start_vae(manifold, settings, generator())
-    state.train_epoch(digits.train[:100])
-    finish_(manifold, digits.train[:100], settings)
-    split = digits.train[:20]
+    split = tiny_images(80, num_classes=classes)
+    split = replace(split, labels=torch.arange(80) % classes)
+    manifold = untrained_vae(settings, (1, 8, 8), classes, generator())
+    start_vae(manifold, settings, generator()).train_epoch(split)
+    finish_(manifold, split, settings)
     z = manifold.codes(split.inputs(), split.labels)
-    assert z.shape == (20, 1, 1, 5)
-    assert torch.equal(z[:, 0, 0, -1], split.labels.float())
+    assert z.shape == (80, 1, 1, 5)
+    assert manifold.most_epsilon == pytest.approx(16 / (classes - 1))
     moved = z.clone()
-    moved[..., -1] += 0.4
-    assert torch.equal(manifold.decoder(moved), manifold.decoder(z))
-    moved[..., -1] = (split.labels + 1).float()[:, None, None] % 10
-    assert not torch.equal(manifold.decoder(moved), manifold.decoder(z))
+    for epsilon in (-0.99 * manifold.most_epsilon, 0.99 * manifold.most_epsilon):
+        moved[..., -1] = z[..., -1] + epsilon
+        assert torch.equal(manifold.decoder(moved), manifold.decoder(z))
+    moved = manifold.codes(split.inputs(), (split.labels + 1) % classes)
+    assert not torch.equal(manifold.decoder(torch.cat([z[..., :-1], moved[..., -1:]], -1)), manifold.decoder(z))
+
+
+def test_on_manifold_images_are_sought_through_the_crop_and_flip_that_they_get(digits: SearchData) -> None:
+    data = with_manifold(digits, fitted_pca(Pca(dimensions=8), digits.train))
+    state = start_training(
+        new_network(tiny_space().spec(tiny_space().largest()), generator()), TINY_TRAINING, generator()
+    )
+    settings = OnManifoldTraining(weight=1.0, epsilon=0.5)
+    method, natural = MixedOnManifold(Natural(TINY_TRAINING), settings, 0.0), Augmentation(crop_padding=2, flip=True)
+    batch = draw_batch(data.train, torch.arange(32), natural, generator(1))
+    points, seen = data.train[batch.indices], list[Tensor]()
+    state.forward = lambda *x: seen.extend(x) or tuple(torch.zeros(len(one), 10) for one in x)  # type: ignore[assignment, func-returns-value]
+    state.generator = generator(2)
+    state.view.chunk_size = 16  # type: ignore[misc]
+    method.loss(state, batch, ThreatModel(epsilon=0.1))
+    decoder = points.origins["manifold"].front_end()
+    z = points.at_origin("manifold").inputs()
+    ball = BALLS["linf"](0.5, *BOUNDS["manifold"])
+    start = ball.start(z, generator(2))
+    state.view.chunk_size = 1000  # type: ignore[misc]  # one chunk; the training step had two
+    through = Through(state.view, lambda codes: batch.crop_flip.apply(decoder(codes)))
+    wanted = batch.crop_flip.apply(decoder(ascended(through, z, batch.y, start, ball, settings.attack)))
+    torch.testing.assert_close(seen[-1], wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [Pca(dimensions=3), Known(), FAST_VAE.model_copy(update={"epochs": 1})],
@@ -276,5 +307,5 @@ def test_a_manifold_comes_back_from_disk_and_is_of_its_data(
 
 def test_a_threat_on_no_manifold_is_refused() -> None:
     network = new_network(tiny_space().spec(tiny_space().largest()), generator())
-    with pytest.raises(UsageError, match="there is no manifold; add"):
+    with pytest.raises(UsageError, match="have no codes on a manifold"):
         Targets(Target(network, view_of(network), tiny_images(10))).under(ON_MANIFOLD)

@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nas.base.seeding import make_generator
@@ -102,6 +104,19 @@ def test_blur_is_the_normal_density_in_pixels_of_a_32_pixel_image() -> None:
     found = corrupted(x, "gaussian_blur", 5, chance())
     places = torch.arange(65) - 32.0
     assert (found.sum((0, 1, 2)) @ places**2) ** 0.5 == pytest.approx(65 / 32, rel=0.02)
+
+
+def test_pixels_are_those_of_the_authors_resizing() -> None:
+    x = (smooth_images() * 255).round() / 255
+    for severity, share in enumerate(CORRUPTIONS["pixelate"].strengths, 1):
+        side, found = int(32 * share), corrupted(x, "pixelate", severity, chance())
+        for image, ours in zip(x, found, strict=True):
+            stored = Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+            box = Image.Resampling.BOX
+            theirs = np.asarray(stored.resize((side, side), box).resize((32, 32), box))
+            torch.testing.assert_close(
+                ours, torch.tensor(theirs).permute(2, 0, 1) / 255, rtol=0, atol=1.01 / 255, check_dtype=False
+            )
 
 
 def test_an_unknown_corruption_or_severity_is_refused() -> None:

@@ -5,11 +5,14 @@ from random import Random
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.attacks.threat import ThreatModel
+from nas.networks.build import new_network
 from nas.networks.inheritance import inherit
+from nas.networks.treatments import Prune
+from nas.networks.treatments.treatment import finish_
 from nas.training.loop import scored_network, start_training, train_epoch
 from search_spaces import BlockSpec, NetworkSpec
 from search_spaces.network import Network, build_network
@@ -153,6 +156,21 @@ def test_batch_norm_is_estimated_anew_before_scoring() -> None:
         scored.append(scored_network(state, data, TINY_TRAINING).state_dict())
     for name in scored[0]:
         assert torch.equal(scored[0][name], scored[1][name]), "no statistic of the parent is left"
+
+
+def test_a_child_is_pruned_as_it_is_asked_and_not_as_its_parent_was() -> None:
+    def pruned(sparsity: float) -> Network:
+        return new_network(spec(4, 12, 6), generator(), treatments=(Prune(sparsity=sparsity, start=0, end=0.1),))
+
+    def share(network: Network) -> float:
+        finish_(network)
+        layers = [part.weight for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+        return sum(int((weight == 0).sum()) for weight in layers) / sum(weight.numel() for weight in layers)
+
+    parent, child = pruned(0.3), pruned(0.8)
+    assert share(parent) == pytest.approx(0.3, abs=0.01)
+    inherit(child, parent.state_dict())
+    assert share(child) == pytest.approx(0.8, abs=0.01)
 
 
 def test_who_inherits_a_trained_network_begins_with_its_loss() -> None:

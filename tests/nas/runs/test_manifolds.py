@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.evaluation.scores import load_scores
+from nas.measures import MEASURES
 from nas.runs import open_run
+from nas.runs.trial_files import images_path, trial_folder
 from tests.tiny_run import Refusal, nas, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -59,8 +62,13 @@ def test_a_search_for_on_manifold_accuracy_and_sparse_bytes(
     assert match is not None
     assert 1 <= int(match[1]) <= 64
     assert 0 < float(match[2]) < 0.2
+    assert re.search(r"also linf ε = \S+ standard deviations of the codes, on the manifold: pgd", said)
     for record in run.records:
         assert record.evaluation is not None
+        folder = trial_folder(run.trials_folder, record.number)
+        of_images = load_scores(images_path(folder, record.evaluation.fidelity)).of(MEASURES["on_manifold_accuracy"])
+        assert of_images is not None, "kept image by image, so that intervals can be drawn"
+        assert of_images.mean() == pytest.approx(record.evaluation.scores["on_manifold_accuracy"])
         found = record.evaluation.by_threat["codes"]
         assert found.natural_accuracy is not None
         assert found.robust_accuracy <= found.natural_accuracy

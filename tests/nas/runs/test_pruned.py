@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from nas.base.errors import ConfigError
 from nas.networks.layer import kernel_of
 from nas.networks.shrunk import without_zero_channels
 from nas.runs import open_run
 from nas.runs.checkpoint import load_checkpoint
 from nas.runs.config import load_config
 from nas.runs.problem import costs_of, make_space
-from nas.runs.pruned import pruning_text
+from nas.runs.pruned import check_channels, pruning_text
+from search_spaces.mlperf_tiny import DsCnn, ds_cnn
 from search_spaces.pruned import pruned_spec
 from tests.tiny_run import Refusal, nas, write_config
 
@@ -38,6 +40,12 @@ CHANNELS = "treatments=[{name: prune, sparsity: 0.5, of: channels, start: 0}]"
             "bits.weights [1] has no level for",
         ),
         ((HALF, "search.evaluator=supernet"), "a supernet's networks are not treated"),
+        (
+            ("treatments=[{name: prune, of: channels}, {name: quantize, weights: ternary}]",),
+            "the scale of ternary weights is a mean over all channels",
+        ),
+        (("treatments=[{name: prune, bits: 8}, {name: quantize}]",), "bits 8 of prune are for weights that nothing"),
+        ((CHANNELS, "search.inherit=true"), "has no gradient in its child"),
     ],
 )
 def test_what_does_not_go_together_is_refused(refusal: Refusal, overrides: tuple[str, ...], words: str) -> None:
@@ -54,6 +62,15 @@ def test_pruned_channels_are_not_counted_and_pruned_weights_are(tmp_path: Path) 
     assert fewer.macs < whole.macs
     assert pruning_text(plain.treatments) == ""
     assert pruning_text(channels.treatments).startswith("pruned: 50% of the hidden channels by magnitude")
+
+
+def test_channels_of_networks_without_hidden_ones_are_refused(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), (CHANNELS,))
+    space = ds_cnn(DsCnn(), (1, 49, 10), 12)
+    with pytest.raises(ConfigError, match="these networks have neither"):
+        check_channels(space.spec(space.largest()), config.treatments)
+    own = make_space(config, (1, 8, 8), 10)
+    check_channels(own.spec(own.largest()), config.treatments)
 
 
 def test_a_search_over_sparsities_ends_in_a_sparse_checkpoint(
