@@ -10,8 +10,8 @@ from nas.base.records import Evaluation, TrialRecord, TrialState, from_json, to_
 from nas.budgets import COSTS, block_costs
 from nas.measures import Measure
 from nas.page.columns import all_rounded, rounded
-from nas.report.baselines import baseline_words, uniform_text
-from nas.report.evaluations import protocol_text, trust_text, verdict_text, warnings_of
+from nas.report.baselines import baseline_kind, baseline_words, uniform_text
+from nas.report.evaluations import protocol_text, trust_text, verdict_text
 from nas.report.study_tables import choice_sentences
 from nas.report.tables import bits_text
 from nas.runs import Run
@@ -47,7 +47,8 @@ def baseline_of(run: Run, baseline: Run) -> dict[str, Any]:
     steps = [{**step, "baseline": {**step["baseline"], "label": uniform_text(step["baseline"]["genotype"])}}
              for step in against.facts["steps"]]  # fmt: skip
     facts = {**against.facts, "steps": steps}
-    return {"run": baseline.folder.name, "facts": facts, "words": baseline_words(against.facts)}
+    return {"run": baseline.folder.name, "facts": facts, "words": baseline_words(against.facts),
+            "kind": baseline_kind(against.facts)}  # fmt: skip
 
 
 def networks_of(run: Run, records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def retrained_of(run: Run) -> list[dict[str, Any]]:
             "trial": number, "name": path.parent.name, "verdict": verdict_text(evaluation),
             "natural": rounded(evaluation.natural_accuracy), "natural_interval": to_json(evaluation.natural_interval),
             "robust": rounded(evaluation.robust_accuracy), "robust_interval": to_json(evaluation.robust_interval),
-            "trusted": bool(evaluation.checks) and not evaluation.failed_checks,
-            "trust": trust_text(evaluation), "warnings": warnings_of(evaluation),
+            "trusted": evaluation.is_trusted,
+            "trust": trust_text(evaluation), "warnings": list(evaluation.all_warnings),
         })  # fmt: skip
     return found

@@ -80,15 +80,15 @@ function startBaseline() {
   const place = byId('baseline-body'), found = model.baseline;
   if (!found) { place.replaceChildren(h('p', { class: 'soft' }, 'Uniform networks (one width multiplier and one expand ratio for all layers) are the fair comparison: train them with ', h('code', {}, 'nas sweep CONFIG --uniform'), ', then make this page with ', h('code', {}, '--baseline'), ' and the folder of that sweep.')); return; }
   const { facts } = found, cost = columns.get(facts.cost), score = columns.get(facts.score);
-  const head = h('tr', {}, h('th', {}, `${cost.title} ≤`), h('th', { class: 'left' }, 'uniform'), h('th', {}, score.title), h('th', {}, 'searched'), h('th', {}, score.title), h('th', {}, 'difference'), h('th', {}, '95 % interval'));
+  const head = h('tr', {}, h('th', {}, `${cost.title} ≤`), h('th', { class: 'left' }, found.kind), h('th', {}, score.title), h('th', {}, 'searched'), h('th', {}, score.title), h('th', {}, 'difference'), h('th', {}, '95 % interval'));
   const rows = facts.steps.map((step) => h('tr', {}, h('td', {}, fmt(cost, step.limit)), h('td', { class: 'left' }, step.baseline.label), h('td', {}, fmt(score, step.baseline.score)), h('td', {}, `trial ${step.searched.trial}`), h('td', {}, fmt(score, step.searched.score)),
     h('td', { class: step.low > 0 || step.high < 0 ? ((step.difference > 0) === (score.direction === 'maximize') ? 'plus' : 'minus') : '' }, signed(score, step.difference)), h('td', {}, between(score, step))));
   const chart = h('div'), xs = [...facts.steps.map((step) => step.limit), 1.15 * (facts.steps.at(-1)?.limit ?? 1)];
   const lineOf = (label, tone, side, dashed) => ({ x: xs, y: [...facts.steps, facts.steps.at(-1)].map((step) => step[side].score), label, colour: `var(--${tone})`, stepped: true, dots: true, dashed });
   const key = (tone, text) => h('span', { class: 'key' }, h('span', { class: 'swatch', style: `background:var(--${tone})` }), text);
-  if (facts.steps.length) queueMicrotask(() => lineChart(chart, [lineOf('uniform', 'uniform', 'baseline', true), lineOf('searched', 'front', 'searched', false)],
+  if (facts.steps.length) queueMicrotask(() => lineChart(chart, [lineOf(found.kind, 'uniform', 'baseline', true), lineOf('searched', 'front', 'searched', false)],
     { label: { x: cost.title, y: `best ${score.title} within the budget` }, text: { x: (v) => fmt(cost, v, true), y: (v) => fmt(score, v) }, log: true }));
-  place.replaceChildren(h('p', {}, key('front', 'searched'), key('uniform', 'uniform (dashed)')), chart, h('p', {}, `Best searched network against the best uniform one (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
+  place.replaceChildren(h('p', {}, key('front', 'searched'), key('uniform', `${found.kind} (dashed)`)), chart, h('p', {}, `Best searched network against the best ${found.kind} one (${found.run}), within the same ${cost.title}.`), h('div', { class: 'scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows))), ...found.words.map((text) => h('p', { class: 'soft' }, text)));
 }
 
 function startRetrained() {

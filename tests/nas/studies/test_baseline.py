@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nas.base.errors import UsageError
 from nas.evaluation.scores import load_scores
+from nas.report.baselines import baseline_kind, uniform_text
 from nas.runs import Run, open_run
 from nas.runs.trial_files import images_path, trial_folder
 from nas.studies import versus
@@ -111,3 +113,12 @@ def test_a_baseline_is_all_uniform_networks_within_the_budget(runs: tuple[Run, R
     assert len(baseline.records) == 2 * 8
     for record in baseline.records:
         assert len({v for name, v in record.genotype.values.items() if name.startswith("width")}) == 1
+
+
+def test_networks_of_another_search_are_not_called_uniform() -> None:
+    def facts(genotype: dict[str, float]) -> dict[str, Any]:
+        return {"steps": [{"baseline": {"genotype": genotype}}]}
+
+    uniform, mixed = {"width_1": 0.5, "width_2": 0.5, "expand_1": 2}, {"width_1": 0.5, "width_2": 1.0, "expand_1": 2}
+    assert (baseline_kind(facts(uniform)), uniform_text(uniform)) == ("uniform", "W 0.5  E 2")
+    assert (baseline_kind(facts(mixed)), uniform_text(mixed)) == ("baseline", "W 0.5 1  E 2")
