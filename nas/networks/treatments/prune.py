@@ -225,8 +225,7 @@ def largest(ranked: list[Tensor], hidden: float) -> list[Tensor]:
 
     The largest of each tensor comes first and stays in any case: no layer disappears.
     """
-    first = [torch.zeros_like(tensor.flatten()).index_fill_(0, tensor.argmax(), torch.inf) for tensor in ranked]
-    flat = torch.cat([torch.maximum(*pair) for pair in zip((one.flatten() for one in ranked), first, strict=True)])
+    flat = torch.cat([tensor.flatten().index_fill(0, tensor.argmax(), torch.inf) for tensor in ranked])
     mask = torch.zeros_like(flat, dtype=torch.bool)
     stay = max(len(flat) - floor(hidden * len(flat)), len(ranked))
     mask[flat.argsort(descending=True, stable=True)[:stay]] = True

@@ -100,6 +100,11 @@ def test_the_largest_of_several_tensors_are_exactly_as_many_as_asked(hidden: flo
     assert not len(kept) or hidden == 0 or kept.min() >= left.sort().values[:-3].max()
 
 
+def test_values_below_zero_rank_by_their_size_too() -> None:
+    (mask,) = largest([torch.tensor([-3.0, -1.0, -2.0, -4.0])], 0.5)
+    assert mask.tolist() == [False, True, True, False]
+
+
 def test_sparsity_follows_the_cubic_curve_and_stays() -> None:
     network = new_network(SPEC, generator(), treatments=(Prune(sparsity=0.8, start=0.2, end=0.6),))
     shares = []
