@@ -109,11 +109,8 @@ def score(
             scored = scoring.run(fidelity, None, (), split_name, training)
             by_threat[name] = _threat_score(scored)
             if other.acts_on == "manifold" and not on_manifold:
-                correct = {
-                    "on_manifold_accuracy": scored.images.robust,
-                    "reconstruction_accuracy": scored.images.natural,
-                }
-                on_manifold = {measure: images.double() for measure, images in correct.items()}
+                on_manifold["on_manifold_accuracy"] = scored.images.robust.double()
+                on_manifold["reconstruction_accuracy"] = scored.images.natural.double()
     images = replace(found.images, measured={**found.images.measured, **on_manifold})
     evaluation = replace(found.evaluation, by_threat=by_threat, scores=means(images.measured))
     return Scored(evaluation, images)

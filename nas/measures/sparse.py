@@ -53,6 +53,7 @@ def network_bytes(network: nn.Module, bits: int = 32) -> int:
         if isinstance(behind, nn.BatchNorm2d):
             assert behind.running_mean is not None
             assert behind.running_var is not None
+            # β − γ · μ / √(σ² + ε), without a division by what may be 0
             biased |= behind.bias * (behind.running_var + behind.eps).sqrt() != behind.weight * behind.running_mean
         total += sparse_bytes(kernel, own) + 4 * int((weighted | biased).sum())
         total += 0 if own == 32 else 4 * int(weighted.sum())

@@ -41,9 +41,8 @@ def uniform_text(genotype: Mapping[str, Any]) -> str:
 
 
 def _is_uniform(genotype: Mapping[str, Any]) -> bool:
-    return len({(name.partition("_")[0], value) for name, value in genotype.items()}) == len(
-        {name.partition("_")[0] for name in genotype}
-    )
+    options = {(name.partition("_")[0], value) for name, value in genotype.items()}
+    return len(options) == len({kind for kind, _ in options})
 
 
 def baseline_kind(facts: Mapping[str, Any]) -> str:

@@ -50,18 +50,23 @@ def data_on_manifold(data: SearchData, config: RunConfig, folder: Path) -> Searc
     claim_threads(available_cores())
     asset = ManifoldAsset(config.manifold, data, config.search.seed, resolve_device(config.device))
     manifold = kept(folder, asset, None)
+    check_epsilons(config, manifold.most_epsilon)
+    return with_manifold(data, manifold)
+
+
+def check_epsilons(config: RunConfig, most: float) -> None:
+    """Raises UsageError where an attack of `config` moves codes so far, `most`, that the class in them is another."""
     asked = {f"evaluation.threats.{name}": one.epsilon for name, one in config.evaluation.threats.items()
              if one.acts_on == "manifold"}  # fmt: skip
     asked |= {f"{part}.on_manifold": getattr(config, part).on_manifold.epsilon for part in ("training", "retrain")
               if getattr(config, part).on_manifold.weight}  # fmt: skip
     for name, epsilon in asked.items():
-        if epsilon >= manifold.most_epsilon:
+        if epsilon >= most:
             raise UsageError(
-                f"{name}.epsilon {epsilon:g} reaches codes of another class, whose images are then called wrong: of "
-                f"{data.num_classes} classes in one coordinate it must be less than {manifold.most_epsilon:.3g}; lower "
-                "it, or set manifold.conditional: false"
+                f"{name}.epsilon {epsilon:g} reaches codes of another class, whose images are then called wrong: with "
+                f"so many classes in one coordinate it must be less than {most:.3g}; lower it, or set "
+                "manifold.conditional: false"
             )
-    return with_manifold(data, manifold)
 
 
 def manifold_words(run: Path) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,7 +248,7 @@ def test_a_vae_learns_the_images_and_resumes_bit_for_bit(tmp_path: Path, digits:
 def test_a_class_is_kept_whatever_happens_to_the_code(classes: int) -> None:
     settings = FAST_VAE.model_copy(update={"conditional": True, "epochs": 1})
     split = tiny_images(80, num_classes=classes)
-    split = replace(split, labels=torch.arange(80) % classes)
+    split = dataclasses.replace(split, labels=torch.arange(80) % classes)
     manifold = untrained_vae(settings, (1, 8, 8), classes, generator())
     start_vae(manifold, settings, generator()).train_epoch(split)
     finish_(manifold, split, settings)
@@ -305,7 +304,11 @@ def test_a_manifold_comes_back_from_disk_and_is_of_its_data(
         loaded(tmp_path / "manifold" / FILE)
 
 
-def test_a_threat_on_no_manifold_is_refused() -> None:
+def test_a_threat_on_no_manifold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     network = new_network(tiny_space().spec(tiny_space().largest()), generator())
+    monkeypatch.setattr(Pgd, "run", lambda *_: pytest.fail("an attack was made before the threats were looked at"))
+    settings = EvaluationSettings(attack=Pgd(steps=1), threats={"codes": ON_MANIFOLD})
+    with pytest.raises(UsageError, match=r"evaluation\.threats\.codes\.acts_on: these images have no codes"):
+        evaluate(network, tiny_images(10), ThreatModel(epsilon=0.1), settings, generator(), split_name="validation")
     with pytest.raises(UsageError, match="have no codes on a manifold"):
         Targets(Target(network, view_of(network), tiny_images(10))).under(ON_MANIFOLD)

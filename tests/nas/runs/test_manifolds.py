@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from nas.base.errors import UsageError
 from nas.evaluation.scores import load_scores
 from nas.measures import MEASURES
 from nas.runs import open_run
+from nas.runs.config import load_config
+from nas.runs.manifolds import check_epsilons
 from nas.runs.trial_files import images_path, trial_folder
 from tests.tiny_run import Refusal, nas, write_config
 
@@ -30,6 +33,15 @@ PCA = "manifold={name: pca, dimensions: 6}"
 )
 def test_what_does_not_go_together_is_refused(refusal: Refusal, overrides: tuple[str, ...], words: str) -> None:
     assert words in refusal(*overrides)
+
+
+def test_a_radius_that_reaches_codes_of_another_class_is_refused(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), (PCA, THREAT, "training.on_manifold={weight: 0.5, epsilon: 0.6}"))
+    check_epsilons(config, 0.61)
+    with pytest.raises(UsageError, match=r"training\.on_manifold\.epsilon 0\.6 reaches .* less than 0\.5"):
+        check_epsilons(config, 0.5)
+    with pytest.raises(UsageError, match=r"evaluation\.threats\.codes\.epsilon 0\.3 reaches"):
+        check_epsilons(config, 0.3)
 
 
 def test_a_known_manifold_of_unknown_data_is_refused(
